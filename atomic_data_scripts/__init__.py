@@ -1,0 +1,1 @@
+"""Raw data files to RecBole atomic files, one script a dataset."""

@@ -1,0 +1,1 @@
+"""One RecBole config file a dataset, found by the dataset's name."""

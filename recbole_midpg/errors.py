@@ -1,0 +1,28 @@
+"""The error that a user of the command line or of a config file can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UsageError(ValueError):
+    """A wrong value from outside, told in one sentence: the place, the value, what is allowed.
+
+    The command-line programs print the sentence without a traceback and exit with status 2.
+    """
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the known word nearest to a misspelt one.
+
+    Args:
+        word: what was written.
+        known: what could have been meant.
+
+    Returns:
+        ``"; did you mean 'nearest'?"``, or an empty string where nothing is near.
+    """
+    by_lower_case = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""

@@ -1,0 +1,1 @@
+"""The mathematics: plain torch modules that know nothing of RecBole."""

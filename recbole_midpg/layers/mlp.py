@@ -1,0 +1,88 @@
+"""The multi-layer perceptron that backbones, generators and discriminators are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class MLP(nn.Module):
+    r"""Fully connected layers, activation after each, then one linear map without activation.
+
+    .. math:: h^l = \phi(h^{l-1} W^l + b^l), \qquad y = h^L W + b
+
+    Dropout follows each activation.
+
+    Args:
+        input_size: width of the input.
+        hidden_sizes: widths of the hidden layers; empty makes a single linear map.
+        output_size: width of the output.
+        activation: name of :math:`\phi`, a key of :data:`ACTIVATIONS`.
+        dropout: probability that a hidden value is zeroed in training, in ``[0, 1)``.
+
+    Shapes:
+        input ``(..., input_size)``, output ``(..., output_size)``.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        activation: str = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip([input_size, *hidden_sizes], hidden_sizes, strict=False):
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+        layers.append(nn.Linear([input_size, *hidden_sizes][-1], output_size))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(..., input_size)`` to ``(..., output_size)``."""
+        return self.layers(hidden)
+
+
+def mean_or_zero(values: Tensor) -> Tensor:
+    """Mean of a vector; zero, not NaN, where it is empty."""
+    return values.sum() / max(values.numel(), 1)
+
+
+def masked_mean(values: Tensor, kept: Tensor) -> Tensor:
+    """Mean of the values that a boolean mask keeps; zero where it keeps none."""
+    return (values * kept).sum() / kept.sum().clamp(min=1)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    r"""Mean binary cross-entropy of logits, zero for an empty batch.
+
+    .. math:: -\frac{1}{B}\sum_i y_i \log\sigma(z_i) + (1-y_i)\log(1-\sigma(z_i))
+
+    Args:
+        logits: ``(B,)``.
+        labels: ``(B,)``, in ``[0, 1]``.
+
+    Returns:
+        A scalar.
+    """
+    losses = nn.functional.binary_cross_entropy_with_logits(
+        logits, labels.to(logits.dtype), reduction="none"
+    )
+    return mean_or_zero(losses)
+
+
+def concatenate(*parts: Tensor) -> Tensor:
+    """Concatenate along the last axis."""
+    return torch.cat(parts, dim=-1)

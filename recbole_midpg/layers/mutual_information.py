@@ -1,0 +1,189 @@
+r"""Mutual information between the scenario and its weighting matrices, estimated by a network.
+
+Source: Cheng et al., MI-DPG, CIKM 2023, equations (6)-(7). The estimators are those of Nowozin et
+al. (f-GAN, 2016: ``jsd``, ``kl``), Belghazi et al. (MINE, 2018: ``dv``), Hjelm et al. (Deep
+InfoMax, 2018) and van den Oord et al. (CPC, 2018: ``infonce``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from recbole_midpg.layers.mlp import ACTIVATIONS, MLP, masked_mean, mean_or_zero
+
+
+class PairDiscriminator(nn.Module):
+    r"""The discriminator :math:`T(s, w)`: how well a scenario and matrices belong together.
+
+    A network on :math:`[s; w]`. Its first layer is kept as two maps, of ``s`` and of ``w``, so that
+    a scenario is paired with other matrices without mapping either again.
+
+    Args:
+        scenario_size: width of ``s``.
+        matrix_size: width of ``w``.
+        hidden_sizes: widths of the hidden layers, at least one.
+        activation: activation of the hidden layers.
+    """
+
+    def __init__(
+        self,
+        scenario_size: int,
+        matrix_size: int,
+        hidden_sizes: Sequence[int],
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.scenario_map = nn.Linear(scenario_size, hidden_sizes[0])
+        self.matrix_map = nn.Linear(matrix_size, hidden_sizes[0], bias=False)
+        self.activation = ACTIVATIONS[activation]()
+        self.head = MLP(hidden_sizes[0], hidden_sizes[1:], 1, activation)
+
+    def score(self, scenario_part: Tensor, matrix_part: Tensor) -> Tensor:
+        """Score mapped pairs; ``(..., H)`` and ``(..., H)`` broadcast to ``(...)``."""
+        return self.head(self.activation(scenario_part + matrix_part)).squeeze(-1)
+
+    def forward(self, scenario: Tensor, matrices: Tensor) -> Tensor:
+        """Score pairs: ``(B, d_s)`` and ``(B, matrix_size)`` to ``(B,)``."""
+        return self.score(self.scenario_map(scenario), self.matrix_map(matrices))
+
+
+def jensen_shannon_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
+    r""":math:`-(\text{mean}\log\sigma(T^+) + \text{mean}\log(1-\sigma(T^-)))`, the default.
+
+    Args:
+        positive: scores of matched pairs, ``(B,)``.
+        negative: scores of shuffled pairs, ``(B,)``.
+        kept: which of the shuffled pairs count, ``(B,)``, boolean.
+
+    Returns:
+        A scalar; ``2 log 2`` for a discriminator that tells nothing.
+    """
+    return mean_or_zero(softplus(-positive)) + masked_mean(softplus(negative), kept)
+
+
+def kullback_leibler_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
+    r""":math:`-(\text{mean}\,T^+ - \text{mean}\,e^{T^- - 1})`, the f-GAN bound of the KL divergence.
+
+    Arguments and result as :func:`jensen_shannon_loss`.
+    """
+    return masked_mean(torch.exp(negative - 1), kept) - mean_or_zero(positive)
+
+
+def donsker_varadhan_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
+    r""":math:`-(\text{mean}\,T^+ - \log\text{mean}\,e^{T^-})`, the bound that MINE uses.
+
+    Arguments and result as :func:`jensen_shannon_loss`.
+    """
+    # The lowest finite number, not -inf: a row of -inf alone would have NaN as its gradient.
+    lowest = torch.finfo(negative.dtype).min
+    log_sum = torch.logsumexp(negative.masked_fill(~kept, lowest), 0)
+    return log_sum - kept.sum().clamp(min=1).log() - mean_or_zero(positive)
+
+
+SHUFFLE_ESTIMATORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "jsd": jensen_shannon_loss,
+    "kl": kullback_leibler_loss,
+    "dv": donsker_varadhan_loss,
+}
+MI_ESTIMATORS = (*SHUFFLE_ESTIMATORS, "infonce")
+
+
+class ShuffledPairsLoss(nn.Module):
+    r"""MIR with one shuffled partner a sample: negatives :math:`(s_{\pi(i)}, w_i)`, eqs. (6)-(7).
+
+    A shuffled partner of the same scenario is a false negative and left out where
+    ``mask_same_scenario``. Where no negative is left, or the batch holds one scenario only, the
+    loss is zero.
+
+    Args:
+        discriminator: :math:`T`.
+        estimator: a key of :data:`SHUFFLE_ESTIMATORS`.
+        mask_same_scenario: whether same-scenario partners are left out.
+    """
+
+    def __init__(
+        self, discriminator: PairDiscriminator, estimator: str, mask_same_scenario: bool = True
+    ) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.estimate = SHUFFLE_ESTIMATORS[estimator]
+        self.mask_same_scenario = mask_same_scenario
+
+    def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            scenario: :math:`s`, ``(B, d_s)``.
+            matrices: :math:`w`, the compact matrices of every layer, ``(B, matrix_size)``.
+            scenario_ids: the tokens of the scenario fields, ``(B, fields)``.
+
+        Returns:
+            A scalar.
+        """
+        shuffled = torch.randperm(len(scenario), device=scenario.device)
+        return self.loss_of(scenario, matrices, scenario_ids, shuffled)
+
+    def loss_of(
+        self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor, shuffled: Tensor
+    ) -> Tensor:
+        """Compute the loss for a given shuffle :math:`\\pi`, ``(B,)``; else as :meth:`forward`."""
+        if self.mask_same_scenario:
+            kept = (scenario_ids != scenario_ids[shuffled]).any(dim=1)
+        else:
+            kept = (scenario_ids != scenario_ids[:1]).any().expand(len(scenario_ids))
+        scenario_part = self.discriminator.scenario_map(scenario)
+        matrix_part = self.discriminator.matrix_map(matrices)
+        positive = self.discriminator.score(scenario_part, matrix_part)
+        negative = self.discriminator.score(scenario_part[shuffled], matrix_part)
+        # Multiplied, not branched on: a branch would wait for the device in every batch.
+        return self.estimate(positive, negative, kept) * kept.any()
+
+
+class InfoNCELoss(nn.Module):
+    r"""InfoNCE with every other row of the batch as a negative.
+
+    .. math:: -\text{mean}_i \left( T(s_i, w_i) - \log \sum_j e^{T(s_j, w_i)} \right)
+
+    ``s`` is the same for all rows of a scenario, so the sum runs over the distinct scenarios,
+    each counted as often as it occurs: ``B x distinct`` scores instead of ``B x B``.
+
+    Args:
+        discriminator: :math:`T`.
+        mask_same_scenario: whether other rows of the same scenario are left out of the sum.
+    """
+
+    def __init__(self, discriminator: PairDiscriminator, mask_same_scenario: bool = True) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.mask_same_scenario = mask_same_scenario
+
+    def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
+        """Compute the loss; arguments and result as :meth:`ShuffledPairsLoss.forward`."""
+        distinct, own, counts = torch.unique(
+            scenario_ids, dim=0, return_inverse=True, return_counts=True
+        )
+        rows = torch.arange(len(own), device=own.device)
+        example = own.new_zeros(len(distinct)).scatter_(0, own, rows)
+        scenario_part = self.discriminator.scenario_map(scenario[example])
+        matrix_part = self.discriminator.matrix_map(matrices)
+        scores = self.discriminator.score(scenario_part, matrix_part.unsqueeze(1))
+        log_counts = torch.log(counts.to(scores.dtype)).expand_as(scores)
+        if self.mask_same_scenario:
+            log_counts = log_counts.scatter(1, own.unsqueeze(1), 0.0)
+        positive = scores.gather(1, own.unsqueeze(1)).squeeze(1)
+        several_scenarios = float(len(distinct) > 1)
+        loss = mean_or_zero(torch.logsumexp(scores + log_counts, dim=1) - positive)
+        return loss * several_scenarios
+
+
+def mutual_information_loss(
+    discriminator: PairDiscriminator, estimator: str, mask_same_scenario: bool
+) -> ShuffledPairsLoss | InfoNCELoss:
+    """Build the loss of an estimator, one of :data:`MI_ESTIMATORS`."""
+    if estimator == "infonce":
+        return InfoNCELoss(discriminator, mask_same_scenario)
+    return ShuffledPairsLoss(discriminator, estimator, mask_same_scenario)

@@ -1,0 +1,147 @@
+"""What all models of the package share: fields, embeddings, loss and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import ContextRecommender
+from recbole.utils import set_color
+from torch import Tensor, nn
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.layers.mlp import ACTIVATIONS, binary_cross_entropy
+from recbole_midpg.settings import Choice, Integer, Number, Rules, Sizes
+
+
+class ScenarioRecommender(ContextRecommender):
+    """A context-aware model whose input splits into scenario-aware and scenario-agnostic fields.
+
+    Every field that RecBole's ``ContextRecommender`` embeds is used: token, token_seq, and the
+    float and float_seq fields named in ``numerical_features``. The first-order linear part that it
+    also builds has no place in these models and is dropped.
+
+    Subclasses build their layers, call :meth:`initialize` last, and implement :meth:`forward`.
+
+    Config keys:
+        embedding_size, mlp_hidden_size, activation, dropout_prob: see ``properties/model``.
+        scenario_fields: the token fields that make the scenario-aware embedding ``s``.
+        scenario_id_field: the token field that names a row's scenario; the first of
+            ``scenario_fields`` by default.
+
+    Args:
+        config: RecBole's ``Config``.
+        dataset: RecBole's ``Dataset``.
+
+    Raises:
+        UsageError: a scenario field is not among the fields that the model embeds.
+    """
+
+    paper: ClassVar[str]
+    needs_scenario: ClassVar[bool] = True
+    loss_names: ClassVar[tuple[str, ...]] = ("bce",)
+    settings: ClassVar[Rules] = {
+        "embedding_size": Integer(minimum=1),
+        "mlp_hidden_size": Sizes(minimum_length=1),
+        "activation": Choice(tuple(ACTIVATIONS)),
+        "dropout_prob": Number(maximum=1.0, maximum_excluded=True),
+    }
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        del self.first_order_linear
+
+        # load parameters info
+        self.hidden_sizes: list[int] = list(config["mlp_hidden_size"])
+        self.activation: str = config["activation"]
+        self.dropout_prob: float = config["dropout_prob"]
+        self.scenario_fields: list[str] = list(config["scenario_fields"] or [])
+        self.scenario_id_field: str | None = config["scenario_id_field"]
+
+        # The order in which RecBole concatenates the fields' embeddings.
+        embedded = (
+            self.token_seq_field_names
+            + self.token_field_names
+            + self.float_seq_field_names
+            + self.float_field_names
+        )
+        for field in self.scenario_fields:
+            if field not in self.token_field_names:
+                raise UsageError(
+                    f"scenario_fields: {field!r} is not a token field that is loaded, "
+                    f"expected some of {', '.join(self.token_field_names)}."
+                )
+        agnostic = [field for field in embedded if field not in self.scenario_fields]
+        order = [embedded.index(field) for field in [*agnostic, *self.scenario_fields]]
+        self.input_size = len(embedded) * self.embedding_size
+        self.scenario_size = len(self.scenario_fields) * self.embedding_size
+        self.register_buffer("field_order", torch.tensor(order), persistent=False)
+
+    def initialize(self) -> None:
+        """Initialise embeddings and linear layers as RecBole's context-aware models do."""
+        self.apply(initialize_module)
+
+    def embed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
+        """Embed a batch.
+
+        Args:
+            interaction: a batch of ``B`` rows.
+
+        Returns:
+            ``h0 = [a; s]``, ``(B, d_0)``, all embeddings with the scenario-aware ones last, and
+            ``s``, ``(B, d_s)``, those alone.
+        """
+        embeddings = self.concat_embed_input_fields(interaction)  # [B, fields, embedding_size]
+        inputs = embeddings.index_select(1, self.field_order).flatten(1)
+        return inputs, inputs[:, self.input_size - self.scenario_size :]
+
+    def scenario_ids(self, interaction: Interaction) -> Tensor:
+        """The tokens of the scenario fields, ``(B, number of scenario fields)``."""
+        return torch.stack([interaction[field] for field in self.scenario_fields], dim=1)
+
+    def cross_entropy(self, logits: Tensor, interaction: Interaction) -> Tensor:
+        """Mean binary cross-entropy of a batch's logits, a scalar."""
+        return binary_cross_entropy(logits, interaction[self.LABEL])
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Compute the logits ``(B,)`` of a batch."""
+        raise NotImplementedError
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
+        """Compute the training loss, a scalar for each of :attr:`loss_names`."""
+        return self.cross_entropy(self.forward(interaction), interaction)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Compute the probabilities ``(B,)`` of a batch."""
+        return torch.sigmoid(self.forward(interaction))
+
+    def count_parameters(self) -> tuple[int, int]:
+        """Count trainable parameters: all of them, and those that are not embeddings."""
+        total = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        embeddings = sum(
+            module.weight.numel()
+            for module in self.modules()
+            if isinstance(module, nn.Embedding) and module.weight.requires_grad
+        )
+        return total, total - embeddings
+
+    def __str__(self) -> str:
+        """RecBole's report of the model, with the count that the paper compares."""
+        _, without_embeddings = self.count_parameters()
+        label = set_color("Trainable parameters without embeddings", "blue")
+        return f"{super().__str__()}\n{label}: {without_embeddings}"
+
+
+def initialize_module(module: nn.Module) -> None:
+    """Xavier-normal weights and zero biases for an embedding or a linear layer."""
+    if isinstance(module, (nn.Embedding, nn.Linear)):
+        nn.init.xavier_normal_(module.weight)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def flatten_matrices(matrices: Sequence[Tensor]) -> Tensor:
+    """Concatenate the matrices of every layer, ``(B, n, m)`` each, into ``(B, matrix_size)``."""
+    return torch.cat([matrix.flatten(1) for matrix in matrices], dim=1)
