@@ -13,16 +13,17 @@ class UsageError(ValueError):
     """
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Name the known word nearest to a misspelt one.
 
     Args:
         word: what was written.
         known: what could have been meant.
+        cutoff: how alike they must be, from 0 to 1, by ``difflib``.
 
     Returns:
         ``"; did you mean 'nearest'?"``, or an empty string where nothing is near.
     """
     by_lower_case = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+    near = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""

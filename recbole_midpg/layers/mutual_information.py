@@ -70,7 +70,9 @@ def kullback_leibler_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> T
 
     Arguments and result as :func:`jensen_shannon_loss`.
     """
-    return masked_mean(torch.exp(negative - 1), kept) - mean_or_zero(positive)
+    # Left out before exp: infinity times a mask's zero would be NaN.
+    ratios = torch.exp(negative.masked_fill(~kept, -torch.inf) - 1)
+    return masked_mean(ratios, kept) - mean_or_zero(positive)
 
 
 def donsker_varadhan_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
@@ -81,7 +83,8 @@ def donsker_varadhan_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> T
     # The lowest finite number, not -inf: a row of -inf alone would have NaN as its gradient.
     lowest = torch.finfo(negative.dtype).min
     log_sum = torch.logsumexp(negative.masked_fill(~kept, lowest), 0)
-    return log_sum - kept.sum().clamp(min=1).log() - mean_or_zero(positive)
+    log_count = kept.sum().clamp(min=1).to(negative.dtype).log()
+    return log_sum - log_count - mean_or_zero(positive)
 
 
 SHUFFLE_ESTIMATORS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -139,8 +142,8 @@ class ShuffledPairsLoss(nn.Module):
         matrix_part = self.discriminator.matrix_map(matrices)
         positive = self.discriminator.score(scenario_part, matrix_part)
         negative = self.discriminator.score(scenario_part[shuffled], matrix_part)
-        # Multiplied, not branched on: a branch would wait for the device in every batch.
-        return self.estimate(positive, negative, kept) * kept.any()
+        # Filled in, not branched on: a branch would wait for the device in every batch.
+        return self.estimate(positive, negative, kept).masked_fill(~kept.any(), 0.0)
 
 
 class InfoNCELoss(nn.Module):

@@ -3,12 +3,13 @@ r"""MI-DPG's decomposable weighting matrices and the backbone that they weight.
 Source: Cheng et al., "MI-DPG: Decomposable Parameter Generation Network Based on Mutual
 Information for Multi-Scenario Recommendation", CIKM 2023, equations (1)-(5).
 
-Shapes: ``B`` rows of a batch; a layer has ``N`` inputs and ``M`` outputs; ``n x m`` is the size of a
-weighting matrix before tiling, ``k`` the rank of its factors.
+Shapes: ``B`` rows of a batch; a layer has ``N`` inputs and ``M`` outputs; ``n x m`` is the size of
+a weighting matrix before tiling, ``k`` the rank of its factors.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -46,8 +47,8 @@ def weighted_product(inputs: Tensor, weight: Tensor, matrix: Tensor) -> Tensor:
     row_tiles, column_tiles = -(-n_inputs // n_rows), -(-n_outputs // n_columns)
     missing_rows = row_tiles * n_rows - n_inputs
     missing_columns = column_tiles * n_columns - n_outputs
-    tiled_inputs = pad(inputs, (0, missing_rows)).view(-1, row_tiles, n_rows)
-    tiled_weight = pad(weight, (0, missing_columns, 0, missing_rows)).view(
+    tiled_inputs = pad(inputs, (0, missing_rows)).reshape(-1, row_tiles, n_rows)
+    tiled_weight = pad(weight, (0, missing_columns, 0, missing_rows)).reshape(
         row_tiles, n_rows, column_tiles, n_columns
     )
     if n_rows * n_outputs <= n_columns * n_inputs:
@@ -90,8 +91,10 @@ def _scale_inputs_first(inputs: Tensor, weight: Tensor, matrix: Tensor) -> Tenso
     row_tiles, n_rows, column_tiles, n_columns = weight.shape
     n_inputs = row_tiles * n_rows
     by_column = weight.reshape(n_inputs, column_tiles, n_columns).permute(2, 0, 1)
-    scaled = inputs * matrix.permute(2, 0, 1).unsqueeze(2)
-    partial = torch.bmm(scaled.view(n_columns, -1, n_inputs), by_column)
+    # Contiguous before it is spread out, so that the product is contiguous too.
+    scales = matrix.permute(2, 0, 1).contiguous().unsqueeze(2)
+    scaled = (inputs * scales).reshape(n_columns, -1, n_inputs)
+    partial = torch.bmm(scaled, by_column)
     return partial.permute(1, 2, 0).reshape(-1, column_tiles * n_columns)
 
 
@@ -119,6 +122,7 @@ class WeightingMatrix(nn.Module):
         rows: int,
         columns: int,
         rank: int,
+        *,
         hidden_sizes: Sequence[int] = (),
         activation: str = "relu",
         gate_scale: float = 1.0,
@@ -293,6 +297,7 @@ class WeightedMLP(nn.Module):
         input_size: int,
         scenario_size: int,
         hidden_sizes: Sequence[int],
+        *,
         weighting: str,
         rows: int,
         columns: int,
@@ -314,7 +319,7 @@ class WeightedMLP(nn.Module):
         check_tile_sizes(sizes, weighting, rows, columns, weight_output_layer)
 
         self.layers = nn.ModuleList()
-        for fan_in, fan_out in zip(sizes[:n_weighted], sizes[1 : n_weighted + 1], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes[: n_weighted + 1]):
             full = weighting == "non"
             matrices = WEIGHTINGS[weighting](
                 scenario_size + fan_in if self.generator_sees_input else scenario_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -48,6 +48,18 @@ class ScenarioRecommender(ContextRecommender):
         "activation": Choice(tuple(ACTIVATIONS)),
         "dropout_prob": Number(maximum=1.0, maximum_excluded=True),
     }
+
+    @classmethod
+    def check_sizes(cls, settings: Mapping[str, Any], layer_sizes: Sequence[int]) -> None:
+        """Check the settings that depend on layer widths; most models have none.
+
+        Args:
+            settings: the config's values.
+            layer_sizes: ``[d_0, hidden sizes ..., 1]``.
+
+        Raises:
+            UsageError: a setting does not fit the widths.
+        """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)

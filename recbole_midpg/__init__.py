@@ -1,0 +1,25 @@
+"""Multi-scenario CTR/CVR prediction for RecBole: MI-DPG and the models it is compared with.
+
+Importing the package is all that is needed: it makes RecBole run on today's packages and registers
+the models and trainers. Nothing in an installed package is edited.
+"""
+
+from recbole_midpg.integration import compat as _compat
+
+__version__ = "0.1.0"
+
+
+def _register() -> None:
+    """Mend RecBole for today's packages, then put our parts where it looks for its own."""
+    _compat.apply_before_recbole()
+
+    from recbole_midpg.integration import checkpoint, config, registry, saved_dataset
+
+    _compat.apply_after_recbole()
+    registry.install()
+    config.install()
+    checkpoint.install()
+    saved_dataset.install()
+
+
+_register()

@@ -1,0 +1,100 @@
+"""What the first lines of a dataset's atomic files tell, before any data is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.errors import UsageError
+
+
+@dataclass(frozen=True)
+class AtomicField:
+    """A field of an atomic file.
+
+    Attributes:
+        type: ``token``, ``token_seq``, ``float`` or ``float_seq``.
+        file: the file's name.
+        loaded: whether ``load_col`` and ``unload_col`` let RecBole load it.
+    """
+
+    type: str
+    file: str
+    loaded: bool
+
+
+def read_atomic_fields(config: Any) -> dict[str, AtomicField] | None:
+    """Read the headers of a dataset's atomic files.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Returns:
+        The fields by name, ``None`` where there is no ``.inter`` file yet. A field that stands in
+        several files is the one that is loaded, if any is.
+
+    Raises:
+        UsageError: a header is not of the form ``name:type``.
+    """
+    fields: dict[str, AtomicField] = {}
+    inter_found = False
+    for path, source in _atomic_files(config):
+        if not path.is_file():
+            continue
+        inter_found = inter_found or source == "inter"
+        for name, field_type in _read_header(path, config):
+            field = AtomicField(field_type, path.name, _is_loaded(config, source, name))
+            if name not in fields or field.loaded:
+                fields[name] = field
+    return fields if inter_found else None
+
+
+def feature_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
+    """The fields that a context-aware model embeds, by RecBole's rules."""
+    numerical = config["numerical_features"] or []
+    not_features = {config["LABEL_FIELD"], *(config["threshold"] or {})}
+    return [
+        name
+        for name, field in fields.items()
+        if field.loaded
+        and name not in not_features
+        and (field.type.startswith("token") or name in numerical)
+    ]
+
+
+def _atomic_files(config: Any) -> Iterator[tuple[Path, str]]:
+    folder, dataset = Path(config["data_path"]), config["dataset"]
+    benchmark_names = config["benchmark_filename"]
+    if benchmark_names is None:
+        yield folder / f"{dataset}.inter", "inter"
+    else:
+        for name in benchmark_names:
+            yield folder / f"{dataset}.{name}.inter", "inter"
+    for source in ("user", "item"):
+        yield folder / f"{dataset}.{source}", source
+
+
+def _read_header(path: Path, config: Any) -> list[tuple[str, str]]:
+    with path.open(encoding=config["encoding"] or "utf-8", errors="replace") as file:
+        header = file.readline().rstrip("\n")
+    pairs = []
+    for column in header.split(config["field_separator"]):
+        name, separator, field_type = column.partition(":")
+        if not separator or field_type not in {"token", "token_seq", "float", "float_seq"}:
+            raise UsageError(
+                f"{path}, line 1: column {column!r} is not of the form name:type, "
+                "with a type of token, token_seq, float or float_seq."
+            )
+        pairs.append((name, field_type))
+    return pairs
+
+
+def _is_loaded(config: Any, source: str, name: str) -> bool:
+    load_col, unload_col = config["load_col"], config["unload_col"]
+    if load_col is not None:
+        wanted = load_col.get(source, [])
+        if wanted != "*" and name not in wanted:
+            return False
+    return not (unload_col and name in unload_col.get(source, []))

@@ -1,0 +1,243 @@
+"""What RecBole 1.2.1 needs to run on today's packages: one function a defect.
+
+Each function looks whether its defect is present and changes nothing where it is not. Only modules
+in memory are changed, never files.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+import warnings
+from collections.abc import Callable, Hashable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# Names that numpy 1.24 and numpy 2 removed, as RecBole and ray 2.6 still write them.
+_REMOVED_NUMPY_NAMES: dict[str, type] = {
+    "bool8": np.bool_,
+    "complex": np.complex128,
+    "complex_": np.complex128,
+    "float": np.float64,
+    "float_": np.float64,
+    "int": np.int64,
+    "object": np.object_,
+    "unicode": np.str_,
+    "unicode_": np.str_,
+}
+
+
+def apply_before_recbole() -> None:
+    """Mend what breaks RecBole's own import."""
+    restore_numpy_names()
+    provide_distutils()
+    stand_in_for_ray()
+
+
+def apply_after_recbole() -> None:
+    """Mend what breaks RecBole once it is imported."""
+    keep_numpy_names_of_today()
+    restore_pandas_2_semantics()
+    return_plain_metric_values()
+    hush_grad_scaler_warning()
+
+
+def restore_numpy_names() -> None:
+    """Give numpy back the aliases that RecBole uses.
+
+    Cause: numpy 1.24 removed ``np.float`` and its like, numpy 2.0 ``np.float_``, ``np.bool8`` and
+    their like. RecBole writes ``np.float`` in ``Dataset._fill_nan``; ray 2.6 writes ``np.bool8``.
+    """
+    for name, scalar_type in _REMOVED_NUMPY_NAMES.items():
+        if name not in np.__dict__:
+            setattr(np, name, scalar_type)
+
+
+def keep_numpy_names_of_today() -> None:
+    """Let ``Config`` start on numpy 2.
+
+    Cause: ``Config.compatibility_settings`` assigns ``np.float = np.float_`` and eight more; on
+    numpy 2 the right-hand sides do not exist, so every ``Config()`` raises ``AttributeError``. On
+    older numpy it stays as it is.
+    """
+    if int(np.__version__.split(".")[0]) < 2:  # noqa: PLR2004
+        return
+    from recbole.config import Config
+
+    Config.compatibility_settings = lambda _config: restore_numpy_names()
+
+
+def provide_distutils() -> None:
+    """Give thop the one class of ``distutils`` that it imports.
+
+    Cause: thop compares torch's version with ``distutils.version.LooseVersion``; Python 3.12
+    removed ``distutils``, and setuptools, which brings a copy, is no longer in a new environment.
+    """
+    try:
+        importlib.import_module("distutils.version")
+    except ImportError:
+        from torch.torch_version import TorchVersion
+
+        version = ModuleType("distutils.version")
+        version.LooseVersion = TorchVersion  # type: ignore[attr-defined]
+        package = ModuleType("distutils")
+        package.version = version  # type: ignore[attr-defined]
+        sys.modules.update({"distutils": package, "distutils.version": version})
+
+
+def stand_in_for_ray() -> None:
+    """Let RecBole import where ray does not.
+
+    Cause: ``recbole.quick_start`` imports ``ray.tune`` for one call, ``tune.report``, which does
+    nothing outside a ray session. RecBole caps ray at 2.6.3, which cannot be installed on Python
+    3.12, imports ``pkg_resources`` (gone from setuptools 81) and reads ``np.bool8`` (gone from
+    numpy 2). The stand-in's ``report`` does nothing; all else of it raises the reason.
+    """
+    try:
+        importlib.import_module("ray.tune")
+    except Exception as cause:  # whatever ray's own import may raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
+            del sys.modules[name]
+        tune = _stand_in_module("ray.tune", cause)
+        tune.report = _report_nothing  # type: ignore[attr-defined]
+        ray = _stand_in_module("ray", cause)
+        ray.tune = tune  # type: ignore[attr-defined]
+        sys.modules.update({"ray": ray, "ray.tune": tune})
+
+
+def _report_nothing(**_metrics: float) -> None:
+    """Stand in for ``ray.tune.report`` outside a ray session."""
+
+
+def _stand_in_module(name: str, cause: Exception) -> ModuleType:
+    reason = f"ray cannot be imported here ({type(cause).__name__}: {cause})"
+
+    def missing(attribute: str) -> Any:
+        # Dunder look-ups come from the import system, which expects AttributeError alone.
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise ImportError(f"{name}.{attribute} is not available: {reason}")
+
+    module = ModuleType(name)
+    module.__getattr__ = missing  # type: ignore[method-assign]
+    module.__path__ = []
+    return module
+
+
+def restore_pandas_2_semantics() -> None:
+    """Give RecBole's dataset modules data frames that behave as under pandas 2.
+
+    Cause: RecBole relies on three things that pandas 3 changed, two of them silently.
+
+    - ``frame[column].fillna(value, inplace=True)`` filled the frame; now it fills a copy, so
+      missing values survive as NaN.
+    - ``series.agg(len)`` and ``series.agg(np.concatenate)`` went element by element first; now
+      ``agg(len)`` is the number of rows.
+    - Text was read as ``object``; now as ``str``, which the token remapping cannot concatenate.
+    """
+    if int(pd.__version__.split(".")[0]) < 3:  # noqa: PLR2004
+        return
+    for name in ("dataset", "kg_dataset", "sequential_dataset", "customized_dataset"):
+        module: Any = importlib.import_module(f"recbole.data.dataset.{name}")
+        if getattr(module, "pd", None) is pd:
+            module.pd = _PANDAS_2
+
+
+def return_plain_metric_values() -> None:
+    """Let results print as ``0.577``, not as ``np.float64(0.577)``.
+
+    Cause: RecBole's metrics return numpy numbers, whose ``repr`` numpy 2 changed.
+    """
+    from recbole.evaluator import Evaluator
+
+    stock = Evaluator.evaluate
+    if hasattr(stock, "__wrapped__"):
+        return
+
+    @functools.wraps(stock)
+    def evaluate(self: Any, collected: Any) -> Any:
+        result = stock(self, collected)
+        for name, value in result.items():
+            result[name] = float(value)
+        return result
+
+    Evaluator.evaluate = evaluate
+
+
+def hush_grad_scaler_warning() -> None:
+    """Drop the warning that RecBole's trainer raises in every run.
+
+    Cause: ``recbole.trainer`` writes ``torch.cuda.amp.GradScaler(...)``, deprecated in torch 2.4;
+    it still does what it did.
+    """
+    warnings.filterwarnings(
+        "ignore", message=r".*torch\.cuda\.amp\.GradScaler", category=FutureWarning
+    )
+
+
+class _Pandas2Series(pd.Series):
+    """A column that fills its frame in place and aggregates element by element."""
+
+    _metadata = ["_frame"]  # noqa: RUF012 - pandas' own way to keep attributes
+    _frame: tuple[pd.DataFrame, Hashable] | None = None
+
+    @property
+    def _constructor(self) -> Callable[..., _Pandas2Series]:
+        return _Pandas2Series
+
+    def fillna(self, value: Any = None, *, inplace: bool = False, **kwargs: Any) -> Any:
+        filled = super().fillna(value, **kwargs)
+        if not inplace:
+            return filled
+        if self._frame is None:
+            raise ValueError("This column belongs to no frame that could be filled in place.")
+        frame, column = self._frame
+        frame[column] = filled
+        return None
+
+    def agg(self, func: Any = None, axis: Any = 0, *args: Any, **kwargs: Any) -> Any:
+        if func is len:
+            return self.map(len)
+        if func is np.concatenate:
+            return np.concatenate(list(self))
+        return super().agg(func, axis, *args, **kwargs)
+
+
+class _Pandas2Frame(pd.DataFrame):
+    """A frame whose columns are :class:`_Pandas2Series` that know it."""
+
+    @property
+    def _constructor(self) -> Callable[..., _Pandas2Frame]:
+        return _Pandas2Frame
+
+    @property
+    def _constructor_sliced(self) -> Callable[..., _Pandas2Series]:
+        return _Pandas2Series
+
+    def __getitem__(self, key: Any) -> Any:
+        item = super().__getitem__(key)
+        if isinstance(item, _Pandas2Series):
+            item._frame = (self, key)
+        return item
+
+
+class _Pandas2:
+    """The pandas module with readers and constructors that return :class:`_Pandas2Frame`."""
+
+    DataFrame = _Pandas2Frame
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pd, name)
+
+    @staticmethod
+    def read_csv(*args: Any, **kwargs: Any) -> _Pandas2Frame:
+        frame = _Pandas2Frame(pd.read_csv(*args, **kwargs))
+        text = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+        return _Pandas2Frame(frame.astype(dict.fromkeys(text, object)))
+
+
+_PANDAS_2 = _Pandas2()

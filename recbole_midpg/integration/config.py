@@ -1,0 +1,285 @@
+"""RecBole's ``Config`` with this package's defaults, and with the checks of its keys."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import recbole
+import yaml
+from recbole.config import Config
+from recbole.utils import ModelType
+
+from recbole_midpg.command_line import parse_value
+from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.integration.atomic_header import (
+    AtomicField,
+    feature_fields,
+    read_atomic_fields,
+)
+from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.settings import Names, check_settings
+
+_PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
+_SCENARIO_DEFAULTS = _PROPERTIES / "scenario.yaml"
+_CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
+# What RecBole's command and its workers put into the config, beside its property files' keys.
+_RUN_KEYS = frozenset(
+    "model dataset config_files nproc ip port world_size group_offset offset local_rank "
+    "single_spec encoding eval_type device data_path double_tower reg_weight numerical_features "
+    "discretization benchmark_filename neg_sampling training_neg_sample_num".split()
+)
+
+
+def install() -> None:
+    """Wrap the methods of ``Config`` that load, convert and finish the configuration."""
+    if getattr(Config, "_checked_by_midpg", False):
+        return
+    Config._checked_by_midpg = True
+    Config._load_internal_config_dict = _with_own_defaults(Config._load_internal_config_dict)
+    Config._convert_config_dict = _convert_without_running
+    Config._load_cmd_line = _load_command_line
+    Config._load_config_files = _load_config_files
+    Config._set_default_parameters = _with_checks(Config._set_default_parameters)
+
+
+def model_properties(model: str) -> Path:
+    """The file of a model's defaults."""
+    return _PROPERTIES / "model" / f"{model}.yaml"
+
+
+@functools.cache
+def own_keys() -> frozenset[str]:
+    """The config keys that this package adds."""
+    files = [_SCENARIO_DEFAULTS, *(_PROPERTIES / "model").glob("*.yaml")]
+    return frozenset(_keys_of(files))
+
+
+@functools.cache
+def recbole_keys() -> frozenset[str]:
+    """The config keys that RecBole's property files name."""
+    properties = Path(recbole.__file__).parent / "properties"
+    files = [path for path in properties.rglob("*.yaml") if path.stem not in {"url", "kg_url"}]
+    return frozenset(_keys_of(files)) | _RUN_KEYS
+
+
+def _keys_of(files: Iterable[Path]) -> set[str]:
+    keys: set[str] = set()
+    for path in files:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys.update(content or {})
+    return keys
+
+
+# --------------------------------------------------------------------------------------------------
+# Loading
+
+
+def _with_own_defaults(stock: Any) -> Any:
+    """Add our model's and dataset's defaults after RecBole's, before anything that the user sets."""
+
+    @functools.wraps(stock)
+    def load(self: Config, model: str, model_class: type, dataset: str) -> None:
+        stock(self, model, model_class, dataset)
+        self._update_internal_config_dict(_SCENARIO_DEFAULTS)
+        if issubclass(model_class, ScenarioRecommender):
+            self._update_internal_config_dict(model_properties(model))
+        if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:
+            dataset_config = find_dataset_config(dataset)
+            if dataset_config is not None:
+                self.internal_config_dict.update(read_config_file(dataset_config))
+
+    return load
+
+
+def _convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str, Any]:
+    """Stand in for ``Config._convert_config_dict``, which evaluates every text as Python code."""
+    for key, value in values.items():
+        if isinstance(value, str):
+            values[key] = parse_value(value)
+    return values
+
+
+def _load_command_line(self: Config) -> dict[str, Any]:
+    """Stand in for ``Config._load_cmd_line``, which drops a value that holds a ``=``."""
+    texts: dict[str, str] = {}
+    ignored = []
+    arguments = [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
+    for argument in arguments:
+        key, separator, text = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not separator:
+            ignored.append(argument)
+        elif texts.get(key, text) != text:
+            raise UsageError(f"argument --{key}: both {texts[key]!r} and {text!r} are given.")
+        else:
+            texts[key] = text
+    if ignored:
+        getLogger().warning(f"command line args [{' '.join(ignored)}] will not be used in RecBole")
+    return self._convert_config_dict(dict(texts))
+
+
+def _load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
+    """Stand in for ``Config._load_config_files``, with errors that name the file and line."""
+    values: dict[str, Any] = {}
+    for file in files or []:
+        values.update(read_config_file(file))
+    return values
+
+
+class _ConfigLoader(yaml.SafeLoader):
+    """A safe loader that reads ``1e-3`` as a number, as RecBole's loader does."""
+
+
+_ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def read_config_file(file: str | Path) -> dict[str, Any]:
+    """Read a RecBole config file, without running what it may hold.
+
+    Args:
+        file: a YAML file of lines ``key: value``.
+
+    Returns:
+        The keys and values.
+
+    Raises:
+        UsageError: the file cannot be read or is not of that form; names the file and line.
+    """
+    try:
+        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_ConfigLoader)
+    except OSError as error:
+        raise UsageError(f"config file {str(file)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"config file {str(file)!r}: it is not UTF-8 text.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "the text cannot be parsed"
+        raise UsageError(f"config file {str(file)!r}{line}: {problem}.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(f"config file {str(file)!r}: expected lines of the form key: value.")
+    return content
+
+
+# --------------------------------------------------------------------------------------------------
+# Checking
+
+
+def _with_checks(stock: Any) -> Any:
+    """Check our keys as soon as the final values are known."""
+
+    @functools.wraps(stock)
+    def set_defaults(self: Config) -> None:
+        stock(self)
+        check_config(self)
+
+    return set_defaults
+
+
+def check_config(config: Config) -> None:
+    """Check a config before any data is loaded, and fill in the scenario's defaults.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Raises:
+        UsageError: a key is misspelt, a value is not allowed, the dataset is not there, or a
+            scenario field cannot serve as one.
+    """
+    values = config.final_config_dict
+    check_key_names(config.external_config_dict, config.model)
+    is_own_model = issubclass(config.model_class, ScenarioRecommender)
+    if is_own_model:
+        check_settings(values, config.model_class.settings)
+    if values["MODEL_TYPE"] in _CONTEXT_TYPES:
+        require_dataset(config)
+        fields = read_atomic_fields(config)
+        _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
+        if is_own_model and fields is not None:
+            input_size = len(feature_fields(config, fields)) * values["embedding_size"]
+            config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+
+
+def check_key_names(given: Mapping[str, Any], model: str) -> None:
+    """Refuse keys that look like misspelt ones, and warn of keys that nothing reads.
+
+    Args:
+        given: what the user's files, arguments and command line set.
+        model: the model's name, for the warning.
+
+    Raises:
+        UsageError: an unknown key is near one of this package's.
+    """
+    known = own_keys() | recbole_keys()
+    for key, value in given.items():
+        if key in known:
+            continue
+        hint = did_you_mean(key, own_keys(), cutoff=0.8)
+        if hint:
+            raise UsageError(f"{key}: unknown config key (value {value!r}){hint}")
+        hint = did_you_mean(key, known, cutoff=0.8) or "."
+        getLogger().warning(f"{key}: config key unknown to {model} and to RecBole, unused{hint}")
+
+
+def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed: bool) -> None:
+    """Check ``scenario_fields`` and ``scenario_id_field`` and fill in the latter's default."""
+    values = config.final_config_dict
+    if isinstance(values["scenario_fields"], str):
+        values["scenario_fields"] = [values["scenario_fields"]]
+    names = values["scenario_fields"]
+    candidates = (
+        "" if fields is None else f", expected some of {', '.join(_usable(config, fields))}"
+    )
+    if names is None:
+        if needed:
+            raise UsageError(
+                f"scenario_fields: {config.model} needs the fields that make a scenario and none "
+                f"is set for {config.dataset}{candidates}."
+            )
+        return
+    if not Names().accepts(names) or not names:
+        raise UsageError(
+            f"scenario_fields: {names!r} is not allowed, expected {Names().allowed}{candidates}."
+        )
+    if values["scenario_id_field"] is None:
+        values["scenario_id_field"] = names[0]
+    if fields is not None:
+        for name in names:
+            _check_scenario_field("scenario_fields", name, config, fields)
+        _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
+
+
+def _usable(config: Config, fields: dict[str, AtomicField]) -> list[str]:
+    return [name for name in feature_fields(config, fields) if fields[name].type == "token"]
+
+
+def _check_scenario_field(
+    key: str, name: Any, config: Config, fields: dict[str, AtomicField]
+) -> None:
+    usable = _usable(config, fields)
+    if name in usable:
+        return
+    field = fields.get(name) if isinstance(name, str) else None
+    if name == config["LABEL_FIELD"] or name in (config["threshold"] or {}):
+        reason = "is the label"
+    elif field is None:
+        reason = f"is not a field of {config.dataset}"
+    elif not field.loaded:
+        reason = f"of {field.file} is not loaded (load_col)"
+    else:
+        reason = f"is of type {field.type}, not token"
+    hint = did_you_mean(str(name), usable) or "."
+    raise UsageError(f"{key}: {name!r} {reason}, expected some of {', '.join(usable)}{hint}")

@@ -1,0 +1,114 @@
+"""Our models and trainers in the places where RecBole looks for its own."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import recbole
+import recbole.quick_start
+import recbole.trainer
+from recbole.quick_start import quick_start
+from recbole.utils import utils as recbole_utils
+
+from recbole_midpg import models
+from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.integration.report import count_flops
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.training.trainer import ScenarioTrainer
+
+_stock_get_model = recbole_utils.get_model
+_stock_get_flops = recbole_utils.get_flops
+_stock_run_recboles = quick_start.run_recboles
+
+
+def install() -> None:
+    """Register models and trainers, and replace RecBole's look-ups; a second call does nothing."""
+    if quick_start.run_recboles is run_recboles:
+        return
+    for name, model_class in own_models().items():
+        # The module itself under RecBole's name: the class keeps one identity.
+        alias = f"recbole.model.context_aware_recommender.{name.lower()}"
+        sys.modules[alias] = sys.modules[model_class.__module__]
+        setattr(recbole.trainer, f"{name}Trainer", ScenarioTrainer)
+    _replace_everywhere(_stock_get_model, get_model)
+    _replace_everywhere(_stock_get_flops, get_flops)
+    _replace_everywhere(_stock_run_recboles, run_recboles)
+
+
+def _replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
+    """Replace a function in every module of RecBole that has imported it by name."""
+    for module_name, module in list(sys.modules.items()):
+        if (
+            module_name.split(".")[0] == "recbole"
+            and getattr(module, stock.__name__, None) is stock
+        ):
+            setattr(module, stock.__name__, ours)
+
+
+@functools.cache
+def own_models() -> dict[str, type[ScenarioRecommender]]:
+    """This package's model classes by name, in the order of their files."""
+    found: dict[str, type[ScenarioRecommender]] = {}
+    for info in pkgutil.iter_modules(models.__path__):
+        module = importlib.import_module(f"{models.__name__}.{info.name}")
+        for name, member in vars(module).items():
+            is_model = isinstance(member, type) and issubclass(member, ScenarioRecommender)
+            if is_model and name.lower() == info.name:
+                found[name] = member
+    return found
+
+
+@functools.cache
+def recbole_models() -> list[str]:
+    """The names of RecBole's own models."""
+    folder = Path(recbole.__file__).parent / "properties" / "model"
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def get_model(model_name: str) -> type:
+    """Stand in for ``recbole.utils.get_model``, with an error that lists what exists.
+
+    Args:
+        model_name: a model of this package or of RecBole.
+
+    Returns:
+        The model's class.
+
+    Raises:
+        UsageError: there is no such model, or a package that it needs is not installed.
+    """
+    try:
+        return _stock_get_model(model_name)
+    except (ValueError, ImportError, AttributeError) as error:
+        if model_name in recbole_models():
+            raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error
+        hint = did_you_mean(model_name, [*own_models(), *recbole_models()])
+        raise UsageError(
+            f"model: {model_name!r} is not known{hint or '.'}\n"
+            f"Models of recbole-midpg: {', '.join(own_models())}.\n"
+            f"Models of RecBole: {', '.join(recbole_models())}."
+        ) from error
+
+
+def get_flops(
+    model: Any, dataset: Any, device: Any, logger: Any, transform: Any, verbose: bool = False
+) -> float:
+    """Stand in for ``recbole.utils.get_flops``, which knows nothing of our layers.
+
+    RecBole's own models are still counted by RecBole.
+    """
+    if isinstance(model, ScenarioRecommender):
+        return count_flops(model, dataset, device, transform)
+    return _stock_get_flops(model, dataset, device, logger, transform, verbose)
+
+
+def run_recboles(rank: int, *args: Any) -> None:
+    """Stand in for the worker of ``recbole.quick_start.run``: importing it registers our models."""
+    _stock_run_recboles(rank, *args)

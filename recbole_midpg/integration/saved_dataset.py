@@ -1,0 +1,197 @@
+"""Filtered datasets saved as plain values, in place of RecBole's pickles.
+
+Cause: ``Dataset.save`` pickles the whole object and ``create_dataset`` unpickles whatever file lies
+at that name. Here the object's state is written as plain values and tensors, and read with
+``weights_only=True``. Split dataloaders, which RecBole pickles too, are refused: a split follows
+from the dataset and the seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import Enum
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import recbole.data
+import recbole.data.dataset as recbole_datasets
+import torch
+from recbole.data import utils as data_utils
+from recbole.data.dataset.dataset import Dataset
+from recbole.quick_start import quick_start
+from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.checkpoint import (
+    config_from_plain,
+    config_to_plain,
+    load_plain,
+    write_atomically,
+)
+
+_ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
+_ATOMS = (bool, int, float, str, type(None))
+# Keys that decide what a dataset holds. RecBole's own list leaves out the last two, so that a
+# changed list of numerical features went unnoticed.
+_DECISIVE_KEYS = (*dataset_arguments, "seed", "repeatable", "numerical_features", "discretization")
+
+
+def install() -> None:
+    """Make RecBole save and load datasets by this module."""
+    Dataset.save = save_dataset
+    for module in (data_utils, recbole.data, quick_start):
+        module.create_dataset = create_dataset
+        if hasattr(module, "load_split_dataloaders"):
+            module.load_split_dataloaders = refuse_split_dataloaders
+        if hasattr(module, "save_split_dataloaders"):
+            module.save_split_dataloaders = refuse_to_save_dataloaders
+
+
+def dataset_class_of(config: Any) -> type[Dataset]:
+    """The dataset class of a config's model, chosen as RecBole chooses it."""
+    own_class = getattr(recbole_datasets, f"{config['model']}Dataset", None)
+    if own_class is not None:
+        return own_class
+    by_type = {
+        ModelType.SEQUENTIAL: "SequentialDataset",
+        ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+    }
+    return getattr(recbole_datasets, by_type.get(config["MODEL_TYPE"], "Dataset"))
+
+
+def saved_dataset_path(config: Any, dataset_class: type[Dataset]) -> Path:
+    """Where the dataset of a config is saved: RecBole's own name in ``checkpoint_dir``."""
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{dataset_class.__name__}.pth"
+
+
+def create_dataset(config: Any) -> Dataset:
+    """Stand in for ``recbole.data.create_dataset``: load the saved dataset or build it.
+
+    Raises:
+        UsageError: a file lies at the saved dataset's name that cannot be read safely.
+    """
+    dataset_class = dataset_class_of(config)
+    named = config["dataset_save_path"]
+    path = Path(named) if named else saved_dataset_path(config, dataset_class)
+    if path.is_file():
+        dataset = load_dataset(path, dataset_class)
+        if all(config[key] == dataset.config[key] for key in _DECISIVE_KEYS):
+            getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
+            return dataset
+    dataset = dataset_class(config)
+    if config["save_dataset"]:
+        dataset.save()
+    return dataset
+
+
+def save_dataset(self: Dataset) -> None:
+    """Stand in for ``Dataset.save``: write the dataset's state into ``checkpoint_dir``."""
+    path = saved_dataset_path(self.config, type(self))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    self.logger.info(set_color("Saving filtered dataset into ", "pink") + f"[{path}]")
+    state = {key: value for key, value in vars(self).items() if key not in {"config", "logger"}}
+    write_atomically({"config": config_to_plain(self.config), "dataset": _to_plain(state)}, path)
+
+
+def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> Dataset:
+    """Rebuild a dataset from :func:`save_dataset`'s file.
+
+    Raises:
+        UsageError: the file is damaged, is no saved dataset, or needs more than plain values.
+    """
+    saved = load_plain(path, "cpu", "saved dataset")
+    if not isinstance(saved, dict) or saved.keys() != {"config", "dataset"}:
+        raise UsageError(f"saved dataset {os.fspath(path)!r}: the file holds no dataset.")
+    dataset = dataset_class.__new__(dataset_class)  # type: ignore[call-overload]
+    dataset.config = config_from_plain(saved["config"])
+    dataset.logger = getLogger()
+    vars(dataset).update(_from_plain(saved["dataset"]))
+    return dataset
+
+
+def refuse_split_dataloaders(config: Any) -> None:
+    """Stand in for ``load_split_dataloaders``: there is never one to load.
+
+    Raises:
+        UsageError: the config names a file of dataloaders.
+    """
+    if config["dataloaders_save_path"]:
+        raise UsageError(
+            f"dataloaders_save_path: {config['dataloaders_save_path']!r} is a pickle, which is not "
+            "loaded; leave the key out, the same seed makes the same split."
+        )
+
+
+def refuse_to_save_dataloaders(_config: Any, _dataloaders: Any = None) -> None:
+    """Stand in for ``save_split_dataloaders``.
+
+    Raises:
+        UsageError: always.
+    """
+    raise UsageError(
+        "save_dataloaders: True is not allowed, expected False; dataloaders could only be "
+        "pickled, and the same seed makes the same split. save_dataset: True saves the dataset."
+    )
+
+
+def _to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
+    """Encode a dataset's attribute; whatever is not a plain value becomes ``[tag, content]``."""
+    if isinstance(value, Enum):
+        return ["enum", type(value).__name__, value.name]
+    if isinstance(value, np.generic):
+        return _to_plain(value.item())
+    if isinstance(value, (torch.Tensor, *_ATOMS)):
+        return value
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "biuf":
+            return ["array", torch.from_numpy(np.ascontiguousarray(value))]
+        return ["objects", value.dtype.str, [_to_plain(item) for item in value]]
+    if isinstance(value, pd.DataFrame):
+        columns = [[name, _to_plain(value[name].to_numpy())] for name in value.columns]
+        return ["frame", columns]
+    if isinstance(value, dict):
+        return ["dict", [[_to_plain(key), _to_plain(item)] for key, item in value.items()]]
+    if isinstance(value, (list, tuple, set)):
+        return [type(value).__name__, [_to_plain(item) for item in value]]
+    raise UsageError(
+        f"save_dataset: True is not allowed for this dataset, which holds a "
+        f"{type(value).__module__}.{type(value).__qualname__}, expected plain values only."
+    )
+
+
+def _from_plain(value: Any) -> Any:
+    """Decode :func:`_to_plain`'s encoding."""
+    if not isinstance(value, list):
+        return value
+    tag, *content = value
+    return _DECODERS[tag](*content)
+
+
+def _decode_objects(dtype: str, items: list[Any]) -> np.ndarray:
+    array = np.empty(len(items), dtype=np.dtype(dtype))
+    for position, item in enumerate(items):
+        array[position] = _from_plain(item)
+    return array
+
+
+def _decode_frame(columns: list[Any]) -> pd.DataFrame:
+    # RecBole's own idea of a frame: on pandas 3 the one that fills in place.
+    frame_class = recbole_datasets.dataset.pd.DataFrame
+    return frame_class({name: _from_plain(column) for name, column in columns})
+
+
+_DECODERS: dict[str, Callable[..., Any]] = {
+    "enum": lambda name, member: _ENUMS[name][member],
+    "array": lambda tensor: tensor.numpy(),
+    "objects": _decode_objects,
+    "frame": _decode_frame,
+    "dict": lambda items: {_from_plain(key): _from_plain(item) for key, item in items},
+    "list": lambda items: [_from_plain(item) for item in items],
+    "tuple": lambda items: tuple(_from_plain(item) for item in items),
+    "set": lambda items: {_from_plain(item) for item in items},
+}

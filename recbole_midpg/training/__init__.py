@@ -1,0 +1,1 @@
+"""Training: RecBole's trainer with losses per sample."""
