@@ -25,8 +25,8 @@ test split and print AUC and LogLoss.
 
   --model, -m NAME      a model of this package ({models})
                         or any of RecBole's own (default: {default_model})
-  --dataset, -d NAME    a folder of RecBole atomic files below data_path (default: {default_dataset},
-                        which RecBole ships)
+  --dataset, -d NAME    a folder of RecBole atomic files below data_path
+                        (default: {default_dataset}, which RecBole ships)
   --config_files FILE.. RecBole config files; later ones win, the command line wins over all
   --KEY VALUE           any config key, also as --KEY=VALUE; lists as [a,b]
   --nproc N             processes on this machine, one GPU each (default: 1)

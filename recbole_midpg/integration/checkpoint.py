@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole.quick_start
 import torch
 import yaml
 from recbole.config import Config
@@ -59,8 +60,6 @@ def install() -> None:
     trainer_class.resume_checkpoint = _resume_checkpoint
     trainer_class.evaluate = _with_safe_loading(trainer_class.evaluate)
     recbole_trainer.PretrainTrainer.save_pretrained_model = _save_pretrained_model
-    import recbole.quick_start
-
     for module in (quick_start, recbole.quick_start):
         module.load_data_and_model = load_data_and_model
 

@@ -25,6 +25,7 @@ _REMOVED_NUMPY_NAMES: dict[str, type] = {
     "float": np.float64,
     "float_": np.float64,
     "int": np.int64,
+    "long": np.int64,
     "object": np.object_,
     "unicode": np.str_,
     "unicode_": np.str_,
@@ -40,35 +41,23 @@ def apply_before_recbole() -> None:
 
 def apply_after_recbole() -> None:
     """Mend what breaks RecBole once it is imported."""
-    keep_numpy_names_of_today()
     restore_pandas_2_semantics()
     return_plain_metric_values()
     hush_grad_scaler_warning()
+    let_hyperopt_import()
 
 
 def restore_numpy_names() -> None:
     """Give numpy back the aliases that RecBole uses.
 
     Cause: numpy 1.24 removed ``np.float`` and its like, numpy 2.0 ``np.float_``, ``np.bool8`` and
-    their like. RecBole writes ``np.float`` in ``Dataset._fill_nan``; ray 2.6 writes ``np.bool8``.
+    their like. ``Config.compatibility_settings`` reads ``np.float_`` first of all, so that on
+    numpy 2 every ``Config()`` dies. RecBole writes ``np.float`` in ``Dataset._fill_nan`` and ``np.long``, which numpy 1.24 to 1.26
+    lack, in ``ContextRecommender``; ray 2.6 writes ``np.bool8``.
     """
     for name, scalar_type in _REMOVED_NUMPY_NAMES.items():
         if name not in np.__dict__:
             setattr(np, name, scalar_type)
-
-
-def keep_numpy_names_of_today() -> None:
-    """Let ``Config`` start on numpy 2.
-
-    Cause: ``Config.compatibility_settings`` assigns ``np.float = np.float_`` and eight more; on
-    numpy 2 the right-hand sides do not exist, so every ``Config()`` raises ``AttributeError``. On
-    older numpy it stays as it is.
-    """
-    if int(np.__version__.split(".")[0]) < 2:  # noqa: PLR2004
-        return
-    from recbole.config import Config
-
-    Config.compatibility_settings = lambda _config: restore_numpy_names()
 
 
 def provide_distutils() -> None:
@@ -114,7 +103,8 @@ def _report_nothing(**_metrics: float) -> None:
 
 
 def _stand_in_module(name: str, cause: Exception) -> ModuleType:
-    reason = f"ray cannot be imported here ({type(cause).__name__}: {cause})"
+    package = name.split(".")[0]
+    reason = f"{package} cannot be imported here ({type(cause).__name__}: {cause})"
 
     def missing(attribute: str) -> Any:
         # Dunder look-ups come from the import system, which expects AttributeError alone.
@@ -131,7 +121,8 @@ def _stand_in_module(name: str, cause: Exception) -> ModuleType:
 def restore_pandas_2_semantics() -> None:
     """Give RecBole's dataset modules data frames that behave as under pandas 2.
 
-    Cause: RecBole relies on three things that pandas 3 changed, two of them silently.
+    Cause: RecBole relies on three things that pandas 3 changed, two of them silently; pandas 2.1
+    began to warn of them.
 
     - ``frame[column].fillna(value, inplace=True)`` filled the frame; now it fills a copy, so
       missing values survive as NaN.
@@ -139,7 +130,7 @@ def restore_pandas_2_semantics() -> None:
       ``agg(len)`` is the number of rows.
     - Text was read as ``object``; now as ``str``, which the token remapping cannot concatenate.
     """
-    if int(pd.__version__.split(".")[0]) < 3:  # noqa: PLR2004
+    if tuple(map(int, pd.__version__.split(".")[:2])) < (2, 1):
         return
     for name in ("dataset", "kg_dataset", "sequential_dataset", "customized_dataset"):
         module: Any = importlib.import_module(f"recbole.data.dataset.{name}")
@@ -168,6 +159,44 @@ def return_plain_metric_values() -> None:
     Evaluator.evaluate = evaluate
 
 
+def let_hyperopt_import() -> None:
+    """Let ``HyperTuning`` import hyperopt where ``pkg_resources`` is gone.
+
+    Cause: hyperopt's ``atpe`` imports ``pkg_resources``, which setuptools 81 dropped, for data
+    files that only its ``atpe.suggest`` reads. The stand-in is there during that import alone, so
+    that nobody else takes it for the real one.
+    """
+    from recbole.trainer import HyperTuning
+
+    stock = HyperTuning.__init__
+    if hasattr(stock, "__wrapped__"):
+        return
+
+    @functools.wraps(stock)
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+        import_hyperopt()
+        stock(self, *args, **kwargs)
+
+    HyperTuning.__init__ = initialize
+
+
+def import_hyperopt() -> ModuleType:
+    """Import hyperopt, with a stand-in for ``pkg_resources`` where that cannot be imported.
+
+    Raises:
+        ImportError: hyperopt is not installed.
+    """
+    try:
+        importlib.import_module("pkg_resources")
+    except ImportError as cause:
+        sys.modules["pkg_resources"] = _stand_in_module("pkg_resources", cause)
+        try:
+            return importlib.import_module("hyperopt")
+        finally:
+            del sys.modules["pkg_resources"]
+    return importlib.import_module("hyperopt")
+
+
 def hush_grad_scaler_warning() -> None:
     """Drop the warning that RecBole's trainer raises in every run.
 
@@ -188,6 +217,13 @@ class _Pandas2Series(pd.Series):
     @property
     def _constructor(self) -> Callable[..., _Pandas2Series]:
         return _Pandas2Series
+
+    @property
+    def values(self) -> Any:
+        # pandas 3 hands out read-only arrays, of which torch warns that it cannot respect them.
+        array = super().values
+        readable_only = isinstance(array, np.ndarray) and not array.flags.writeable
+        return array.copy() if readable_only else array
 
     def fillna(self, value: Any = None, *, inplace: bool = False, **kwargs: Any) -> Any:
         filled = super().fillna(value, **kwargs)
@@ -237,7 +273,7 @@ class _Pandas2:
     def read_csv(*args: Any, **kwargs: Any) -> _Pandas2Frame:
         frame = _Pandas2Frame(pd.read_csv(*args, **kwargs))
         text = [name for name, dtype in frame.dtypes.items() if isinstance(dtype, pd.StringDtype)]
-        return _Pandas2Frame(frame.astype(dict.fromkeys(text, object)))
+        return frame.astype(dict.fromkeys(text, object)) if text else frame
 
 
 _PANDAS_2 = _Pandas2()

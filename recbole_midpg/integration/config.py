@@ -30,12 +30,11 @@ from recbole_midpg.settings import Names, check_settings
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
 _SCENARIO_DEFAULTS = _PROPERTIES / "scenario.yaml"
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
-# What RecBole's command and its workers put into the config, beside its property files' keys.
-_RUN_KEYS = frozenset(
-    "model dataset config_files nproc ip port world_size group_offset offset local_rank "
-    "single_spec encoding eval_type device data_path double_tower reg_weight numerical_features "
-    "discretization benchmark_filename neg_sampling training_neg_sample_num".split()
-)
+# Keys that RecBole reads and none of its property files names.
+_UNLISTED_KEYS = """
+    model dataset config_files nproc ip port world_size group_offset offset local_rank
+    encoding double_tower reg_weight discretization neg_sampling training_neg_sample_num
+"""
 
 
 def install() -> None:
@@ -67,7 +66,7 @@ def recbole_keys() -> frozenset[str]:
     """The config keys that RecBole's property files name."""
     properties = Path(recbole.__file__).parent / "properties"
     files = [path for path in properties.rglob("*.yaml") if path.stem not in {"url", "kg_url"}]
-    return frozenset(_keys_of(files)) | _RUN_KEYS
+    return frozenset(_keys_of(files)).union(_UNLISTED_KEYS.split())
 
 
 def _keys_of(files: Iterable[Path]) -> set[str]:
@@ -83,7 +82,7 @@ def _keys_of(files: Iterable[Path]) -> set[str]:
 
 
 def _with_own_defaults(stock: Any) -> Any:
-    """Add our model's and dataset's defaults after RecBole's, before anything that the user sets."""
+    """Add our model's and dataset's defaults after RecBole's, before all that the user sets."""
 
     @functools.wraps(stock)
     def load(self: Config, model: str, model_class: type, dataset: str) -> None:

@@ -66,7 +66,7 @@ def jensen_shannon_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Ten
 
 
 def kullback_leibler_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
-    r""":math:`-(\text{mean}\,T^+ - \text{mean}\,e^{T^- - 1})`, the f-GAN bound of the KL divergence.
+    r""":math:`-(\text{mean}\,T^+ - \text{mean}\,e^{T^- - 1})`, f-GAN's bound of KL.
 
     Arguments and result as :func:`jensen_shannon_loss`.
     """
@@ -133,7 +133,7 @@ class ShuffledPairsLoss(nn.Module):
     def loss_of(
         self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor, shuffled: Tensor
     ) -> Tensor:
-        """Compute the loss for a given shuffle :math:`\\pi`, ``(B,)``; else as :meth:`forward`."""
+        r"""Compute the loss for a given shuffle :math:`\pi`, ``(B,)``; else as :meth:`forward`."""
         if self.mask_same_scenario:
             kept = (scenario_ids != scenario_ids[shuffled]).any(dim=1)
         else:

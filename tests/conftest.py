@@ -1,0 +1,16 @@
+"""Fixtures that every test may use."""
+
+import logging
+import sys
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def quiet_surroundings(tmp_path, monkeypatch):
+    """A folder, a command line and log handlers of the test's own: RecBole uses all three."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers

@@ -1,0 +1,107 @@
+import json
+
+import pytest
+import recbole.quick_start
+import recbole.trainer
+import recbole.utils
+from recbole.config import configurator
+from tests.processes import run_python
+
+import recbole_midpg
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.registry import own_models
+from recbole_midpg.models.midpg import MIDPG
+from recbole_midpg.training.trainer import ScenarioTrainer
+
+
+def test_models_are_found_by_name_with_one_identity():
+    assert {"DNN", "DPG", "MIDPG"} <= own_models().keys()
+    for name, model_class in own_models().items():
+        assert recbole.utils.get_model(name) is model_class
+        assert configurator.get_model(name) is model_class
+    assert MIDPG is own_models()["MIDPG"]
+
+
+def test_our_models_get_our_trainer_and_others_their_own():
+    get_trainer = recbole.utils.get_trainer
+    assert get_trainer(MIDPG.type, "MIDPG") is ScenarioTrainer
+    assert get_trainer(MIDPG.type, "DeepFM") is recbole.trainer.Trainer
+
+
+def test_registering_twice_does_nothing():
+    before = (recbole.quick_start.run_recbole, recbole.trainer.Trainer.evaluate,
+              configurator.Config._set_default_parameters, recbole.utils.get_flops,
+              recbole.quick_start.quick_start.run_recboles)  # fmt: skip
+    recbole_midpg._register()
+    after = (recbole.quick_start.run_recbole, recbole.trainer.Trainer.evaluate,
+             configurator.Config._set_default_parameters, recbole.utils.get_flops,
+             recbole.quick_start.quick_start.run_recboles)  # fmt: skip
+    assert before == after
+
+
+def test_a_model_whose_package_is_missing_is_told_apart_from_an_unknown_one():
+    pytest.importorskip("recbole")
+    try:
+        import lightgbm  # noqa: F401
+    except ImportError:
+        with pytest.raises(UsageError, match="cannot be imported here: No module named"):
+            recbole.utils.get_model("lightgbm")
+    with pytest.raises(UsageError, match="'Nothing' is not known"):
+        recbole.utils.get_model("Nothing")
+
+
+def test_spawned_workers_know_our_models(tmp_path):
+    """RecBole's workers are new processes that import only the function they are given."""
+    code = """
+import multiprocessing, pickle, recbole_midpg
+from recbole.quick_start import quick_start
+def main():
+    payload = pickle.dumps(quick_start.run_recboles)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        print(pool.apply(eval, ("__import__('pickle').loads(p).__module__", {"p": payload})))
+if __name__ == "__main__":
+    main()
+"""
+    script = tmp_path / "spawn.py"
+    script.write_text(code)
+    result = run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='x')", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert recbole.quick_start.quick_start.run_recboles.__module__.startswith("recbole_midpg.")
+
+
+def test_from_python_importing_the_package_is_all(tmp_path):
+    code = """
+import json, recbole_midpg
+from recbole.quick_start import run, run_recbole, objective_function, load_data_and_model
+settings = dict(epochs=1, show_progress=False, train_batch_size=8192)
+a = run(model="MIDPG", dataset="ml-100k", config_dict=dict(settings))
+b = run_recbole(model="MIDPG", dataset="ml-100k", config_dict=dict(settings))
+c = objective_function(dict(settings, model="MIDPG", dataset="ml-100k"), saved=False)
+print(json.dumps([a["test_result"], b["test_result"], c["test_result"]]))
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    by_run, by_run_recbole, by_objective = json.loads(result.stdout.strip().splitlines()[-1])
+    assert by_run == by_run_recbole == by_objective
+    assert 0.4 < by_run["auc"] < 1
+
+
+def test_hyper_tuning_finds_the_better_of_two(tmp_path):
+    (tmp_path / "space.hyper").write_text("learning_rate choice [1e-9,0.01]\n")
+    (tmp_path / "fixed.yaml").write_text(
+        "model: DPG\ndataset: ml-100k\nepochs: 1\ntrain_batch_size: 4096\n"
+    )
+    code = """
+import recbole_midpg
+from recbole.quick_start import objective_function
+from recbole.trainer import HyperTuning
+if __name__ == "__main__":
+    tuning = HyperTuning(objective_function, algo="exhaustive", early_stop=10, max_evals=10,
+                         params_file="space.hyper", fixed_config_file_list=["fixed.yaml"])
+    tuning.run()
+    print(tuning.best_params)
+"""
+    result = run_python(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "0.01" in result.stdout.strip().splitlines()[-1]
