@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
+
 
 @pytest.fixture(autouse=True)
 def quiet_surroundings(tmp_path, monkeypatch):

@@ -3,25 +3,25 @@
 Cause: RecBole pickles its ``Config`` into every checkpoint and reads it with a bare
 ``torch.load``, which refuses such a file since torch 2.6 and runs whatever it holds before. Here
 the config is written as plain values, so that ``weights_only=True`` reads the file on every torch;
-a file written by RecBole itself is read with an explicit list of allowed classes.
+of classes, only numpy's arrays are allowed
+beside torch's own. A file that needs more, as RecBole's own checkpoints do, is refused.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
-from importlib import import_module
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import recbole.quick_start
+import scipy.sparse
 import torch
-import yaml
 from recbole.config import Config
-from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.quick_start import quick_start
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import (
@@ -41,14 +41,12 @@ _ENUMS: dict[str, type[Enum]] = {
 }
 # Made anew from the machine that reads the checkpoint.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
-# Classes that RecBole's own checkpoints refer to, beside model classes.
-_ALLOWED_CLASSES = (Config, *_ENUMS.values(), yaml.FullLoader, torch.device)
-_ALLOWED_NUMPY = (
-    "numpy.core.multiarray.",
-    "numpy._core.multiarray.",
-    "numpy.dtype",
-    "numpy.dtypes.",
-)
+_NUMPY_ARRAY_PARTS = [
+    np.ndarray,
+    np.dtype,
+    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
+    np.array(0.0).__reduce__()[0],
+]
 
 
 def install() -> None:
@@ -126,6 +124,62 @@ def _from_plain(value: Any) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------
+# What some of RecBole's models keep beside their parameters
+
+
+def other_to_plain(model: Any) -> dict[str, Any]:
+    """Turn a model's ``other_parameter()`` into plain values.
+
+    Parts of the model that are modules, as DIN names them, are left out: their weights are in the
+    ``state_dict``. Sparse matrices of scipy become their coordinates.
+
+    Args:
+        model: a model of RecBole.
+
+    Returns:
+        The values that :func:`load_checkpoint` can read.
+
+    Raises:
+        UsageError: the model keeps something else.
+    """
+    return {
+        name: _other_value(value, f"{type(model).__name__}.{name}")
+        for name, value in model.other_parameter().items()
+        if not isinstance(value, torch.nn.Module)
+    }
+
+
+def _other_value(value: Any, place: str) -> Any:
+    if scipy.sparse.issparse(value):
+        matrix = value.tocoo()
+        parts = {"row": matrix.row, "column": matrix.col, "data": matrix.data}
+        return {"sparse": value.format, "shape": list(value.shape), **parts}
+    if isinstance(value, dict):
+        return {key: _other_value(item, place) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_other_value(item, place) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    plain_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+    if value is None or plain_array or isinstance(value, (bool, int, float, str, torch.Tensor)):
+        return value
+    raise UsageError(
+        f"checkpoint: {place} holds a {type(value).__module__}.{type(value).__qualname__}, "
+        "which could only be pickled; expected plain values, arrays or tensors."
+    )
+
+
+def _other_from_plain(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    if "sparse" not in values:
+        return {name: _other_from_plain(value) for name, value in values.items()}
+    coordinates = (values["row"], values["column"])
+    matrix = scipy.sparse.coo_matrix((values["data"], coordinates), shape=values["shape"])
+    return matrix.asformat(values["sparse"])
+
+
+# --------------------------------------------------------------------------------------------------
 # Files
 
 
@@ -143,28 +197,27 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     """Read a checkpoint without running anything that it holds.
 
     Args:
-        path: a file written by a trainer, ours or RecBole's own.
+        path: a file written by a trainer.
         map_location: where tensors go, as in ``torch.load``.
 
     Returns:
         The checkpoint; its ``config`` is a ``Config``.
 
     Raises:
-        UsageError: there is no such file, it is damaged, it is no checkpoint, or it needs classes
-            that are not allowed.
+        UsageError: there is no such file, it is damaged, it is no checkpoint, or it holds more than
+            plain values.
     """
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {os.fspath(path)!r}: there is no such file.")
     checkpoint = load_plain(path, map_location, "checkpoint")
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
         raise UsageError(f"checkpoint {os.fspath(path)!r}: the file holds no model of RecBole.")
-    if not isinstance(checkpoint["config"], Config):
-        checkpoint["config"] = config_from_plain(checkpoint["config"])
+    checkpoint["config"] = config_from_plain(checkpoint["config"])
     return checkpoint
 
 
 def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> Any:
-    """Read a torch file of plain values and RecBole's own harmless classes.
+    """Read a torch file of plain values.
 
     Args:
         path: an existing file.
@@ -172,54 +225,29 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
         kind: what the file should be, for the error's sentence.
 
     Raises:
-        UsageError: the file is damaged or needs classes that are not allowed.
+        UsageError: the file is damaged or holds more than plain values.
     """
     place = f"{kind} {os.fspath(path)!r}"
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError:
-        return _load_with_allowed_classes(path, map_location, place)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UsageError(f"{place}: the file is damaged ({error}).") from error
-
-
-def _load_with_allowed_classes(path: str | os.PathLike[str], map_location: Any, place: str) -> Any:
-    list_globals = getattr(torch.serialization, "get_unsafe_globals_in_checkpoint", None)
-    if list_globals is None:
+        with _allowing_numpy():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
         raise UsageError(
-            f"{place}: the file holds more than plain values, which torch {torch.__version__} "
-            "cannot read safely; torch 2.6 or newer can."
-        )
-    try:
-        needed = list_globals(path)
-        allowed = [_allowed_class(name) for name in needed]
-        forbidden = [name for name, found in zip(needed, allowed, strict=True) if found is None]
-        if not forbidden:
-            with torch.serialization.safe_globals(allowed):
-                return torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UsageError(
-            f"{place}: the file is no torch file of plain values and is not unpickled."
+            f"{place}: the file holds more than plain values and is not unpickled "
+            "(RecBole without recbole-midpg writes such files)."
         ) from error
-    raise UsageError(
-        f"{place}: the file needs {', '.join(forbidden)}, which is not allowed; "
-        "it is not unpickled."
-    )
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{place}: the file is damaged ({first_line}).") from error
 
 
-def _allowed_class(name: str) -> Any:
-    """Find a class of the allow-list by its full name; ``None`` where it is not on the list."""
-    for known in _ALLOWED_CLASSES:
-        if name == f"{known.__module__}.{known.__qualname__}":
-            return known
-    module_name, _, attribute = name.rpartition(".")
-    if name.startswith(_ALLOWED_NUMPY):
-        return getattr(import_module(module_name), attribute)
-    if module_name.startswith(("recbole.model.", "recbole_midpg.models.")):
-        found = getattr(import_module(module_name), attribute, None)
-        if isinstance(found, type) and issubclass(found, AbstractRecommender):
-            return found
-    return None
+def _allowing_numpy() -> AbstractContextManager[None]:
+    """Allow numpy arrays, in which some of RecBole's models keep what is not a parameter.
+
+    Before torch 2.5 nothing can be added to what ``weights_only`` allows.
+    """
+    safe_globals = getattr(torch.serialization, "safe_globals", None)
+    return nullcontext() if safe_globals is None else safe_globals(_NUMPY_ARRAY_PARTS)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -237,7 +265,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         "cur_step": self.cur_step,
         "best_valid_score": float(self.best_valid_score),
         "state_dict": self.model.state_dict(),
-        "other_parameter": self.model.other_parameter(),
+        "other_parameter": other_to_plain(self.model),
         "optimizer": self.optimizer.state_dict(),
     }
     write_atomically(state, path)
@@ -252,7 +280,7 @@ def _save_pretrained_model(self: Any, epoch: int, saved_model_file: str) -> None
         "epoch": epoch,
         "state_dict": self.model.state_dict(),
         "optimizer": self.optimizer.state_dict(),
-        "other_parameter": self.model.other_parameter(),
+        "other_parameter": other_to_plain(self.model),
     }
     write_atomically(state, saved_model_file)
     self.saved_model_file = saved_model_file
@@ -267,7 +295,7 @@ def _load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
             f"checkpoint {path!r}: its weights, of model {name} on dataset "
             f"{checkpoint['config']['dataset']}, do not fit this {type(model).__name__} ({error})."
         ) from error
-    model.load_other_parameter(checkpoint.get("other_parameter"))
+    model.load_other_parameter(_other_from_plain(checkpoint.get("other_parameter")))
 
 
 def _resume_checkpoint(self: Any, resume_file: str) -> None:

@@ -52,8 +52,8 @@ def restore_numpy_names() -> None:
 
     Cause: numpy 1.24 removed ``np.float`` and its like, numpy 2.0 ``np.float_``, ``np.bool8`` and
     their like. ``Config.compatibility_settings`` reads ``np.float_`` first of all, so that on
-    numpy 2 every ``Config()`` dies. RecBole writes ``np.float`` in ``Dataset._fill_nan`` and ``np.long``, which numpy 1.24 to 1.26
-    lack, in ``ContextRecommender``; ray 2.6 writes ``np.bool8``.
+    numpy 2 every ``Config()`` dies. RecBole writes ``np.float`` in ``Dataset._fill_nan`` and
+    ``np.long``, which numpy 1.24 to 1.26 lack, in ``ContextRecommender``; ray 2.6 ``np.bool8``.
     """
     for name, scalar_type in _REMOVED_NUMPY_NAMES.items():
         if name not in np.__dict__:
@@ -89,7 +89,7 @@ def stand_in_for_ray() -> None:
     try:
         importlib.import_module("ray.tune")
     except Exception as cause:  # whatever ray's own import may raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "ray"]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
             del sys.modules[name]
         tune = _stand_in_module("ray.tune", cause)
         tune.report = _report_nothing  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def _report_nothing(**_metrics: float) -> None:
 
 
 def _stand_in_module(name: str, cause: Exception) -> ModuleType:
-    package = name.split(".")[0]
+    package = name.partition(".")[0]
     reason = f"{package} cannot be imported here ({type(cause).__name__}: {cause})"
 
     def missing(attribute: str) -> Any:

@@ -127,7 +127,7 @@ def refuse_split_dataloaders(config: Any) -> None:
         )
 
 
-def refuse_to_save_dataloaders(_config: Any, _dataloaders: Any = None) -> None:
+def refuse_to_save_dataloaders(config: Any, dataloaders: Any) -> None:
     """Stand in for ``save_split_dataloaders``.
 
     Raises:

@@ -86,10 +86,34 @@ class ScenarioRecommender(ContextRecommender):
                     f"expected some of {', '.join(self.token_field_names)}."
                 )
         agnostic = [field for field in embedded if field not in self.scenario_fields]
-        order = [embedded.index(field) for field in [*agnostic, *self.scenario_fields]]
+        # The fields in the order in which :meth:`embed` gives their embeddings.
+        self.embedded_fields = [*agnostic, *self.scenario_fields]
+        order = [embedded.index(field) for field in self.embedded_fields]
         self.input_size = len(embedded) * self.embedding_size
         self.scenario_size = len(self.scenario_fields) * self.embedding_size
         self.register_buffer("field_order", torch.tensor(order), persistent=False)
+
+    def columns_of(self, fields: Sequence[str], key: str) -> Tensor:
+        """Which columns of ``h0`` are the embeddings of some fields.
+
+        Args:
+            fields: names of embedded fields.
+            key: the config key that names them, for the error.
+
+        Returns:
+            Indices, ``(len(fields) * embedding_size,)``, in the order of ``fields``.
+
+        Raises:
+            UsageError: a field is not among those that the model embeds.
+        """
+        for field in fields:
+            if field not in self.embedded_fields:
+                raise UsageError(
+                    f"{key}: {field!r} is not a field that the model embeds, "
+                    f"expected some of {', '.join(self.embedded_fields)}."
+                )
+        columns = torch.arange(self.input_size).view(-1, self.embedding_size)
+        return columns[[self.embedded_fields.index(field) for field in fields]].flatten()
 
     def initialize(self) -> None:
         """Initialise embeddings and linear layers as RecBole's context-aware models do."""

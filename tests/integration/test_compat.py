@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from tests.processes import COMPAT, run_python
 from tests.recbole_data import dataset_of, gaps_config
 

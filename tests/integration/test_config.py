@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 from recbole.config import Config
-from tests.recbole_data import gaps_config
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.config import own_keys, read_config_file, recbole_keys
+from tests.recbole_data import gaps_config
 
 
 def config(model="MIDPG", dataset="ml-100k", files=None, **values):

@@ -5,13 +5,13 @@ import recbole.quick_start
 import recbole.trainer
 import recbole.utils
 from recbole.config import configurator
-from tests.processes import run_python
 
 import recbole_midpg
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.training.trainer import ScenarioTrainer
+from tests.processes import run_python
 
 
 def test_models_are_found_by_name_with_one_identity():

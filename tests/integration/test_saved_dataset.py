@@ -1,0 +1,77 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recbole.data import create_dataset
+
+from recbole_midpg.errors import UsageError
+from tests.integration.test_checkpoint import RunsCode
+from tests.recbole_data import gaps_config
+
+
+def tensors(dataset):
+    dataset._change_feat_format()
+    return {
+        (feature, name): getattr(dataset, feature)[name]
+        for feature in dataset.feat_name_list
+        for name in getattr(dataset, feature).columns
+    }
+
+
+def test_a_saved_dataset_is_the_dataset():
+    built = create_dataset(gaps_config(save_dataset=True))
+    path = Path("saved/gaps-Dataset.pth")
+    torch.load(path, weights_only=True)
+    built.inter_feat = None  # the next one cannot share it
+    loaded = create_dataset(gaps_config())
+    fresh = create_dataset(gaps_config(checkpoint_dir="elsewhere"))
+    assert vars(loaded).keys() == vars(fresh).keys()
+    for name in ("field2type", "field2source", "field2seqlen", "field2bucketnum", "uid_field"):
+        assert getattr(loaded, name) == getattr(fresh, name), name
+    for name, tokens in fresh.field2id_token.items():
+        assert np.array_equal(loaded.field2id_token[name], tokens), name
+        assert loaded.field2token_id[name] == fresh.field2token_id[name]
+    expected = tensors(fresh)
+    for name, tensor in tensors(loaded).items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_changed_key_builds_the_dataset_anew():
+    create_dataset(gaps_config(save_dataset=True))
+    changed = create_dataset(gaps_config(numerical_features=[]))
+    assert changed.inter_feat["price"].dtype == np.float64
+    changed = create_dataset(gaps_config(threshold={"rating": 5}))
+    assert changed.inter_feat["label"].sum() == 2
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: pickle.dump(RunsCode(), path.open("wb")),
+        lambda path: torch.save({"dataset": RunsCode()}, path),
+        lambda path: torch.save({"weights": 1}, path),
+        lambda path: path.write_bytes(b""),
+    ],
+)
+def test_other_files_at_its_name_are_refused_and_not_run(tmp_path, write):
+    Path("saved").mkdir()
+    write(Path("saved/gaps-Dataset.pth"))
+    with pytest.raises(UsageError, match=r"saved.gaps-Dataset\.pth"):
+        create_dataset(gaps_config())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickled_dataloaders_are_refused(tmp_path):
+    from recbole.data import data_preparation
+
+    config = gaps_config(dataloaders_save_path="loaders.pth")
+    with Path("loaders.pth").open("wb") as file:
+        pickle.dump(RunsCode(), file)
+    with pytest.raises(UsageError, match=r"dataloaders_save_path: 'loaders\.pth'"):
+        data_preparation(config, create_dataset(config))
+    config = gaps_config(save_dataloaders=True)
+    with pytest.raises(UsageError, match="save_dataloaders: True"):
+        data_preparation(config, create_dataset(config))
+    assert not (tmp_path / "ran").exists()

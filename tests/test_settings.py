@@ -1,0 +1,114 @@
+"""The rules of config keys, and the sentence that a wrong value gets."""
+
+import math
+
+import pytest
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.settings import (
+    Choice,
+    Flag,
+    Integer,
+    Names,
+    Number,
+    Sizes,
+    check_settings,
+)
+
+NAN, INFINITY = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        (Integer(minimum=1), [1, 2, 10**9]),
+        (Integer(minimum=0), [0]),
+        (Number(), [0, 0.0, 1, 2.5]),
+        (Number(minimum_excluded=True), [1e-9, 1]),
+        (Number(maximum=1.0), [0, 1, 1.0]),
+        (Number(maximum=1.0, maximum_excluded=True), [0, 0.999]),
+        (Number(minimum=-1.0), [-1, -0.5]),
+        (Flag(), [True, False]),
+        (Choice(("r", "c")), ["r", "c"]),
+        (Sizes(), [[], [1], [128, 64, 32], (8,)]),
+        (Sizes(minimum_length=1), [[1], [128, 64, 32]]),
+        (Names(), [[], ["a"], ["a", "b"], ("a", "b")]),
+    ],
+)
+def test_allowed_values_pass(rule, values):
+    for value in values:
+        assert rule.accepts(value), value
+        check_settings({"key": value}, {"key": rule})
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        (Integer(minimum=1), [0, -1, 1.0, "1", True, None, [1], NAN]),
+        (Number(), [-1e-9, -1, "0.5", True, None, [0.5], NAN, INFINITY, -INFINITY]),
+        (Number(minimum_excluded=True), [0, 0.0, -1]),
+        (Number(maximum=1.0), [1.001, 2]),
+        (Number(maximum=1.0, maximum_excluded=True), [1, 1.0, 2]),
+        (Flag(), [0, 1, "True", "yes", None, []]),
+        (Choice(("r", "c")), ["R", "", "rc", None, 1, True, ["r"], {"r": 1}]),
+        (Sizes(), [8, "8", None, [0], [-1], [1.5], ["8"], [True], [8, None], {8: 1}]),
+        (Sizes(minimum_length=1), [[], [0]]),
+        (Names(), ["a", None, ["a", "a"], [1], [None], [["a"]], {"a": 1}]),
+    ],
+)
+def test_other_values_are_refused_in_one_sentence_that_tells_key_value_and_allowed(rule, values):
+    for value in values:
+        assert not rule.accepts(value), value
+        with pytest.raises(UsageError) as error:
+            check_settings({"some_key": value}, {"some_key": rule})
+        sentence = str(error.value)
+        assert sentence.startswith("some_key: ")
+        assert repr(value) in sentence
+        assert rule.allowed in sentence
+        assert "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed"),
+    [
+        (Integer(minimum=2), "a whole number of at least 2"),
+        (Number(), "a number at least 0"),
+        (Number(minimum_excluded=True), "a number greater than 0"),
+        (Number(maximum=1.0), "a number at least 0 and at most 1"),
+        (Number(maximum=0.5, maximum_excluded=True), "a number at least 0 and less than 0.5"),
+        (Flag(), "True or False"),
+        (Choice(("non", "rc")), "one of non, rc"),
+    ],
+)
+def test_allowed_is_told_in_words(rule, allowed):
+    assert rule.allowed == allowed
+
+
+def test_sizes_tell_whether_the_list_may_be_empty():
+    assert Sizes().allowed != Sizes(minimum_length=1).allowed
+    assert "1 or more" in Sizes(minimum_length=1).allowed
+
+
+def test_misspelt_choice_is_told_the_nearest_one():
+    rules = {"generator_input": Choice(("scenario_and_input", "scenario"))}
+    with pytest.raises(UsageError, match="did you mean 'scenario'"):
+        check_settings({"generator_input": "scenaro"}, rules)
+    with pytest.raises(UsageError) as error:
+        check_settings({"generator_input": "zzz"}, rules)
+    assert "did you mean" not in str(error.value)
+
+
+def test_missing_key_is_told():
+    with pytest.raises(UsageError, match=r"^n: .*a whole number of at least 1"):
+        check_settings({"m": 3}, {"n": Integer(minimum=1)})
+
+
+def test_keys_without_a_rule_are_passed_over():
+    check_settings({"n": 1, "unknown": object()}, {"n": Integer(minimum=1)})
+    check_settings({}, {})
+
+
+def test_every_rule_is_checked_not_the_first_alone():
+    rules = {"n": Integer(minimum=1), "m": Integer(minimum=1)}
+    with pytest.raises(UsageError, match=r"^m: "):
+        check_settings({"n": 1, "m": 0}, rules)

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from recbole.utils import get_model
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.training.trainer import ScenarioTrainer
+from tests.recbole_data import gaps_config, loaders_of
+
+
+def trainer_of(model_name, **values):
+    config = gaps_config(model_name, **values)
+    train_data, valid_data, test_data = loaders_of(config)
+    torch.manual_seed(0)
+    trainer = ScenarioTrainer(config, get_model(model_name)(config, train_data.dataset))
+    return trainer, train_data, valid_data, test_data
+
+
+def whole_split(loader):
+    return loader.dataset.inter_feat
+
+
+@pytest.mark.parametrize("batch_size", [3, 8, 100])
+def test_the_epoch_loss_is_the_mean_of_a_sample(batch_size):
+    """At learning rate 0 the weights stay, so the mean can be worked out at once."""
+    trainer, train_data, _, _ = trainer_of("DNN", learning_rate=0, train_batch_size=batch_size)
+    reported = trainer._train_epoch(train_data, 0)
+    batch = train_data.dataset.join(whole_split(train_data))
+    assert reported == pytest.approx(trainer.model.calculate_loss(batch).item(), rel=1e-6)
+
+
+def test_the_terms_are_named_in_the_log(caplog):
+    trainer, train_data, _, _ = trainer_of("MIDPG")
+    losses = trainer._train_epoch(train_data, 0)
+    assert len(losses) == 2
+    line = trainer._generate_train_loss_output(0, 0.0, 1.0, losses)
+    assert "train loss per sample" in line
+    assert f"alpha*bce: {losses[0]:.4f}, beta*mir: {losses[1]:.4f}" in line
+    assert f"{sum(losses):.4f}" in line
+
+
+def test_training_is_the_same_twice():
+    results = []
+    for _ in range(2):
+        trainer, train_data, valid_data, _ = trainer_of("MIDPG", epochs=3)
+        trainer.fit(train_data, valid_data, verbose=False, saved=False)
+        results.append({k: v.clone() for k, v in trainer.model.state_dict().items()})
+    for name, value in results[0].items():
+        assert torch.equal(value, results[1][name]), name
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_name():
+    trainer, train_data, _, _ = trainer_of("MIDPG")
+    with torch.no_grad():
+        trainer.model.backbone.output.bias.fill_(float("nan"))
+    with pytest.raises(UsageError, match=r"epoch 4 is not finite \(alpha\*bce = nan"):
+        trainer._train_epoch(train_data, 4)
+
+
+def test_clipping_bounds_the_step():
+    trainer, train_data, _, _ = trainer_of(
+        "DNN", learner="sgd", learning_rate=1.0, clip_grad_norm={"max_norm": 1e-3}
+    )
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+    trainer._train_epoch(train_data, 0)
+    after = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    assert 0 < (after - before).norm() <= 1e-3 * len(train_data) * (1 + 1e-4)
+
+
+def test_mixed_precision_trains():
+    trainer, train_data, valid_data, _ = trainer_of("MIDPG", enable_amp=True)
+    trainer.fit(train_data, valid_data, verbose=False, saved=False)
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
