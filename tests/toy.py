@@ -154,3 +154,12 @@ def train_step(model: Any, batch: Interaction, optimizer: torch.optim.Optimizer)
     loss.backward()
     optimizer.step()
     return float(loss.detach())
+
+
+def scrambled(model: Any, seed: int = 1) -> Any:
+    """Move every parameter away from its start, so that none is at a special value."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model

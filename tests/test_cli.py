@@ -1,0 +1,118 @@
+"""The command as a user types it, in a process of its own."""
+
+import re
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.processes import run_module, run_python
+
+FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
+
+
+def metrics_in(text: str) -> str:
+    """The last results that a run prints."""
+    return re.findall(r"test result.*?: (OrderedDict.*)", text)[-1]
+
+
+def test_midpg_trains_on_the_data_that_recbole_ships(tmp_path):
+    result = run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    log = result.stderr
+    assert re.search(r"train loss per sample.*alpha\*bce: 0\.\d+, beta\*mir: 0\.\d+", log)
+    assert re.search(r"OrderedDict\(\[\('auc', 0\.\d+\), \('logloss', 0\.\d+\)\]\)", log)
+    assert "Trainable parameters without embeddings" in log
+    assert "Warning" not in log
+    assert len(list((tmp_path / "saved").glob("MIDPG-*.pth"))) == 1
+
+
+def test_a_built_in_model_by_one_words_change(tmp_path):
+    result = run_module("--model", "DeepFM", "--dataset", "ml-100k", *FAST, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "scenario_fields" in result.stderr
+    assert 0.6 < float(re.findall(r"'auc', ([\d.]+)", result.stderr)[-1]) < 0.9
+
+
+def test_a_built_in_model_gives_what_stock_recbole_gives(tmp_path):
+    """Only where stock RecBole starts: on numpy below 2 and pandas below 3."""
+    run = """
+from recbole.quick_start import run_recbole
+settings = dict(epochs=2, show_progress=False)
+print(run_recbole(model="DeepFM", dataset="ml-100k", config_dict=settings, saved=False))
+"""
+    stock = run_python(run, tmp_path)
+    ours = run_python(f"import recbole_midpg\n{run}", tmp_path)
+    assert ours.returncode == 0, ours.stderr
+    if stock.returncode != 0:
+        assert "np.float_" in stock.stderr or "pkg_resources" in stock.stderr, stock.stderr
+        pytest.skip("stock RecBole does not start on this stack")
+    assert stock.stdout.splitlines()[-1] == ours.stdout.splitlines()[-1]
+
+
+def test_config_files_and_the_command_line_meet(tmp_path):
+    (tmp_path / "a.yaml").write_text("model: DPG\ndataset: ml-100k\nweighting: rc\nn: 4\n")
+    (tmp_path / "b.yaml").write_text("scenario_fields: [gender]\n")
+    result = run_module(
+        "--config_files", "a.yaml", "b.yaml", "--n", "2", *FAST, "--epochs=1", cwd=tmp_path
+    )
+    assert result.returncode == 2
+    assert "both '2' and '1'" in result.stderr
+    fast = ["--epochs=1", *FAST[1:]]
+    result = run_module("--config_files", "a.yaml", "b.yaml", "--n", "2", *fast, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for setting in ("weighting = rc", "n = 2", "scenario_fields = ['gender']"):
+        assert setting in re.sub("\x1b\\[[0-9;]*m", "", result.stderr), setting
+    assert (tmp_path / "saved").glob("DPG-*.pth")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model=MIDPQ"], ["'MIDPQ'", "'MIDPG'?", "DeepFM"]),
+        (["--dataset=ml-1000k"], ["'ml-1000k'", "'ml-100k'?"]),
+        (["--betta=1"], ["betta", "'beta'?"]),
+        (["--scenario_fields=[ocupation]"], ["'ocupation'", "'occupation'?"]),
+        (["--n=1000"], ["n: 1000", "at most"]),
+        (["--weighting=x"], ["weighting: 'x'", "non, rc, r, c"]),
+        (["--config_files=none.yaml"], ["none.yaml", "No such file"]),
+        (["--metrics=[AUCC]"], ["AUCC"]),
+        (["--nproc=0"], ["nproc: 0"]),
+        (["--nproc=64"], ["nproc: 64", "GPU"]),
+        (["--beta"], ["--beta", "a value is missing"]),
+        (["MIDPG"], ["'MIDPG'", "--key=value"]),
+    ],
+)
+def test_bad_input_gives_a_sentence_and_status_2(arguments, words, tmp_path):
+    result = run_module(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1 if len(words) < 3 else 0]
+    assert "run_recbole: error: " in result.stderr
+    assert all(word in result.stderr for word in words), result.stderr
+    assert not (tmp_path / "saved").exists()
+
+
+def test_values_on_the_command_line_are_not_run(tmp_path):
+    attack = "__import__('pathlib').Path('ran').touch()"
+    run_module(f"--seed={attack}", "--model=DNN", "--beta=-1", cwd=tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_help_names_the_models_and_the_keys(tmp_path):
+    result = run_module("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for word in ("MIDPG", "DNN", "--dataset", "--config_files", "--nproc", "--world_size",
+                 "--ip", "--port", "--group_offset"):  # fmt: skip
+        assert word in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_installed_command_is_the_same(tmp_path):
+    command = Path(sysconfig.get_path("scripts")) / "run_recbole"
+    if not command.exists():
+        pytest.skip("the package is not installed in this environment")
+    code = f"import subprocess, sys; sys.exit(subprocess.call([{str(command)!r}, '--help']))"
+    assert "usage: run_recbole" in run_python(code, tmp_path).stdout
+    assert sys.executable
