@@ -46,7 +46,8 @@ class ScenarioTrainer(Trainer):
             description = set_color(f"Train {epoch_idx:>5}", "pink")
             batches = tqdm(train_data, total=len(train_data), ncols=100, desc=description)
 
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self.enable_scaler)
+        # RecBole enables the scaler on CUDA only; torch.amp.GradScaler came with torch 2.3.
+        scaler = torch.cuda.amp.GradScaler(enabled=self.enable_scaler)
         sums = torch.zeros(len(self.model.loss_names), device=self.device)
         n_samples = 0
         for batch in batches:
