@@ -15,6 +15,7 @@ from tests.toy import LABEL, SCENARIO, ToyDataset, toy_model, train_step
 
 N_FEATURES, N_TOKENS, N_SCENARIOS = 4, 8, 8
 N_ROWS = 3000
+NARROW = {"embedding_size": 8, "mlp_hidden_size": [4, 3], "activation": "tanh"}
 
 
 @functools.cache
@@ -49,7 +50,7 @@ def auc_after_training(model_class: type[ScenarioRecommender], **overrides: Any)
 
 def _auc(model_class: type[ScenarioRecommender], seed: int, **overrides: Any) -> float:
     dataset, rows = opposing_scenarios()
-    settings = {"embedding_size": 8, "mlp_hidden_size": [4, 3], **overrides}
+    settings = {**NARROW, **overrides}
     model = toy_model(model_class, dataset, seed, **settings)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.mlp import ACTIVATIONS
@@ -149,7 +149,7 @@ class LargestAllocation(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
+        for leaf in tree_flatten(result)[0]:
             if isinstance(leaf, torch.Tensor):
                 elements = leaf.untyped_storage().nbytes() // leaf.element_size()
                 self.elements = max(self.elements, elements)

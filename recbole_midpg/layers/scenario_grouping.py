@@ -1,0 +1,343 @@
+r"""Rows of a batch grouped by scenario, and linear maps that each group has for itself.
+
+A model with parameters per scenario computes a row by its own scenario's parameters only. The rows
+are laid out once per batch so that the rows of a scenario are neighbours; every layer then works on
+that layout and no row is computed by a scenario that it does not belong to.
+
+Shapes: ``B`` rows of a batch, ``S`` scenario slots (tokens, padding token 0 included), ``R >= B``
+places of the layout, ``N`` inputs and ``M`` outputs of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from recbole_midpg.layers.mlp import ACTIVATIONS
+
+# A product with few rows a group waits for the weights, not for the arithmetic: measured on CPU,
+# up to this many rows cost what one costs, so that filling up to it is free.
+FREE_ROWS = 16
+# Groups share one batched product where the largest has at most this many times the smallest's
+# rows. A smaller ratio wastes fewer places, a larger one needs fewer products.
+LARGEST_RATIO = 4
+# Weights handled at a time, so that they are still in cache when they are needed again.
+CACHED_WEIGHTS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Scenarios with about equally many rows, whose places of the layout are one block.
+
+    The block is ``(scenarios, rows)`` places from ``start`` on, read row by row.
+
+    Attributes:
+        start: first place.
+        scenarios: how many scenarios.
+        rows: places of a scenario: the rows of the largest one.
+        slots: which scenario slots, ascending: a slice where they are neighbours, which reads their
+            parameters without a copy, else an index tensor.
+        counts: rows that each scenario really has, in the same order.
+    """
+
+    start: int
+    scenarios: int
+    rows: int
+    slots: slice | Tensor
+    counts: tuple[int, ...]
+
+    def block(self, values: Tensor) -> Tensor:
+        """The bucket's part of values in the layout: ``(R, N)`` to ``(scenarios, rows, N)``."""
+        places = self.scenarios * self.rows
+        return values[self.start : self.start + places].view(self.scenarios, self.rows, -1)
+
+    def cut(self, scenarios: int) -> list[Bucket]:
+        """The same block as several, of at most ``scenarios`` scenarios each."""
+        if self.scenarios <= scenarios:
+            return [self]
+        parts = []
+        for first in range(0, self.scenarios, scenarios):
+            last = min(first + scenarios, self.scenarios)
+            if isinstance(self.slots, slice):
+                slots: slice | Tensor = slice(self.slots.start + first, self.slots.start + last)
+            else:
+                slots = self.slots[first:last]
+            start = self.start + first * self.rows
+            parts.append(Bucket(start, last - first, self.rows, slots, self.counts[first:last]))
+        return parts
+
+
+class ScenarioGroups:
+    r"""The layout of one batch: each scenario's rows together, filled up to blocks.
+
+    Rows are laid out in buckets of scenarios with similar row counts, so that at most
+    :data:`LARGEST_RATIO` places are spent on a row, except in groups below :data:`FREE_ROWS` rows.
+    Scenarios without rows take no place and no time.
+
+    Args:
+        scenario_ids: the scenario slot of each row, ``(B,)``, in ``[0, S)``.
+        n_scenarios: ``S``.
+
+    Raises:
+        IndexError: an id is not below ``n_scenarios``.
+
+    Attributes:
+        buckets: the blocks of the layout.
+        places: ``R``.
+        place_of_row: the place of each row of the batch, ``(B,)``.
+    """
+
+    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
+        counts: list[int] = torch.bincount(scenario_ids, minlength=n_scenarios).tolist()
+        if len(counts) > n_scenarios:
+            raise IndexError(f"scenario id {len(counts) - 1}, but there are {n_scenarios} slots")
+        device = scenario_ids.device
+        self.buckets: list[Bucket] = []
+        self.places = 0
+
+        # From the place that a row has when sorted to its place in the layout, a scenario each.
+        shift = [0] * n_scenarios
+        sorted_start = [0] * n_scenarios
+        total = 0
+        for slot, count in enumerate(counts):
+            sorted_start[slot] = total
+            total += count
+        absent = [slot for slot, count in enumerate(counts) if not count]
+        self.absent = as_index(absent, device)
+        for slots in _similar_sizes(counts):
+            rows = max(counts[slot] for slot in slots)
+            for position, slot in enumerate(slots):
+                shift[slot] = self.places + position * rows - sorted_start[slot]
+            own_counts = tuple(counts[slot] for slot in slots)
+            index = as_index(slots, device)
+            self.buckets.append(Bucket(self.places, len(slots), rows, index, own_counts))
+            self.places += len(slots) * rows
+
+        sorted_ids, order = torch.sort(scenario_ids, stable=True)
+        places = torch.tensor(shift, device=device).index_select(0, sorted_ids)
+        places += torch.arange(total, device=device)
+        self.place_of_row = torch.empty_like(places).index_copy_(0, order, places)
+
+    def parts(self, scenario_size: int) -> list[Bucket]:
+        """The buckets, cut so that a part's weights stay in cache.
+
+        Args:
+            scenario_size: how many weights a scenario has.
+        """
+        return [
+            part
+            for bucket in self.buckets
+            for part in bucket.cut(max(1, CACHED_WEIGHTS // scenario_size))
+        ]
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        """Rows of the batch to places of the layout, zeros between: ``(B, N)`` to ``(R, N)``."""
+        empty = values.new_zeros(self.places, *values.shape[1:])
+        return empty.index_copy_(0, self.place_of_row, values)
+
+    def pick_up(self, values: Tensor) -> Tensor:
+        """Places of the layout back to rows of the batch: ``(R, ...)`` to ``(B, ...)``."""
+        return values.index_select(0, self.place_of_row)
+
+
+def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
+    """Scenario slots with rows, parted where the row counts differ too much; each part ascends."""
+    present = sorted((slot for slot, count in enumerate(counts) if count), key=counts.__getitem__)
+    parts: list[list[int]] = []
+    smallest_allowed = 0.0
+    for slot in reversed(present):
+        if not parts or counts[slot] < smallest_allowed:
+            parts.append([])
+            largest = counts[slot]
+            smallest_allowed = largest / LARGEST_RATIO if largest > FREE_ROWS else 0.0
+        parts[-1].append(slot)
+    return [sorted(part) for part in parts]
+
+
+def as_index(slots: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Ascending slots as an index: a slice where they are neighbours, which copies nothing."""
+    if not slots:
+        return slice(0, 0)
+    if slots[-1] - slots[0] == len(slots) - 1:
+        return slice(slots[0], slots[-1] + 1)
+    return torch.tensor(slots, device=device)
+
+
+def read_slots(values: Tensor, slots: slice | Tensor) -> Tensor:
+    """Some scenarios' rows of a parameter ``(S, ...)``; a view where the slots are neighbours."""
+    return values[slots] if isinstance(slots, slice) else values.index_select(0, slots)
+
+
+class _GroupedLinear(torch.autograd.Function):
+    """:func:`grouped_linear`, passing over the weights of many scenarios as seldom as possible.
+
+    Where scenarios are many and their rows few, reading and writing ``(S, N, M)`` weights is the
+    whole cost. Autograd would copy the weights of the scenarios present, keep every product and
+    build the gradient in several full-size steps. Here both passes go through the scenarios in
+    parts that stay in the processor's cache, and the gradient is written once, in its place.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        inputs: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        shared_weight: Tensor | None,
+        groups: ScenarioGroups,
+    ) -> Tensor:
+        outputs = inputs.new_empty(len(inputs), weight.shape[2])
+        for part in groups.parts(weight[0].numel()):
+            product = read_slots(weight, part.slots)
+            if shared_weight is not None:
+                product = torch.addcmul(shared_weight, shared_weight, product)
+            block = torch.bmm(part.block(inputs), product, out=part.block(outputs))
+            if bias is not None:
+                block += read_slots(bias, part.slots).unsqueeze(1)
+        ctx.save_for_backward(inputs, weight, shared_weight)
+        ctx.groups = groups
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weight, shared_weight = ctx.saved_tensors
+        groups = ctx.groups
+        gradient = gradient.contiguous()
+        to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
+        to_weight = torch.empty_like(weight)
+        to_weight[groups.absent] = 0
+        to_bias = (
+            weight.new_zeros(len(weight), weight.shape[2]) if ctx.needs_input_grad[2] else None
+        )
+        to_shared = None if shared_weight is None else torch.zeros_like(shared_weight)
+        for part in groups.parts(weight[0].numel()):
+            block, turned = part.block(gradient), part.block(inputs).transpose(1, 2)
+            own = read_slots(weight, part.slots)
+            if to_inputs is not None:
+                product = own
+                if shared_weight is not None:
+                    product = torch.addcmul(shared_weight, shared_weight, own)
+                torch.bmm(block, product.transpose(1, 2), out=part.block(to_inputs))
+            in_place = isinstance(part.slots, slice)
+            if in_place:
+                to_own = torch.bmm(turned, block, out=to_weight[part.slots])
+            else:
+                to_own = torch.bmm(turned, block)
+            if shared_weight is not None:
+                to_shared += torch.addcmul(to_own, to_own, own).sum(0)
+                to_own *= shared_weight
+            if not in_place:
+                to_weight[part.slots] = to_own
+            if to_bias is not None:
+                to_bias[part.slots] = block.sum(1)
+        return to_inputs, to_weight, to_bias, to_shared, None
+
+
+def grouped_linear(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: ScenarioGroups,
+    shared_weight: Tensor | None = None,
+) -> Tensor:
+    r"""Map each place of a layout by its own scenario's linear map.
+
+    .. math:: y_r = x_r \, W_{s(r)} + b_{s(r)}, \qquad
+        \text{or with a shared weight} \quad y_r = x_r (W \odot (1 + W_{s(r)})) + b_{s(r)}
+
+    Places that hold no row are mapped too and mean nothing. The weights of scenarios without rows
+    are not read, and their gradient is zero.
+
+    Args:
+        inputs: ``x`` in the layout, ``(R, N)``.
+        weight: ``(S, N, M)``.
+        bias: ``(S, M)``, or None for none.
+        groups: the layout.
+        shared_weight: ``W``, ``(N, M)``, which every scenario's weight then scales: elementwise by
+            one more than its own.
+
+    Returns:
+        ``y`` in the layout, ``(R, M)``.
+    """
+    # Under autocast the inputs may come in a smaller type; weights are multiplied in their own.
+    return _GroupedLinear.apply(inputs.to(weight.dtype), weight, bias, shared_weight, groups)
+
+
+class GroupedLinear(nn.Module):
+    r"""A linear layer per scenario: :math:`y = x W_{s} + b_{s}`.
+
+    Xavier-normal weights, each scenario's matrix for itself, and zero biases.
+
+    Args:
+        n_scenarios: ``S``.
+        input_size: ``N``.
+        output_size: ``M``.
+        bias: whether there is a bias.
+    """
+
+    def __init__(
+        self, n_scenarios: int, input_size: int, output_size: int, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_scenarios, input_size, output_size))
+        self.bias = nn.Parameter(torch.zeros(n_scenarios, output_size)) if bias else None
+        xavier_normal_each_(self.weight)
+
+    def multiply_adds(self) -> int:
+        """Multiplications of one sample: one scenario's ``N M``."""
+        return self.weight.shape[1] * self.weight.shape[2]
+
+    def forward(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+        """Map ``(R, N)`` to ``(R, M)``, both in the layout of ``groups``."""
+        return grouped_linear(inputs, self.weight, self.bias, groups)
+
+
+class GroupedMLP(nn.Module):
+    """A multi-layer perceptron per scenario; as :class:`~recbole_midpg.layers.mlp.MLP` otherwise.
+
+    Args:
+        n_scenarios: ``S``.
+        input_size: width of the input.
+        hidden_sizes: widths of the hidden layers; empty makes it linear.
+        output_size: width of the output.
+        activation: name of the activation, a key of :data:`ACTIVATIONS`.
+        dropout: probability that a hidden value is zeroed in training.
+    """
+
+    def __init__(
+        self,
+        n_scenarios: int,
+        input_size: int,
+        hidden_sizes: Sequence[int],
+        output_size: int,
+        activation: str,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        sizes = [input_size, *hidden_sizes, output_size]
+        self.layers = nn.ModuleList(
+            GroupedLinear(n_scenarios, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
+        )
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, groups: ScenarioGroups) -> Tensor:
+        """Map ``(R, input_size)`` to ``(R, output_size)``, both in the layout of ``groups``."""
+        for depth, layer in enumerate(self.layers):
+            if depth > 0:
+                hidden = self.dropout(self.activation(hidden))
+            hidden = layer(hidden, groups)
+        return hidden
+
+
+def xavier_normal_each_(weights: Tensor) -> None:
+    """Fill a stack of matrices in place, each as if it were a layer's only one."""
+    for matrix in weights.detach():
+        nn.init.xavier_normal_(matrix)

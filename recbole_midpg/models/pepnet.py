@@ -1,0 +1,94 @@
+r"""PEPNet: gates from prior information scale the embeddings and every layer's input."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_midpg.layers.gates import GatedMLP, GateUnits
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.settings import Flag, Integer, Names, Number, Rules
+
+
+class PEPNet(ScenarioRecommender):
+    r"""EPNet on the embeddings, by the scenario; PPNet in the network, by user and item.
+
+    .. math::
+        O_\text{ep} &= \delta_\text{domain} \odot E, \quad
+        \delta_\text{domain} = \text{Gate}([s; \text{sg}(E)]) \\
+        h^{l+1} &= \phi((\delta_l \odot h^l) W^l + b^l), \quad
+        \delta_l = \text{Gate}_l([O_\text{prior}; \text{sg}(O_\text{ep})]), \quad
+        h^0 = O_\text{ep}
+
+    ``E`` are all embeddings, ``s`` the scenario fields' among them, and :math:`O_\text{prior}`
+    those of ``prior_fields``: slices of the same tables. sg stops the gradient, so that gates
+    change neither embeddings nor EPNet through what they read; ``s`` and :math:`O_\text{prior}` do
+    learn through the gates. The logit itself is not gated. One tower serves all scenarios, as there
+    is one task.
+
+    With :math:`P` the width of :math:`O_\text{prior}`, a gate unit of ``M`` outputs and ``I``
+    inputs, hidden width ``H``, has :math:`(I + 1) H + (H + 1) M` parameters; those without
+    embeddings are DNN's, a unit with :math:`I = d_s + d_0, M = d_0`, and units with
+    :math:`I = P + d_0` and ``M`` the width of each layer's input.
+
+    Reference: Chang et al., "PEPNet: Parameter and Embedding Personalized Network for Infusing with
+    Personalized Prior Information", KDD 2023.
+
+    Args:
+        config: RecBole's ``Config``; keys in ``properties/model/PEPNet.yaml``.
+        dataset: RecBole's ``Dataset``.
+
+    Raises:
+        UsageError: a prior field is not among the fields that the model embeds.
+    """
+
+    paper: ClassVar[str] = "Chang et al., KDD 2023"
+    settings: ClassVar[Rules] = {
+        **ScenarioRecommender.settings,
+        "prior_fields": Names(),
+        "gate_gamma": Number(minimum_excluded=True),
+        "gate_hidden_size": Integer(minimum=0),
+        "ppnet_gate_input": Flag(),
+    }
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+
+        # load parameters info
+        hidden_size: int = config["gate_hidden_size"]
+        gamma: float = config["gate_gamma"]
+        self.gates_input: bool = config["ppnet_gate_input"]
+        ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
+        self.prior_fields: list[str] = list(config["prior_fields"]) or ids
+        columns = self.columns_of(self.prior_fields, "prior_fields")
+        self.register_buffer("prior_columns", columns, persistent=False)
+
+        # define layers and loss
+        self.epnet = GateUnits(
+            self.scenario_size, self.input_size, [self.input_size], hidden_size, gamma
+        )
+        gated_sizes = [self.input_size, *self.hidden_sizes]
+        self.ppnet = GateUnits(
+            len(self.prior_columns),
+            self.input_size,
+            gated_sizes if self.gates_input else gated_sizes[1:],
+            hidden_size,
+            gamma,
+        )
+        self.backbone = GatedMLP(
+            self.input_size, self.hidden_sizes, self.activation, self.dropout_prob
+        )
+        self.initialize()
+        self.epnet.reset_parameters()
+        self.ppnet.reset_parameters()
+
+    def forward(self, interaction: Interaction) -> Tensor:
+        """Compute the logits ``(B,)`` of a batch."""
+        inputs, scenario = self.embed(interaction)
+        prior = inputs.index_select(1, self.prior_columns)
+        (domain_gate,) = self.epnet(scenario, inputs)
+        inputs = domain_gate * inputs
+        gates = self.ppnet(prior, inputs)
+        return self.backbone(inputs, gates if self.gates_input else [None, *gates])
