@@ -1,1 +1,66 @@
 """Raw data files to RecBole atomic files, one script a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recbole_midpg.errors import UsageError, did_you_mean
+
+from . import advertising, amazon_electronics, iaac
+from .conversion import convert
+from .converter import Converter
+from .report import ConversionReport
+
+__all__ = ["CONVERTERS", "ConversionReport", "Converter", "convert", "prepare"]
+
+CONVERTERS: dict[str, Converter] = {
+    converter.name: converter
+    for converter in (
+        amazon_electronics.CONVERTER,
+        iaac.CONVERTER,
+        iaac.CONVERTER_BY_TIME,
+        advertising.CONVERTER,
+    )
+}
+"""The datasets that can be converted, by name."""
+
+
+def prepare(
+    name: str,
+    raw: str | Path,
+    output: str | Path = "dataset",
+    *,
+    force: bool = False,
+    on_error: str = "stop",
+    duplicates: str = "keep",
+    show_progress: bool | None = None,
+) -> ConversionReport:
+    """Convert a dataset's raw file into atomic files; see :func:`convert`.
+
+    Args:
+        name: the dataset's name, one of :data:`CONVERTERS`.
+        raw: its raw file.
+        output: the folder of all datasets.
+        force: whether to convert again although nothing changed.
+        on_error: ``stop`` or ``skip``.
+        duplicates: ``keep``, ``drop-copies``, ``drop-repeats`` or ``stop``.
+        show_progress: whether progress is shown; ``None`` shows it on a terminal.
+
+    Returns:
+        The counts.
+
+    Raises:
+        UsageError: the name is not known, or the file cannot be converted.
+    """
+    if name not in CONVERTERS:
+        hint = did_you_mean(name, CONVERTERS) or f", expected one of {', '.join(CONVERTERS)}."
+        raise UsageError(f"{name!r} is not a dataset that can be converted{hint}")
+    return convert(
+        CONVERTERS[name],
+        raw,
+        output,
+        force=force,
+        on_error=on_error,
+        duplicates=duplicates,
+        show_progress=show_progress,
+    )

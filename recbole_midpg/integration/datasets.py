@@ -1,17 +1,21 @@
-"""From a dataset's name to its config file and its folder."""
+"""From a dataset's name to its config file and its atomic files."""
 
 from __future__ import annotations
 
 from importlib import resources
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import recbole
 import yaml
 
+from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
+from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.errors import UsageError, did_you_mean
 
 _RECBOLE_FOLDER = Path(recbole.__file__).parent
+RAW_FOLDER = "raw"
 
 
 def find_dataset_config(dataset: str) -> Path | None:
@@ -44,26 +48,102 @@ def datasets_on_disk(data_path: Path) -> list[str]:
     return sorted(shipped | found)
 
 
+def atomic_files_exist(config: Any) -> bool:
+    """Whether the ``.inter`` files that a config names are all there."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    parts = config["benchmark_filename"]
+    names = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
+    return all((folder / file).is_file() for file in names)
+
+
 def require_dataset(config: Any) -> None:
-    """Check that a dataset's files are there or that RecBole can download them.
+    """Make sure that a dataset's atomic files are there, or that RecBole can download them.
+
+    Where they are missing and the raw file lies in ``NAME/raw/`` below ``data_path``, it is
+    converted.
 
     Raises:
-        UsageError: neither is the case.
+        UsageError: they are not there and cannot be made; says where the raw file can be had.
     """
+    if atomic_files_exist(config):
+        return
     name, folder = config["dataset"], Path(config["data_path"])
+    if name in CONVERTERS:
+        converter = CONVERTERS[name]
+        raw = find_raw_file(folder / RAW_FOLDER, converter)
+        if raw is None:
+            raise UsageError(how_to_get(converter, folder))
+        report = prepare(name, raw, folder.parent)
+        getLogger().warning(report.summary())
+    elif folder.is_dir():
+        raise UsageError(
+            f"dataset: there is no {name}.inter in the folder {folder}, expected atomic files."
+        )
+    elif name not in downloadable_datasets():
+        raise UsageError(_unknown(name, folder))
+
+
+def find_raw_file(folder: Path, converter: Converter) -> Path | None:
+    """Find a dataset's raw file, plain or compressed; ``None`` where it is not there."""
+    endings = ("", ".gz", ".zip")
+    stem = converter.raw_name.rpartition(".")[0]
+    candidates = [folder / f"{converter.raw_name}{ending}" for ending in endings]
+    candidates.append(folder / f"{stem}.zip")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def fetch_raw_file(name: str, data_path: Path, show_progress: bool | None = None) -> Path:
+    """Download a dataset's public raw file into ``NAME/raw/``.
+
+    Args:
+        name: the dataset, one that can be converted.
+        data_path: the folder of all datasets.
+        show_progress: whether progress is shown; ``None`` shows it on a terminal.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: there is no public file, or the download fails.
+    """
+    if name not in CONVERTERS:
+        hint = did_you_mean(name, CONVERTERS) or f", expected one of {', '.join(CONVERTERS)}."
+        raise UsageError(f"{name!r} is not a dataset that can be converted{hint}")
+    converter, folder = CONVERTERS[name], data_path / name
+    if converter.download_url is None:
+        raise UsageError(
+            f"--download: {name} has no file that is free for all to fetch; "
+            f"see {converter.homepage or 'its generator'}."
+        )
+    target = folder / RAW_FOLDER / converter.raw_name
+    return download(converter.download_url, target, show_progress=show_progress)
+
+
+def how_to_get(converter: Converter, folder: Path) -> str:
+    """Say in a few lines where a dataset's raw file can be had, and what to do with it."""
+    target = folder / RAW_FOLDER / converter.raw_name
+    lines = [f"dataset: {converter.name} is not in {folder} and its raw file is not in {target}."]
+    if converter.homepage is None:
+        lines.append(f"{converter.title}: there is no public file.")
+    else:
+        lines.append(f"{converter.title}: {converter.raw_name}, from {converter.homepage}.")
+    lines.append(f"Licence: {converter.licence}.")
+    if converter.download_url is None:
+        lines.append(
+            f"Put the file there, or run: recbole-midpg prepare {converter.name} --raw FILE"
+        )
+    else:
+        lines.append(f"Run: recbole-midpg prepare {converter.name} --download")
+    return "\n".join(lines)
+
+
+def _unknown(name: str, folder: Path) -> str:
     downloadable = downloadable_datasets()
-    if folder.is_dir():
-        if not any(folder.glob(f"{name}*.inter")):
-            raise UsageError(
-                f"dataset: there is no {name}.inter in the folder {folder}, expected atomic files."
-            )
-        return
-    if name in downloadable:
-        return
     on_disk = datasets_on_disk(folder.parent)
-    hint = did_you_mean(name, [*on_disk, *downloadable])
-    raise UsageError(
+    hint = did_you_mean(name, [*on_disk, *CONVERTERS, *downloadable])
+    return (
         f"dataset: {name!r} is not known and there is no folder {folder}{hint or '.'}\n"
         f"On disk: {', '.join(on_disk)}.\n"
+        f"From a raw file: {', '.join(CONVERTERS)}.\n"
         f"RecBole can download: {', '.join(downloadable)}."
     )

@@ -1,0 +1,464 @@
+"""One reading of a raw file: check every value, count, and write atomic files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import compress
+from pathlib import Path
+from typing import IO
+
+from recbole_midpg.errors import UsageError
+
+from .columns import Column, ParseValue
+from .converter import Converter, Entity
+from .entity_table import EntityTable
+from .raw_file import (
+    BadValueError,
+    Block,
+    LineSplitter,
+    RawFile,
+    shown,
+)
+from .repeated_keys import RepeatedKeys, Repeats
+from .report import ConversionReport
+
+MEMO_CAPACITY = 16_384
+"""Values of a column whose texts are remembered."""
+
+TALLY_CAPACITY = 65_536
+"""Values of a tallied field, by label, that are told apart."""
+
+PARTS = ("train", "valid", "test")
+
+DUPLICATES = {
+    "keep": "keep every row, as the papers do that quote all rows of the file",
+    "drop-copies": "leave out exact copies of an earlier row",
+    "drop-repeats": "leave out every row but the first of a key",
+    "stop": "stop at the first row that repeats a key",
+}
+"""What can become of rows that repeat an earlier row's key."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What has to be known of all rows before the first one can be written.
+
+    Attributes:
+        in_inter: attributes that are no function of their entity, and an example each.
+        parts: the ``.inter`` file of each value of the converter's ``split_by``.
+        repeats: the rows with a repeated key that have to be left out, ``None`` for none.
+    """
+
+    in_inter: dict[str, str]
+    parts: dict[str, str] | None = None
+    repeats: Repeats | None = None
+
+
+@dataclass
+class _Rows:
+    """Some rows: line numbers, raw lines, and for each column the texts of its fields."""
+
+    numbers: Sequence[int]
+    lines: Sequence[str]
+    columns: list[Sequence[str]]
+
+    def where(self, keep: Sequence[bool]) -> _Rows:
+        """The rows for which ``keep`` is true."""
+        return _Rows(
+            list(compress(self.numbers, keep)),
+            list(compress(self.lines, keep)),
+            [list(compress(column, keep)) for column in self.columns],
+        )
+
+
+class _Memo(dict[str, str]):
+    """Texts of a column's values; each value is checked when it is first met."""
+
+    def __init__(self, parse: ParseValue) -> None:
+        super().__init__()
+        self._parse = parse
+
+    def __missing__(self, value: str) -> str:
+        text = self[value] = self._parse(value)
+        return text
+
+
+class ConversionPass:
+    """Reads a raw file once and writes atomic files by a layout that may prove wrong.
+
+    A block of lines is split and checked column by column, each distinct value once. Where
+    anything is wrong with it, the same block is read again line by line, by the same checks, to
+    name what it is.
+
+    Args:
+        converter: the dataset.
+        raw: its raw file.
+        folder: where the files are written, under their final names.
+        layout: what is known, or hoped, of all rows.
+        skip_bad_lines: whether bad lines are left out, instead of raising.
+        duplicates: what becomes of rows that repeat an earlier row's key; see :data:`DUPLICATES`.
+        report: gets the counts.
+        progress: called with the share read, in [0, 1], and the rows so far.
+    """
+
+    def __init__(
+        self,
+        converter: Converter,
+        raw: RawFile,
+        folder: Path,
+        layout: Layout,
+        skip_bad_lines: bool,
+        duplicates: str,
+        report: ConversionReport,
+        progress: Callable[[float, int], None],
+    ) -> None:
+        self.converter = converter
+        self.raw = raw
+        self.folder = folder
+        self.layout = layout
+        self.skip_bad_lines = skip_bad_lines
+        self.duplicates = duplicates
+        self.report = report
+        self.progress = progress
+        names = tuple(column.name for column in converter.columns)
+        self._splitter = LineSplitter(names, converter.separator, converter.quoted)
+        self._memos = [_Memo(column.parse) for column in converter.columns]
+        self._in_inter: dict[str, str] = dict(layout.in_inter)
+        self._tables = [(entity, self._entity_table(entity)) for entity in converter.entities]
+        self._tallies: dict[str, Counter[tuple[str, str]]] = {
+            name: Counter() for name in converter.all_tallied
+        }
+        self._rejected: IO[str] | None = None
+        self._stack = ExitStack()
+
+    def run(self) -> Layout:
+        """Read all rows.
+
+        Returns:
+            The right layout. The files are good where it equals the layout given.
+
+        Raises:
+            UsageError: a bad line, where they are not skipped; no rows.
+        """
+        with self._stack:
+            keys = self._open_keys()
+            self._write_rows(keys)
+            repeats = self.layout.repeats if keys is None else keys.find()
+        if self.report.rows_out == 0:
+            raise UsageError(self._no_rows())
+        for entity, table in self._tables:
+            self._write_entities(entity, table)
+        if repeats is not None:
+            self.report.copies = int(repeats.copies.sum())
+            self.report.repeats = len(repeats.lines) - self.report.copies
+        self._sum_tallies()
+        return Layout(self._in_inter, self._right_parts(), self._to_drop(repeats))
+
+    def _no_rows(self) -> str:
+        if self.report.rows_in == 0:
+            return f"{self.raw.path}: the file has a header and no rows."
+        return f"{self.raw.path}: every one of its {self.report.rows_in:,} rows is bad."
+
+    # Reading and checking
+
+    def _write_rows(self, keys: RepeatedKeys | None) -> None:
+        files = self._open_inter_files()
+        header_seen = False
+
+        def report(share: float) -> None:
+            self.progress(share, self.report.rows_in)
+
+        for block in self.raw.blocks(report):
+            rest: Block | None = block
+            if not header_seen:
+                header_seen = True
+                header, separator, data = block.data.partition(b"\n")
+                self._splitter.check_header(self.raw.path, header)
+                rest = replace(block, first_line=2, data=data) if separator else None
+            if rest is not None:
+                rows = self._drop_repeats(self._checked(rest))
+                if rows.lines:
+                    self._count(rows, keys)
+                    self._write(files, rows)
+
+    def _checked(self, block: Block) -> _Rows:
+        for memo in self._memos:
+            if len(memo) > MEMO_CAPACITY:
+                memo.clear()
+        try:
+            lines, values = self._splitter.block(block.data)
+            columns: list[Sequence[str]] = [
+                list(map(memo.__getitem__, column))
+                for memo, column in zip(self._memos, values, strict=True)
+            ]
+        except ValueError:
+            return self._checked_line_by_line(block)
+        self.report.rows_in += len(lines)
+        first = block.first_line
+        return _Rows(range(first, first + len(lines)), lines, columns)
+
+    def _checked_line_by_line(self, block: Block) -> _Rows:
+        """What :meth:`_checked` does, slower, and with a name for what is wrong."""
+        numbers, lines, rows = [], [], []
+        raw_lines = block.data.split(b"\n")
+        self.report.rows_in += len(raw_lines)
+        for place, data in enumerate(raw_lines):
+            number = block.first_line + place
+            ended = block.ended or place < len(raw_lines) - 1
+            try:
+                line, values = self._splitter.line(data, ended)
+                texts = [
+                    _parse(column, value)
+                    for column, value in zip(self.converter.columns, values, strict=True)
+                ]
+            except BadValueError as error:
+                self._reject_bad(number, data, error)
+                continue
+            numbers.append(number)
+            lines.append(line)
+            rows.append(texts)
+        return _Rows(numbers, lines, [*map(list, zip(*rows, strict=True))])
+
+    def _reject_bad(self, number: int, data: bytes, error: BadValueError) -> None:
+        if not self.skip_bad_lines:
+            where = f"{self.raw.path}, line {number}"
+            if error.column is None:
+                message = f"{where}: {error.reason}, in {shown(error.value)}."
+            else:
+                message = (
+                    f"{where}, column {error.column}: {shown(error.value)} is not allowed, "
+                    f"{error.reason}."
+                )
+            raise UsageError(message)
+        self._reject(number, error.column or "", error.reason, data)
+
+    def _reject(self, number: int, column: str, reason: str, data: bytes) -> None:
+        if self._rejected is None:
+            path = self.folder / f"{self.converter.name}.rejected.tsv"
+            self._rejected = self._stack.enter_context(_open_for_writing(path))
+            self._rejected.write("line\tcolumn\treason\traw\n")
+        self._rejected.write(f"{number}\t{column}\t{reason}\t{_escaped(data)}\n")
+        self.report.rows_rejected += 1
+
+    def _drop_repeats(self, rows: _Rows) -> _Rows:
+        """Leave out the rows of this block that the options say not to keep."""
+        repeats = self.layout.repeats
+        if repeats is None or not rows.lines:
+            return rows
+        places = repeats.within(rows.numbers[0], rows.numbers[-1])
+        dropped = {
+            int(repeats.lines[place]): place
+            for place in places
+            if self.duplicates == "drop-repeats" or repeats.copies[place]
+        }
+        if not dropped:
+            return rows
+        key = self.converter.key or ""
+        for number, line in zip(rows.numbers, rows.lines, strict=True):
+            if number in dropped:
+                place = dropped[number]
+                what = "is an exact copy" if repeats.copies[place] else f"repeats the {key}"
+                self._reject(
+                    number, key, f"{what} of line {repeats.first_lines[place]}", line.encode()
+                )
+        return rows.where([number not in dropped for number in rows.numbers])
+
+    # Counting
+
+    def _count(self, rows: _Rows, keys: RepeatedKeys | None) -> None:
+        converter = self.converter
+        self.report.rows_out += len(rows.lines)
+        for entity, table in self._tables:
+            ids = rows.columns[converter.column(entity.column)]
+            attributes = [rows.columns[place] for place, _ in self._attributes(entity)]
+            table.add(ids, _joined(attributes, len(ids)))
+        if keys is not None:
+            values = rows.columns[converter.column(str(converter.key))]
+            keys.add(values, rows.lines, rows.numbers)
+        labels = rows.columns[converter.column(converter.label)]
+        for name, tally in self._tallies.items():
+            counted = Counter(zip(self._field(rows, name), labels, strict=True))
+            if len(tally) + len(counted) > TALLY_CAPACITY:
+                raise UsageError(
+                    f"{self.raw.path}: column {name} has more than {TALLY_CAPACITY:,} values, "
+                    "where a few are expected."
+                )
+            tally.update(counted)
+
+    def _field(self, rows: _Rows, name: str) -> Sequence[str]:
+        """The texts of one field, where a column may hold several."""
+        position, place = self.converter.field(name)
+        texts = rows.columns[position]
+        if len(self.converter.columns[position].fields) == 1:
+            return texts
+        return [text.split("\t")[place] for text in texts]
+
+    def _sum_tallies(self) -> None:
+        is_positive = self.converter.is_positive
+        for name, tally in self._tallies.items():
+            sums: dict[str, list[int]] = {}
+            for (value, label), rows in tally.items():
+                entry = sums.setdefault(value, [0, 0])
+                entry[0] += rows
+                entry[1] += rows if is_positive(label) else 0
+            self.report.tallies[name] = sums
+        self.report.positives = sum(
+            positives for _, positives in self.report.tallies[self.converter.scenario].values()
+        )
+
+    # Users and items
+
+    def _attributes(self, entity: Entity) -> list[tuple[int, Column]]:
+        """The columns, with their positions, that go into the entity's file by the layout."""
+        return [
+            (position, column)
+            for position, column in enumerate(self.converter.columns)
+            if column.describes == entity.name and column.name not in self.layout.in_inter
+        ]
+
+    def _entity_table(self, entity: Entity) -> EntityTable:
+        names = [
+            column.name for _, column in self._attributes(entity) for _ in range(len(column.fields))
+        ]
+
+        def differ(key: str, old: str, new: str) -> None:
+            for name, before, after in zip(names, old.split("\t"), new.split("\t"), strict=True):
+                if before != after:
+                    self._in_inter.setdefault(name, f"{entity.name} {key}")
+
+        return EntityTable(self._table_folder(entity.name), differ)
+
+    def _write_entities(self, entity: Entity, table: EntityTable) -> None:
+        attributes = [column for _, column in self._attributes(entity)]
+        count = 0
+        with ExitStack() as stack:
+            file = None
+            if entity.has_file and attributes:
+                path = self.folder / f"{self.converter.name}.{entity.name}"
+                file = stack.enter_context(_open_for_writing(path))
+                ids = self.converter.columns[self.converter.column(entity.column)]
+                file.write(_header([ids, *attributes]))
+            for key, text in table.finish():
+                count += 1
+                if file is not None:
+                    file.write(f"{key}\t{text}\n")
+        self.report.entities[entity.name] = count
+
+    # Repeated keys
+
+    def _open_keys(self) -> RepeatedKeys | None:
+        """What finds repeated keys, where there is a key and they are not known yet."""
+        if self.converter.key is None or self.layout.repeats is not None:
+            return None
+        file = (self._table_folder("key") / "rows").open("w+b")
+        return RepeatedKeys(self._stack.enter_context(file))
+
+    def _to_drop(self, repeats: Repeats | None) -> Repeats | None:
+        """The repeated rows that the options leave out of the files, if there are any."""
+        if repeats is None or len(repeats.lines) == 0 or self.duplicates == "keep":
+            return None
+        if self.duplicates == "stop":
+            line, first = int(repeats.lines[0]), int(repeats.first_lines[0])
+            raise UsageError(
+                f"{self.raw.path}, line {line}, column {self.converter.key}: "
+                f"{shown(self._key_in(line))} stands in line {first} already."
+            )
+        any_dropped = self.duplicates == "drop-repeats" or repeats.copies.any()
+        return repeats if any_dropped else None
+
+    def _key_in(self, line: int) -> str:
+        """Read the key of one line again."""
+        for block in self.raw.blocks():
+            lines = block.data.split(b"\n")
+            if line < block.first_line + len(lines):
+                _, values = self._splitter.line(lines[line - block.first_line])
+                return values[self.converter.column(str(self.converter.key))]
+        raise AssertionError(f"line {line} was read before")
+
+    # Writing
+
+    def _inter_columns(self) -> list[tuple[int, Column]]:
+        moved = {
+            column.name
+            for entity in self.converter.entities
+            if entity.has_file
+            for _, column in self._attributes(entity)
+        }
+        return [
+            (position, column)
+            for position, column in enumerate(self.converter.columns)
+            if column.name not in moved
+        ]
+
+    def _open_inter_files(self) -> dict[str, IO[str]]:
+        """Open the ``.inter`` file or files, by part; none where the parts are not known yet."""
+        if self.converter.split_by is None:
+            parts: tuple[str, ...] = ("",)
+        else:
+            parts = PARTS if self.layout.parts is not None else ()
+        files = {}
+        header = _header([column for _, column in self._inter_columns()])
+        for part in parts:
+            name = f"{self.converter.name}.{part}.inter" if part else f"{self.converter.name}.inter"
+            files[part] = self._stack.enter_context(_open_for_writing(self.folder / name))
+            files[part].write(header)
+        return files
+
+    def _write(self, files: dict[str, IO[str]], rows: _Rows) -> None:
+        kept = [rows.columns[position] for position, _ in self._inter_columns()]
+        lines = _joined(kept, len(rows.lines))
+        if self.converter.split_by is None:
+            files[""].write("\n".join(lines) + "\n")
+        elif self.layout.parts is not None:
+            for value, line in zip(self._field(rows, self.converter.split_by), lines, strict=True):
+                files[self.layout.parts[value]].write(f"{line}\n")
+
+    # The layout
+
+    def _right_parts(self) -> dict[str, str] | None:
+        split_by = self.converter.split_by
+        if split_by is None:
+            return None
+        values = sorted(self.report.tallies[split_by])
+        if len(values) < len(PARTS):
+            raise UsageError(
+                f"{self.raw.path}: has rows of {len(values)} values of {split_by}, expected "
+                "three or more: the last makes the test set, the last but one the validation set."
+            )
+        return dict.fromkeys(values[:-2], "train") | {values[-2]: "valid", values[-1]: "test"}
+
+    def _table_folder(self, name: str) -> Path:
+        folder = self.folder / "tables" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _parse(column: Column, value: str) -> str:
+    try:
+        return column.parse(value)
+    except ValueError as error:
+        raise BadValueError(column.name, value, str(error)) from error
+
+
+def _escaped(data: bytes) -> str:
+    r"""A raw line as text that no reader breaks: ``\\``, ``\t``, ``\r``, ``\0`` and ``\xff``."""
+    text = data.replace(b"\\", b"\\\\").decode(errors="backslashreplace")
+    return text.replace("\t", "\\t").replace("\r", "\\r").replace("\0", "\\0")
+
+
+def _joined(columns: Sequence[Sequence[str]], count: int) -> Sequence[str]:
+    """The texts of some columns for each of ``count`` rows, joined by tabs."""
+    if len(columns) == 1:
+        return columns[0]
+    return list(map("\t".join, zip(*columns, strict=True))) if columns else [""] * count
+
+
+def _header(columns: Sequence[Column]) -> str:
+    return "\t".join(declared for column in columns for declared in column.fields) + "\n"
+
+
+def _open_for_writing(path: Path) -> IO[str]:
+    return path.open("w", encoding="utf-8", newline="\n", buffering=1 << 20)
