@@ -18,7 +18,7 @@ setup(
         "recbole_midpg.atomic_data_scripts": "atomic_data_scripts",
     },
     package_data={
-        "recbole_midpg": ["py.typed", "properties/*.yaml", "properties/model/*.yaml"],
+        "recbole_midpg": ["py.typed", "properties/*.yaml", "properties/*/*"],
         "recbole_midpg.dataset_configs": ["*.yaml"],
     },
 )

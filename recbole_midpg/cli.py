@@ -1,22 +1,38 @@
-"""The command line: ``run_recbole``."""
+"""The command line: ``run_recbole`` and ``recbole-midpg``."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from recbole.config import Config
 from recbole.quick_start import run
+from tabulate import tabulate
 
+from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
+from recbole_midpg.atomic_data_scripts.script import (
+    INTERRUPT_STATUS,
+    USAGE_STATUS,
+)
+from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
 from recbole_midpg.command_line import parse_value, split_arguments
 from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments.model_table import describe_models
+from recbole_midpg.experiments.search_space import packaged_space
+from recbole_midpg.experiments.tuning import tune
+from recbole_midpg.integration.catalogue import list_datasets
 from recbole_midpg.integration.config import read_config_file
+from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.registry import own_models
 
 _DEFAULT_MODEL = "MIDPG"
 _DEFAULT_DATASET = "ml-100k"
+_DESCRIPTION = "Datasets and models of multi-scenario prediction, for run_recbole."
 _HELP = """\
 usage: run_recbole [--model=NAME] [--dataset=NAME] [--config_files="FILE ..."] [--KEY=VALUE ...]
 
@@ -55,14 +71,23 @@ def run_recbole_command(arguments: Sequence[str] | None = None) -> int:
     if any(argument in ("--help", "-h") for argument in arguments):
         print(_help_text())
         return 0
+    return _guarded("run_recbole", lambda: _train(split_arguments(arguments)))
+
+
+def _guarded(program: str, action: Callable[[], None]) -> int:
+    """Run an action; tell what the user can mend in a sentence, without a traceback.
+
+    Returns:
+        The exit status: 0, 2 for a :class:`UsageError`, 130 for an interrupt.
+    """
     try:
-        _train(split_arguments(arguments))
+        action()
     except UsageError as error:
-        print(f"run_recbole: error: {error}", file=sys.stderr)
-        return 2
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return USAGE_STATUS
     except KeyboardInterrupt:
-        print("run_recbole: interrupted.", file=sys.stderr)
-        return 130
+        print(f"{program}: interrupted.", file=sys.stderr)
+        return INTERRUPT_STATUS
     return 0
 
 
@@ -133,3 +158,141 @@ def _whole_number(texts: dict[str, str], key: str, default: int, minimum: int) -
             f"{key}: {value!r} is not allowed, expected a whole number of at least {minimum}."
         )
     return value
+
+
+# --------------------------------------------------------------------------------------------------
+# recbole-midpg
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``recbole-midpg``: everything beside training one model.
+
+    Args:
+        arguments: the command line without the program's name; the process's own by default.
+
+    Returns:
+        The exit status: 0, 2 where the user can mend what is wrong, 130 after an interrupt.
+    """
+    parser = argparse.ArgumentParser(prog="recbole-midpg", description=_DESCRIPTION)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_prepare(commands)
+    _add_datasets(commands)
+    _add_models(commands)
+    _add_tune(commands)
+    known, others = parser.parse_known_args(arguments)
+    options = vars(known)
+    sys.argv[1:] = []  # what is left there RecBole would take for config values
+    action = options.pop("action")
+    if "settings" in options:
+        options["settings"] = others
+    elif others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return _guarded("recbole-midpg", lambda: action(**options))
+
+
+def _add_prepare(commands: Any) -> None:
+    parser = commands.add_parser("prepare", help="convert a raw file into atomic files")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(CONVERTERS)}")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--raw", help="the raw file, plain, gzip or zip")
+    source.add_argument("--download", action="store_true", help="fetch the public raw file first")
+    add_conversion_options(parser)
+    parser.set_defaults(action=_prepare)
+
+
+def _prepare(name: str, raw: str | None, download: bool, output: str, **options: Any) -> None:
+    if download:
+        raw = str(fetch_raw_file(name, Path(output)))
+    print(prepare(name, str(raw), output, **options).summary())
+
+
+def _add_datasets(commands: Any) -> None:
+    parser = commands.add_parser("datasets", help="list the known datasets and what is on disk")
+    parser.add_argument(
+        "--data_path", default="dataset", help="the folder of all datasets (default: dataset)"
+    )
+    parser.set_defaults(action=_list_datasets)
+
+
+def _list_datasets(data_path: str) -> None:
+    rows = [
+        [entry.name, entry.state, entry.rows, entry.scenarios, entry.about]
+        for entry in list_datasets(data_path)
+    ]
+    print(tabulate(rows, headers=["dataset", "state", "rows", "scenarios", "about"]))
+
+
+def _add_models(commands: Any) -> None:
+    parser = commands.add_parser("models", help="list the models and count their parameters")
+    parser.add_argument("--dataset", default=_DEFAULT_DATASET, help="(default: %(default)s)")
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.set_defaults(action=_list_models)
+
+
+def _list_models(dataset: str, config_files: list[str]) -> None:
+    headers = ["model", "paper", "parameters", "without embeddings", "scenario", "problem"]
+    rows = [
+        [
+            row.name,
+            row.paper,
+            row.parameters,
+            row.without_embeddings,
+            "needed" if row.needs_scenario else "not needed",
+            row.problem,
+        ]
+        for row in describe_models(dataset, config_files)
+    ]
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    print(f"On {dataset}, with the default settings:")
+    print(tabulate(rows, headers=headers, intfmt=","))
+
+
+def _add_tune(commands: Any) -> None:
+    parser = commands.add_parser(
+        "tune",
+        help="search for the settings of a model that are best on the validation split",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial.",
+    )
+    parser.add_argument("--model", default=_DEFAULT_MODEL, help="(default: %(default)s)")
+    parser.add_argument("--dataset", default=_DEFAULT_DATASET, help="(default: %(default)s)")
+    parser.add_argument("--space", help="a .hyper file (default: the package's for the model)")
+    parser.add_argument("--trials", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
+    parser.add_argument(
+        "--record",
+        help="file of finished trials, from which the same command goes on after an interrupt "
+        "(default: tuning/MODEL-DATASET.jsonl)",
+    )
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.set_defaults(action=_tune, settings=[])
+
+
+def _tune(
+    model: str,
+    dataset: str,
+    space: str | None,
+    trials: int,
+    seed: int,
+    record: str | None,
+    config_files: list[str],
+    settings: list[str],
+) -> None:
+    if trials < 1:
+        raise UsageError(f"--trials: {trials} is not allowed, expected at least 1.")
+    values = {key: parse_value(text) for key, text in split_arguments(settings).items()}
+    path = Path(record or f"tuning/{model}-{dataset}.jsonl")
+    best = tune(
+        model,
+        dataset,
+        space or packaged_space(model),
+        path,
+        trials=trials,
+        seed=seed,
+        config_files=config_files,
+        settings=values,
+    )
+    chosen = path.with_suffix(".yaml")
+    chosen.write_text(yaml.safe_dump({**values, **best.parameters}), encoding="utf-8")
+    print(f"best validation score: {best.score}")
+    print(f"run_recbole --model={model} --dataset={dataset} --config_files={chosen}")

@@ -8,7 +8,6 @@ import torch
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 
-
 # Threads that wait for each other make tiny steps thirty times slower on a busy machine.
 torch.set_num_threads(1)
 

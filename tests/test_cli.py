@@ -116,3 +116,60 @@ def test_the_installed_command_is_the_same(tmp_path):
     code = f"import subprocess, sys; sys.exit(subprocess.call([{str(command)!r}, '--help']))"
     assert "usage: run_recbole" in run_python(code, tmp_path).stdout
     assert sys.executable
+
+
+def midpg(*arguments, cwd):
+    words = [str(argument) for argument in arguments]
+    return run_python(f"from recbole_midpg.cli import main; raise SystemExit(main({words}))", cwd)
+
+
+def test_prepare_and_datasets(tmp_path):
+    raw = Path(__file__).parent / "atomic_data_scripts" / "golden" / "amazon_electronics.csv"
+    result = midpg("prepare", "amazon_electronics", "--raw", raw, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "rows in = " in result.stdout and "published" in result.stdout
+    again = midpg("prepare", "amazon_electronics", "--raw", raw, cwd=tmp_path)
+    assert "nothing to do" in again.stdout
+    listed = midpg("datasets", cwd=tmp_path).stdout
+    assert re.search(r"amazon_electronics +ready", listed)
+    assert re.search(r"iaac +missing", listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["prepare", "amazon_electronics", "--raw", "none.csv"], "none.csv"),
+        (["prepare", "amazon", "--raw", "none.csv"], "'amazon' is not a dataset"),
+        (["prepare", "iaac", "--download"], "iaac"),
+        (["prepare", "iaac"], "--raw"),
+        (["unknown"], "unknown"),
+        ([], "COMMAND"),
+    ],
+)
+def test_recbole_midpg_tells_bad_input_in_a_sentence(arguments, words, tmp_path):
+    result = midpg(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_models_lists_parameters(tmp_path):
+    result = midpg("models", "--dataset", "ml-100k", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"DNN +Covington.* +47,537 +19,457 +not needed", result.stdout)
+    assert "will not be used" not in result.stderr
+
+
+def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
+    (tmp_path / "space.hyper").write_text("embedding_size choice [4,8]\n")
+    fast = ["--epochs=1", "--train_batch_size=8192"]
+    arguments = ["--model=DNN", "--space=space.hyper", "--trials=2", *fast]
+    result = midpg("tune", *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    chosen = (tmp_path / "tuning" / "DNN-ml-100k.yaml").read_text()
+    assert "embedding_size" in chosen and "epochs: 1" in chosen
+    assert "--config_files=tuning" in result.stdout
+    for wrong, words in ((["--trials=0"], "--trials: 0"), (["--space=none"], "none")):
+        result = midpg("tune", *arguments[:1], *wrong, cwd=tmp_path)
+        assert result.returncode == 2 and words in result.stderr
+        assert "Traceback" not in result.stderr

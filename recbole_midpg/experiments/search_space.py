@@ -1,0 +1,105 @@
+"""Search spaces in RecBole's ``.hyper`` files, read without running what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.command_line import parse_value
+from recbole_midpg.errors import UsageError, did_you_mean
+
+_NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A line of a space.
+
+    Attributes:
+        key: the config key.
+        kind: ``choice``, ``uniform``, ``loguniform`` or ``quniform``, as hyperopt means them.
+        values: the options of a choice; else low and high, and the step of ``quniform``.
+    """
+
+    key: str
+    kind: str
+    values: tuple[Any, ...]
+
+
+def packaged_space(model: str) -> Path:
+    """The search space that the package holds for a model.
+
+    Raises:
+        UsageError: it holds none.
+    """
+    path = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper" / f"{model}.hyper"
+    if not path.is_file():
+        raise UsageError(f"--space: there is no packaged space for {model}, expected a file.")
+    return path
+
+
+def read_space(path: str | Path) -> list[Dimension]:
+    """Read a search space: lines of ``key kind values``, empty ones and ``#`` comments aside.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its dimensions.
+
+    Raises:
+        UsageError: the file cannot be read or a line is not of that form; names the line.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"search space {str(path)!r}: {error}.") from error
+    dimensions = [
+        _read_line(line.split(maxsplit=2), f"search space {str(path)!r}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    keys = [dimension.key for dimension in dimensions]
+    if not keys or len(set(keys)) < len(keys):
+        raise UsageError(f"search space {str(path)!r}: expected one or more keys, each once.")
+    return dimensions
+
+
+def _read_line(words: list[str], place: str) -> Dimension:
+    if len(words) < 3:  # noqa: PLR2004 - key, kind, values
+        raise UsageError(f"{place}: expected three words: key, kind and values.")
+    key, kind, text = words
+    if kind == "choice":
+        options = parse_value(text)
+        if not isinstance(options, (list, tuple)) or not options:
+            raise UsageError(f"{place}: {text!r} is not allowed, expected options as [8, 16].")
+        return Dimension(key, kind, tuple(options))
+    if kind not in _NUMBERS:
+        hint = did_you_mean(kind, ["choice", *_NUMBERS]) or "."
+        raise UsageError(f"{place}: {kind!r} is not a kind of dimension, expected choice, "
+                         f"{', '.join(_NUMBERS)}{hint}")  # fmt: skip
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != _NUMBERS[kind] or numbers[0] >= numbers[1]:
+        form = "low,high,step" if kind == "quniform" else "low,high"
+        raise UsageError(f"{place}: {text!r} is not allowed, expected numbers {form}.")
+    return Dimension(key, kind, numbers)
+
+
+def hyperopt_space(dimensions: list[Dimension], hp: Any) -> dict[str, Any]:
+    """Turn dimensions into hyperopt's own, by its module ``hp``."""
+    make: dict[str, Callable[..., Any]] = {
+        "choice": lambda key, *options: hp.choice(key, list(options)),
+        "uniform": hp.uniform,
+        "loguniform": hp.loguniform,
+        "quniform": hp.quniform,
+    }
+    return {
+        dimension.key: make[dimension.kind](dimension.key, *dimension.values)
+        for dimension in dimensions
+    }

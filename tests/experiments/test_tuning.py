@@ -1,0 +1,122 @@
+import json
+from pathlib import Path
+
+import pytest
+from recbole.trainer import Trainer
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments import tuning
+from recbole_midpg.experiments.tuning import TrialRecord, tune
+from tests.recbole_data import DATA, GAPS
+
+SETTINGS = {key: value for key, value in GAPS.items() if key != "show_progress"}
+RECORD = Path("tuning/record.jsonl")
+
+
+@pytest.fixture
+def space():
+    path = Path("space.hyper")
+    path.write_text("learning_rate loguniform -9,-1\nn choice [2,4,1000]\n")
+    return path
+
+
+def search(space, trials=6, **changed):
+    arguments = {"settings": SETTINGS, "show_progress": False, **changed}
+    return tune("DPG", "gaps", space, RECORD, trials=trials, **arguments)
+
+
+def recorded():
+    return [json.loads(line) for line in RECORD.read_text().splitlines()]
+
+
+def test_the_best_trial_is_that_of_the_record_and_failed_ones_are_told(space):
+    best = search(space)
+    first, *trials = recorded()
+    assert first["metric"] == "AUC"
+    assert len(trials) == 6
+    assert best.score == max(t["score"] for t in trials if t["score"] is not None)
+    failed = [trial for trial in trials if trial["parameters"]["n"] == 1000]
+    assert failed, "the space holds a value that fits no layer; take another seed"
+    assert all(t["score"] is None and t["problem"].startswith("n: 1000") for t in failed)
+
+
+def test_a_killed_search_goes_on_as_if_it_had_not_been(space, monkeypatch):
+    whole = search(space)
+    complete = recorded()
+    RECORD.unlink()
+
+    run_trial, runs = tuning._run_trial, []
+
+    def killed_in_the_fourth(*arguments):
+        runs.append(arguments)
+        if len(runs) == 4:
+            raise KeyboardInterrupt
+        return run_trial(*arguments)
+
+    monkeypatch.setattr(tuning, "_run_trial", killed_in_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        search(space)
+    with RECORD.open("a") as file:
+        file.write('{"parameters": {"learn')
+    resumed = search(space)
+    assert len(runs) == 7
+    assert (resumed.parameters, resumed.score) == (whole.parameters, whole.score)
+    without_time = [{**line, "seconds": 0} for line in recorded()]
+    assert without_time == [{**line, "seconds": 0} for line in complete]
+
+
+def test_the_test_split_is_never_evaluated(space, monkeypatch):
+    evaluated = []
+    stock = Trainer.evaluate
+
+    def watch(self, data, *args, **kwargs):
+        evaluated.append(data)
+        return stock(self, data, *args, **kwargs)
+
+    made = []
+    prepare = tuning.data_preparation
+
+    def keep(*arguments):
+        made.append(prepare(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr(Trainer, "evaluate", watch)
+    monkeypatch.setattr(tuning, "data_preparation", keep)
+    search(space, trials=3)
+    assert evaluated
+    assert {id(data) for data in evaluated} <= {id(valid) for _, valid, _ in made}
+
+
+def test_a_record_of_another_search_is_left_alone(space):
+    search(space, trials=1)
+    before = RECORD.read_text()
+    with pytest.raises(UsageError, match=r"other seed\)"):
+        search(space, trials=1, seed=5)
+    with pytest.raises(UsageError, match=r"other settings\)"):
+        search(space, trials=1, settings={**SETTINGS, "epochs": 2})
+    assert RECORD.read_text() == before
+    RECORD.write_text("text\n")
+    with pytest.raises(UsageError, match="is no record"):
+        search(space, trials=1)
+
+
+def test_when_every_trial_fails_the_reason_is_told(space):
+    space.write_text("n choice [1000]\n")
+    with pytest.raises(UsageError, match="every trial failed, the last one: n: 1000"):
+        search(space, trials=2)
+
+
+def test_wrong_settings_are_told_before_the_search(space):
+    with pytest.raises(UsageError, match="did you mean 'job'"):
+        search(space, settings={**SETTINGS, "scenario_fields": ["jobb"]})
+    assert not RECORD.exists()
+
+
+def test_records_are_found_by_their_parameters(tmp_path):
+    record = TrialRecord(tmp_path / "r.jsonl", {"model": "DNN"})
+    trial = tuning.Trial({"a": 1, "b": [1, 2]}, 0.5, 1.0)
+    record.add(trial)
+    again = TrialRecord(tmp_path / "r.jsonl", {"model": "DNN"})
+    assert again.find({"b": [1, 2], "a": 1}) == trial
+    assert again.find({"a": 1}) is None
+    assert DATA.is_dir()
