@@ -3,15 +3,14 @@
 Cause: RecBole pickles its ``Config`` into every checkpoint and reads it with a bare
 ``torch.load``, which refuses such a file since torch 2.6 and runs whatever it holds before. Here
 the config is written as plain values, so that ``weights_only=True`` reads the file on every torch;
-of classes, only numpy's arrays are allowed
-beside torch's own. A file that needs more, as RecBole's own checkpoints do, is refused.
+nothing is allowed beside torch's own tensors. A file that needs more, as RecBole's own checkpoints
+do, is refused.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from logging import getLogger
 from pathlib import Path
@@ -41,12 +40,6 @@ _ENUMS: dict[str, type[Enum]] = {
 }
 # Made anew from the machine that reads the checkpoint.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
-_NUMPY_ARRAY_PARTS = [
-    np.ndarray,
-    np.dtype,
-    *{type(np.dtype(code)) for code in "?bhilqBHILQefd"},
-    np.array(0.0).__reduce__()[0],
-]
 
 
 def install() -> None:
@@ -131,7 +124,7 @@ def other_to_plain(model: Any) -> dict[str, Any]:
     """Turn a model's ``other_parameter()`` into plain values.
 
     Parts of the model that are modules, as DIN names them, are left out: their weights are in the
-    ``state_dict``. Sparse matrices of scipy become their coordinates.
+    ``state_dict``. Arrays of numpy become tensors, sparse matrices of scipy their coordinates.
 
     Args:
         model: a model of RecBole.
@@ -153,15 +146,17 @@ def _other_value(value: Any, place: str) -> Any:
     if scipy.sparse.issparse(value):
         matrix = value.tocoo()
         parts = {"row": matrix.row, "column": matrix.col, "data": matrix.data}
-        return {"sparse": value.format, "shape": list(value.shape), **parts}
+        arrays = {name: torch.from_numpy(array) for name, array in parts.items()}
+        return {"sparse": value.format, "shape": list(value.shape), **arrays}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"array": torch.from_numpy(np.ascontiguousarray(value))}
     if isinstance(value, dict):
         return {key: _other_value(item, place) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(_other_value(item, place) for item in value)
     if isinstance(value, np.generic):
         return value.item()
-    plain_array = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
-    if value is None or plain_array or isinstance(value, (bool, int, float, str, torch.Tensor)):
+    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
         return value
     raise UsageError(
         f"checkpoint: {place} holds a {type(value).__module__}.{type(value).__qualname__}, "
@@ -172,10 +167,12 @@ def _other_value(value: Any, place: str) -> Any:
 def _other_from_plain(values: Any) -> Any:
     if not isinstance(values, dict):
         return values
+    if values.keys() == {"array"}:
+        return values["array"].cpu().numpy()
     if "sparse" not in values:
         return {name: _other_from_plain(value) for name, value in values.items()}
-    coordinates = (values["row"], values["column"])
-    matrix = scipy.sparse.coo_matrix((values["data"], coordinates), shape=values["shape"])
+    row, column, data = (values[name].cpu().numpy() for name in ("row", "column", "data"))
+    matrix = scipy.sparse.coo_matrix((data, (row, column)), shape=values["shape"])
     return matrix.asformat(values["sparse"])
 
 
@@ -229,8 +226,7 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
     """
     place = f"{kind} {os.fspath(path)!r}"
     try:
-        with _allowing_numpy():
-            return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{place}: the file holds more than plain values and is not unpickled "
@@ -239,15 +235,6 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{place}: the file is damaged ({first_line}).") from error
-
-
-def _allowing_numpy() -> AbstractContextManager[None]:
-    """Allow numpy arrays, in which some of RecBole's models keep what is not a parameter.
-
-    Before torch 2.5 nothing can be added to what ``weights_only`` allows.
-    """
-    safe_globals = getattr(torch.serialization, "safe_globals", None)
-    return nullcontext() if safe_globals is None else safe_globals(_NUMPY_ARRAY_PARTS)
 
 
 # --------------------------------------------------------------------------------------------------

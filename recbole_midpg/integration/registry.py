@@ -14,6 +14,7 @@ from typing import Any
 import recbole
 import recbole.quick_start
 import recbole.trainer
+import torch
 from recbole.quick_start import quick_start
 from recbole.utils import utils as recbole_utils
 
@@ -85,7 +86,10 @@ def get_model(model_name: str) -> type:
         UsageError: there is no such model, or a package that it needs is not installed.
     """
     try:
-        return _stock_get_model(model_name)
+        # Importing RecBole's SINE, which a look-up among sequential models does, switches on
+        # torch's anomaly detection, which slows all training in the process.
+        with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
+            return _stock_get_model(model_name)
     except (ValueError, ImportError, AttributeError) as error:
         if model_name in recbole_models():
             raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error

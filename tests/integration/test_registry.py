@@ -4,6 +4,7 @@ import pytest
 import recbole.quick_start
 import recbole.trainer
 import recbole.utils
+import torch
 from recbole.config import configurator
 
 import recbole_midpg
@@ -48,6 +49,13 @@ def test_a_model_whose_package_is_missing_is_told_apart_from_an_unknown_one():
             recbole.utils.get_model("lightgbm")
     with pytest.raises(UsageError, match="'Nothing' is not known"):
         recbole.utils.get_model("Nothing")
+
+
+def test_looking_up_a_model_leaves_anomaly_detection_off():
+    with pytest.raises(UsageError):
+        recbole.utils.get_model("Nothing")
+    recbole.utils.get_model("SINE")
+    assert not torch.is_anomaly_enabled()
 
 
 def test_spawned_workers_know_our_models(tmp_path):
