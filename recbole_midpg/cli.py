@@ -21,6 +21,8 @@ from recbole_midpg.atomic_data_scripts.script import (
 )
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
 from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.data import GENERATED, generate, read_bayes
+from recbole_midpg.data.generate import DEFAULT_SEED
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.model_table import describe_models
 from recbole_midpg.experiments.search_space import packaged_space
@@ -176,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recbole-midpg", description=_DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
+    _add_generate(commands)
     _add_datasets(commands)
     _add_models(commands)
     _add_tune(commands)
@@ -206,6 +209,26 @@ def _prepare(name: str, raw: str | None, download: bool, output: str, **options:
     print(prepare(name, str(raw), output, **options).summary())
 
 
+def _add_generate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "generate", help="generate a dataset whose best possible AUC and LogLoss are known"
+    )
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(GENERATED)}")
+    parser.add_argument("--rows", type=int, help="how many (default: as the real set has)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", default="dataset", help="the folder of all datasets (default: dataset)"
+    )
+    parser.set_defaults(action=_generate)
+
+
+def _generate(name: str, rows: int | None, seed: int, output: str) -> None:
+    print(generate(name, output, rows, seed).summary())
+    best = read_bayes(Path(output) / name) or {}
+    for part, scores in best.get("splits", {}).items():
+        print(f"best possible on {part}: AUC {scores['auc']:.4f}, LogLoss {scores['logloss']:.4f}")
+
+
 def _add_datasets(commands: Any) -> None:
     parser = commands.add_parser("datasets", help="list the known datasets and what is on disk")
     parser.add_argument(
@@ -219,7 +242,7 @@ def _list_datasets(data_path: str) -> None:
         [entry.name, entry.state, entry.rows, entry.scenarios, entry.about]
         for entry in list_datasets(data_path)
     ]
-    print(tabulate(rows, headers=["dataset", "state", "rows", "scenarios", "about"]))
+    print(tabulate(rows, headers=["dataset", "state", "rows", "scenarios", "about"], intfmt=","))
 
 
 def _add_models(commands: Any) -> None:

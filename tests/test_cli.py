@@ -173,3 +173,13 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
         result = midpg("tune", *arguments[:1], *wrong, cwd=tmp_path)
         assert result.returncode == 2 and words in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_generate_tells_the_best_possible_scores(tmp_path):
+    result = midpg("generate", "amazon_electronics_synth", "--rows", 20_000, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"best possible on test: AUC 0\.\d{4}, LogLoss 0\.\d{4}", result.stdout)
+    for wrong, words in ((["iaac"], "'iaac'"), (["iaac_synth", "--rows", 3], "rows: 3")):
+        result = midpg("generate", *wrong, cwd=tmp_path)
+        assert result.returncode == 2 and words in result.stderr
+        assert "Traceback" not in result.stderr

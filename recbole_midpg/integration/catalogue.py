@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, ConversionReport
 from recbole_midpg.atomic_data_scripts.conversion import read_manifest
+from recbole_midpg.data import GENERATED
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.datasets import RAW_FOLDER, datasets_on_disk, find_raw_file
 
@@ -17,7 +18,8 @@ class DatasetEntry:
 
     Attributes:
         name: its name.
-        state: ``ready``, ``raw file`` (to be converted at the first run) or ``missing``.
+        state: ``ready``, ``raw file`` (to be converted at the first run), ``missing``, or
+            ``generated at first use``.
         rows: rows of its ``.inter`` files, ``None`` where no conversion counted them.
         scenarios: its scenarios, by the field that its conversion counted.
         about: what it is.
@@ -31,21 +33,24 @@ class DatasetEntry:
 
 
 def list_datasets(data_path: str | Path) -> list[DatasetEntry]:
-    """List the datasets that can be converted, and the others that lie below ``data_path``.
+    """List the datasets that can be converted or generated, and the others on the disk.
 
     Args:
         data_path: the folder of all datasets.
 
     Returns:
-        The entries, those that can be converted first.
+        The entries: those that can be converted, those that can be generated, and the others.
     """
     folder = Path(data_path)
     on_disk = datasets_on_disk(folder)
     entries = []
-    for name, converter in CONVERTERS.items():
+    generated = {name: entry.converter for name, entry in GENERATED.items()}
+    for name, converter in {**CONVERTERS, **generated}.items():
         report = _read_report(folder / name / f"{name}.manifest.json")
         if name in on_disk:
             state = "ready"
+        elif name in generated:
+            state = "generated at first use"
         elif find_raw_file(folder / name / RAW_FOLDER, converter) is not None:
             state = "raw file"
         else:
@@ -53,7 +58,7 @@ def list_datasets(data_path: str | Path) -> list[DatasetEntry]:
         rows = None if report is None else report.rows_out
         scenarios = None if report is None else len(report.scenarios)
         entries.append(DatasetEntry(name, state, rows, scenarios, converter.title))
-    others = [name for name in on_disk if name not in CONVERTERS]
+    others = [name for name in on_disk if name not in {*CONVERTERS, *generated}]
     return entries + [DatasetEntry(name, "ready", None, None, "atomic files") for name in others]
 
 

@@ -28,7 +28,7 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Names, check_settings
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
-_SCENARIO_DEFAULTS = _PROPERTIES / "scenario.yaml"
+_COMMON_DEFAULTS = (_PROPERTIES / "scenario.yaml", _PROPERTIES / "generated.yaml")
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that RecBole reads and none of its property files names.
 _UNLISTED_KEYS = """
@@ -57,7 +57,7 @@ def model_properties(model: str) -> Path:
 @functools.cache
 def own_keys() -> frozenset[str]:
     """The config keys that this package adds."""
-    files = [_SCENARIO_DEFAULTS, *(_PROPERTIES / "model").glob("*.yaml")]
+    files = [*_COMMON_DEFAULTS, *(_PROPERTIES / "model").glob("*.yaml")]
     return frozenset(_keys_of(files))
 
 
@@ -87,7 +87,8 @@ def _with_own_defaults(stock: Any) -> Any:
     @functools.wraps(stock)
     def load(self: Config, model: str, model_class: type, dataset: str) -> None:
         stock(self, model, model_class, dataset)
-        self._update_internal_config_dict(_SCENARIO_DEFAULTS)
+        for defaults in _COMMON_DEFAULTS:
+            self._update_internal_config_dict(defaults)
         if issubclass(model_class, ScenarioRecommender):
             self._update_internal_config_dict(model_properties(model))
         if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:

@@ -12,7 +12,9 @@ import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
 from recbole_midpg.atomic_data_scripts.download import download
+from recbole_midpg.data import GENERATED, generate, read_bayes
 from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.settings import Integer
 
 _RECBOLE_FOLDER = Path(recbole.__file__).parent
 RAW_FOLDER = "raw"
@@ -60,14 +62,17 @@ def require_dataset(config: Any) -> None:
     """Make sure that a dataset's atomic files are there, or that RecBole can download them.
 
     Where they are missing and the raw file lies in ``NAME/raw/`` below ``data_path``, it is
-    converted.
+    converted. A generated dataset is generated, anew where another size or seed is asked for.
 
     Raises:
         UsageError: they are not there and cannot be made; says where the raw file can be had.
     """
+    name, folder = config["dataset"], Path(config["data_path"])
+    if name in GENERATED:
+        _require_generated(config, folder)
+        return
     if atomic_files_exist(config):
         return
-    name, folder = config["dataset"], Path(config["data_path"])
     if name in CONVERTERS:
         converter = CONVERTERS[name]
         raw = find_raw_file(folder / RAW_FOLDER, converter)
@@ -81,6 +86,23 @@ def require_dataset(config: Any) -> None:
         )
     elif name not in downloadable_datasets():
         raise UsageError(_unknown(name, folder))
+
+
+def _require_generated(config: Any, folder: Path) -> None:
+    rows, seed = config["synthetic_rows"], config["synthetic_seed"]
+    size = Integer(minimum=1)
+    if rows is not None and not size.accepts(rows):
+        raise UsageError(f"synthetic_rows: {rows!r} is not allowed, expected {size.allowed}.")
+    if not Integer(minimum=0).accepts(seed):
+        raise UsageError(
+            f"synthetic_seed: {seed!r} is not allowed, expected {Integer(minimum=0).allowed}."
+        )
+    here = read_bayes(folder) or {}
+    wanted = (GENERATED[config["dataset"]].check_rows(rows), seed)
+    if (here.get("rows"), here.get("seed")) == wanted and atomic_files_exist(config):
+        return
+    report = generate(config["dataset"], folder.parent, rows, seed)
+    getLogger().warning(report.summary())
 
 
 def find_raw_file(folder: Path, converter: Converter) -> Path | None:
@@ -140,10 +162,11 @@ def how_to_get(converter: Converter, folder: Path) -> str:
 def _unknown(name: str, folder: Path) -> str:
     downloadable = downloadable_datasets()
     on_disk = datasets_on_disk(folder.parent)
-    hint = did_you_mean(name, [*on_disk, *CONVERTERS, *downloadable])
+    hint = did_you_mean(name, [*on_disk, *CONVERTERS, *GENERATED, *downloadable])
     return (
         f"dataset: {name!r} is not known and there is no folder {folder}{hint or '.'}\n"
         f"On disk: {', '.join(on_disk)}.\n"
         f"From a raw file: {', '.join(CONVERTERS)}.\n"
+        f"Generated: {', '.join(GENERATED)}.\n"
         f"RecBole can download: {', '.join(downloadable)}."
     )

@@ -36,9 +36,12 @@ from recbole_midpg.integration.checkpoint import (
 
 _ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
-# Keys that decide what a dataset holds. RecBole's own list leaves out the last two, so that a
-# changed list of numerical features went unnoticed.
-_DECISIVE_KEYS = (*dataset_arguments, "seed", "repeatable", "numerical_features", "discretization")
+# Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
+# and discretization, so that a change of them went unnoticed.
+_DECISIVE_KEYS = (
+    *(*dataset_arguments, "seed", "repeatable", "numerical_features", "discretization"),
+    *("synthetic_rows", "synthetic_seed"),
+)
 
 
 def install() -> None:

@@ -2,10 +2,12 @@
 
 import csv
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 from recbole.config import Config
+from recbole.data import create_dataset
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.errors import UsageError
@@ -79,3 +81,43 @@ def test_the_catalogue_tells_what_is_on_the_disk():
         rows = list(csv.DictReader(file))
     assert (entry.state, entry.rows) == ("ready", len(rows))
     assert entry.scenarios == len({row["category"] for row in rows})
+
+
+SMALL = {"synthetic_rows": 20_000}
+
+
+def test_a_generated_dataset_is_made_at_its_first_use_and_kept():
+    config = Config("MIDPG", "amazon_electronics_synth", config_dict=dict(SMALL))
+    folder = Path("dataset/amazon_electronics_synth")
+    inter = folder / "amazon_electronics_synth.inter"
+    assert len(inter.read_text().splitlines()) == 20_001
+    assert json.loads((folder / "bayes.json").read_text())["seed"] == config["synthetic_seed"]
+    before = inter.stat().st_mtime_ns
+    Config("DeepFM", "amazon_electronics_synth", config_dict=dict(SMALL))
+    assert inter.stat().st_mtime_ns == before
+    Config("DNN", "amazon_electronics_synth", config_dict={**SMALL, "synthetic_seed": 7})
+    assert inter.stat().st_mtime_ns != before
+    states = {entry.name: (entry.state, entry.rows) for entry in list_datasets("dataset")}
+    assert states["amazon_electronics_synth"] == ("ready", 20_000)
+    assert states["iaac_synth"] == ("generated at first use", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"synthetic_rows": "many"}, "synthetic_rows: 'many'"),
+        ({"synthetic_rows": 1}, "1 is not allowed"),
+        ({"synthetic_seed": -1}, "synthetic_seed: -1"),
+        ({"synthetic_row": 20_000}, "did you mean 'synthetic_rows'"),
+    ],
+)
+def test_a_wrong_size_or_seed_is_told(values, words):
+    with pytest.raises(UsageError, match=words):
+        Config("MIDPG", "amazon_electronics_synth", config_dict=values)
+    assert not Path("dataset").exists()
+
+
+def test_the_true_probability_is_no_feature():
+    config = Config("DNN", "amazon_electronics_synth", config_dict=dict(SMALL))
+    fields = create_dataset(config).field2type
+    assert not [name for name in fields if "prob" in name or "truth" in name]
