@@ -153,6 +153,10 @@ class ScenarioRecommender(ContextRecommender):
         """Compute the probabilities ``(B,)`` of a batch."""
         return torch.sigmoid(self.forward(interaction))
 
+    def remarks(self) -> list[str]:
+        """What a user should know of the model after training, a sentence each; mostly nothing."""
+        return []
+
     def count_parameters(self) -> tuple[int, int]:
         """Count trainable parameters: all of them, and those that are not embeddings."""
         total = sum(p.numel() for p in self.parameters() if p.requires_grad)

@@ -87,6 +87,19 @@ class STAR(ScenarioRecommender):
         )
         self.initialize()
 
+    def remarks(self) -> list[str]:
+        """Name the scenarios that were never normalised by their own rows in training."""
+        if self.norm is None:
+            return []
+        unseen = [slot for slot in self.norm.unseen().tolist() if slot > 0]
+        if not unseen:
+            return []
+        return [
+            f"STAR: {len(unseen)} of {self.n_scenarios - 1} scenarios had no training batch with "
+            f"{self.norm.min_rows} rows (pn_min_rows) and are normalised with mean 0 and "
+            f"variance 1; their tokens of {self.scenario_id_field}: {unseen}."
+        ]
+
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
         inputs, _ = self.embed(interaction)

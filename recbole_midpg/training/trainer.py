@@ -25,6 +25,13 @@ class ScenarioTrainer(Trainer):
         model: a :class:`~recbole_midpg.models.base.ScenarioRecommender`.
     """
 
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as RecBole's trainer does, then log what the model has to remark."""
+        result = super().fit(*args, **kwargs)
+        for remark in self.model.remarks():
+            self.logger.warning(remark)
+        return result
+
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float | tuple[float, ...]:

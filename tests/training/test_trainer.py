@@ -66,6 +66,17 @@ def test_clipping_bounds_the_step():
     assert 0 < (after - before).norm() <= 1e-3 * len(train_data) * (1 + 1e-4)
 
 
+def test_what_a_model_remarks_is_logged_after_training(caplog):
+    trainer, train_data, valid_data, _ = trainer_of("STAR")
+    trainer.fit(train_data, valid_data, verbose=False, saved=False)
+    # Ten rows: no job has the eight rows in a batch that a mean and variance are made of.
+    assert "STAR: 2 of 2 scenarios had no training batch with 8 rows" in caplog.text
+    caplog.clear()
+    trainer, train_data, valid_data, _ = trainer_of("DNN")
+    trainer.fit(train_data, valid_data, verbose=False, saved=False)
+    assert not caplog.records
+
+
 def test_mixed_precision_trains():
     trainer, train_data, valid_data, _ = trainer_of("MIDPG", enable_amp=True)
     trainer.fit(train_data, valid_data, verbose=False, saved=False)
