@@ -12,17 +12,13 @@ from tests.processes import run_module, run_python
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
 
 
-def metrics_in(text: str) -> str:
-    """The last results that a run prints."""
-    return re.findall(r"test result.*?: (OrderedDict.*)", text)[-1]
-
-
 def test_midpg_trains_on_the_data_that_recbole_ships(tmp_path):
     result = run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     log = result.stderr
     assert re.search(r"train loss per sample.*alpha\*bce: 0\.\d+, beta\*mir: 0\.\d+", log)
-    assert re.search(r"OrderedDict\(\[\('auc', 0\.\d+\), \('logloss', 0\.\d+\)\]\)", log)
+    # Python 3.12 prints an OrderedDict as a mapping, older ones as a list of pairs.
+    assert re.search(r"test result.*'auc'[,:] 0\.\d+.*'logloss'[,:] 0\.\d+\D*$", log, re.MULTILINE)
     assert "Trainable parameters without embeddings" in log
     assert "Warning" not in log
     assert len(list((tmp_path / "saved").glob("MIDPG-*.pth"))) == 1
@@ -32,7 +28,7 @@ def test_a_built_in_model_by_one_words_change(tmp_path):
     result = run_module("--model", "DeepFM", "--dataset", "ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "scenario_fields" in result.stderr
-    assert 0.6 < float(re.findall(r"'auc', ([\d.]+)", result.stderr)[-1]) < 0.9
+    assert 0.6 < float(re.findall(r"'auc'[,:] ([\d.]+)", result.stderr)[-1]) < 0.9
 
 
 def test_a_built_in_model_gives_what_stock_recbole_gives(tmp_path):
