@@ -5,9 +5,9 @@ whatever depends on scenario and item alone. The planted interactions tie what b
 and the moment to the item: the period of the rating and the user's gender on one side; the gender
 of the model in the item's picture, its brand and its listing year on the other.
 
-A period is 150 days: the 7,050 days of the set make 47. With ``discretization`` into as many
-buckets of equal width, as in ``dataset_configs/amazon_electronics_synth.yaml``, RecBole's buckets
-of ``timestamp`` are the periods.
+A period is 150 days: the 7,050 days from the first to the last make 47, and the last day begins
+another. With ``discretization`` into 47 buckets of equal width, as in
+``dataset_configs/amazon_electronics_synth.yaml``, the buckets of ``timestamp`` are the periods.
 
 At the published size, rows, users, items, categories, items by ``model_attr``, rows with a brand,
 users by ``user_attr``, and rows by ``user_attr`` and ``model_attr`` are the published numbers.
@@ -36,9 +36,9 @@ from .popularity import (
 )
 
 FIRST_DAY = np.datetime64("1999-06-13")
-N_DAYS = 7050
+N_DAYS = 7051
 PERIOD_DAYS = 150
-N_PERIODS = N_DAYS // PERIOD_DAYS
+N_PERIODS = (N_DAYS - 1) // PERIOD_DAYS + 1
 FIRST_YEAR, N_YEARS = 1999, 20
 
 BASE_RATE = 0.77
@@ -58,7 +58,7 @@ ANGLES = {
 }
 """Where each category stands on the circle of the label model, in degrees."""
 
-CLOSENESS = 0.8
+CLOSENESS = 0.5
 
 _ITEM_SHARES = {
     "Home Audio": 0.09,
@@ -144,7 +144,7 @@ def _label_model(random: Generator, n_items: int) -> LabelModel:
             Factor("attr", len(_USER_ATTRS), 0.3, missing=0),
         ),
         context=(
-            Factor("period", N_PERIODS, 1.0, smoothness=4),
+            Factor("period", N_PERIODS, 1.0, smoothness=2),
             Factor("attr", len(_USER_ATTRS), 1.0, missing=0),
         ),
         item=(

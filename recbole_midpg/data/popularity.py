@@ -38,19 +38,26 @@ def subset_with_total(
     Args:
         random: the source of randomness.
         counts: the rows of every entity.
-        candidates: the entities to pick from, enough of them with one row.
+        candidates: the entities to pick from.
         total: the rows wanted.
 
     Returns:
-        The entities picked; their rows add up to ``total`` where entities with one row are left
-        to fill the last gap, and to a little less where not.
+        The entities picked; their rows add up to ``total`` where the rest holds entities small
+        enough to fill the last gap, and to a little less where not.
     """
     order = random.permutation(candidates)
     cumulated = np.cumsum(counts[order])
     n_first = int(np.searchsorted(cumulated, total, side="right"))
     gap = total - (int(cumulated[n_first - 1]) if n_first else 0)
     rest = order[n_first:]
-    return np.concatenate([order[:n_first], rest[counts[rest] == 1][:gap]])
+    filling = []
+    for entity in rest[np.argsort(-counts[rest], kind="stable")]:
+        if gap == 0:
+            break
+        if counts[entity] <= gap:
+            filling.append(entity)
+            gap -= int(counts[entity])
+    return np.concatenate([order[:n_first], np.array(filling, dtype=order.dtype)])
 
 
 def subset_of_size(

@@ -13,6 +13,7 @@ import yaml
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
 from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.data import GENERATED, generate, read_bayes
+from recbole_midpg.data.generate import DEFAULT_SEED
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.settings import Integer
 
@@ -62,7 +63,8 @@ def require_dataset(config: Any) -> None:
     """Make sure that a dataset's atomic files are there, or that RecBole can download them.
 
     Where they are missing and the raw file lies in ``NAME/raw/`` below ``data_path``, it is
-    converted. A generated dataset is generated, anew where another size or seed is asked for.
+    converted. A generated dataset is generated, anew where the config asks for another size or
+    seed than lies there.
 
     Raises:
         UsageError: they are not there and cannot be made; says where the raw file can be had.
@@ -93,15 +95,19 @@ def _require_generated(config: Any, folder: Path) -> None:
     size = Integer(minimum=1)
     if rows is not None and not size.accepts(rows):
         raise UsageError(f"synthetic_rows: {rows!r} is not allowed, expected {size.allowed}.")
-    if not Integer(minimum=0).accepts(seed):
+    if seed is not None and not Integer(minimum=0).accepts(seed):
         raise UsageError(
             f"synthetic_seed: {seed!r} is not allowed, expected {Integer(minimum=0).allowed}."
         )
-    here = read_bayes(folder) or {}
-    wanted = (GENERATED[config["dataset"]].check_rows(rows), seed)
-    if (here.get("rows"), here.get("seed")) == wanted and atomic_files_exist(config):
-        return
-    report = generate(config["dataset"], folder.parent, rows, seed)
+    here = read_bayes(folder)
+    if here is not None and atomic_files_exist(config):
+        same_rows = rows is None or rows == here.get("rows")
+        same_seed = seed is None or seed == here.get("seed")
+        if same_rows and same_seed:
+            return
+    report = generate(
+        config["dataset"], folder.parent, rows, DEFAULT_SEED if seed is None else seed
+    )
     getLogger().warning(report.summary())
 
 
