@@ -29,7 +29,7 @@ from recbole_midpg.atomic_data_scripts.advertising import CONVERTER
 from .generated_set import CHUNK_ROWS, Chunk, GeneratedRows, GeneratedSet
 from .label_model import Factor, LabelDrawer, LabelModel, Spreads
 from .permutation import Permutation
-from .popularity import drawn, scaled, shared_out
+from .popularity import ROWS_BY_HOUR, drawn, scaled, shared_out
 
 Codes = NDArray[np.int64]
 
@@ -44,32 +44,6 @@ _SCENARIO_SHARES = (0.55, 0.30, 0.15)
 _TRADES = (
     *("retail", "travel", "games", "finance", "education"),
     *("food", "health", "cars", "media", "services"),
-)
-_HOURS = (
-    25,
-    14,
-    8,
-    6,
-    5,
-    6,
-    11,
-    20,
-    31,
-    39,
-    46,
-    46,
-    45,
-    46,
-    47,
-    47,
-    46,
-    44,
-    45,
-    52,
-    62,
-    68,
-    63,
-    42,
 )
 _N_DAYS = 7
 _TAIL_POWER = 3
@@ -144,7 +118,7 @@ class _Impressions:
             "advertiser": self.ads.advertiser[ad],
             "group": self.ads.group[ad],
             "ad": ad,
-            "hour": drawn(random, _HOURS, len(rows)),
+            "hour": drawn(random, ROWS_BY_HOUR, len(rows)),
             "day": rows * _N_DAYS // self.rows,
         }
 
@@ -176,7 +150,7 @@ def make(rows: int, seed: int) -> GeneratedRows:
 
 
 def _label_model(random: Generator, impressions: _Impressions) -> LabelModel:
-    hours = Factor("hour", len(_HOURS), 1.0, smoothness=3)
+    hours = Factor("hour", len(ROWS_BY_HOUR), 1.0, smoothness=3)
     trades = Factor("trade", len(_TRADES), 1.0)
     advertisers = Factor("advertiser", impressions.n_advertisers, 0.7)
     groups = Factor("group", impressions.n_groups, 0.5)

@@ -26,6 +26,7 @@ from recbole_midpg.atomic_data_scripts.iaac import CONVERTER
 from .generated_set import CHUNK_ROWS, Chunk, GeneratedRows, GeneratedSet
 from .label_model import Factor, LabelDrawer, LabelModel, Spreads
 from .popularity import (
+    ROWS_BY_HOUR,
     drawn,
     long_tailed_counts,
     scaled,
@@ -61,32 +62,6 @@ _AGES, _FIRST_AGE = (4, 10, 21, 27, 19, 10, 6, 3), 1000
 _OCCUPATIONS, _FIRST_OCCUPATION = (6, 17, 14, 63), 2002
 _STARS, _FIRST_STAR = (5, 5, 10, 12, 11, 13, 17, 12, 9, 4, 2), 3000
 _PAGES, _FIRST_PAGE = tuple(0.72**page for page in range(20)), 4001
-_HOURS = (
-    25,
-    14,
-    8,
-    6,
-    5,
-    6,
-    11,
-    20,
-    31,
-    39,
-    46,
-    46,
-    45,
-    46,
-    47,
-    47,
-    46,
-    44,
-    45,
-    52,
-    62,
-    68,
-    63,
-    42,
-)
 
 _CATEGORIES = (24, 19, 15, 11, 8, 6, 5, 4, 3, 2, 1, 1, 1)
 _ROOT_CATEGORY, _LEAF_CATEGORY = "7908382889764677758", "8868887661186419229"
@@ -175,7 +150,7 @@ def make(rows: int, seed: int) -> GeneratedRows:
 def _label_model(random: Generator, n_items: int) -> LabelModel:
     ages = Factor("age", len(_AGES) + 1, 1.0, missing=0)
     stars = Factor("star", len(_STARS) + 1, 0.7, smoothness=2, missing=0)
-    hours = Factor("hour", len(_HOURS), 1.0, smoothness=4)
+    hours = Factor("hour", len(ROWS_BY_HOUR), 1.0, smoothness=4)
     pages = Factor("page", len(_PAGES), 0.7)
     categories = Factor("category", len(_CATEGORIES), 1.0)
     prices = Factor("price", _LEVELS, 1.0, smoothness=3)
@@ -214,7 +189,7 @@ def _make_clicks(random: Generator, rows: int, n_copies: int) -> tuple[_Clicks, 
         item=random.permutation(np.repeat(np.arange(n_items), item_counts)),
         user=random.permutation(np.repeat(np.arange(n_users), user_counts)),
         day=days,
-        hour=drawn(random, _HOURS, n_distinct),
+        hour=drawn(random, ROWS_BY_HOUR, n_distinct),
         page=drawn(random, _PAGES, n_distinct),
     )
     return clicks, np.concatenate(originals).astype(np.int64)

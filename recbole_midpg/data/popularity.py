@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 
+ROWS_BY_HOUR = (
+    *(25, 14, 8, 6, 5, 6, 11, 20, 31, 39, 46, 46),
+    *(45, 46, 47, 47, 46, 44, 45, 52, 62, 68, 63, 42),
+)
+"""How busy the hours of a day are, 0 to 23: most in the evening, least before dawn. Invented."""
+
 
 def long_tailed_counts(random: Generator, size: int, total: int, spread: float) -> Integers:
     r"""Share rows among entities so that each has one and few have many.
