@@ -32,6 +32,8 @@ from recbole_midpg.errors import UsageError
 BAYES_FILE = "bayes.json"
 TRUTH = np.dtype([("probability", "<f4"), ("label", "u1")])
 PARTS = ("train", "valid", "test")
+DIGITS = 7
+"""Digits after the point of the scores, and of the similarity, in ``bayes.json``."""
 
 _BINS = 1 << 20
 _LARGEST_LOGIT = 16.0
@@ -76,14 +78,18 @@ class BayesScores:
             ``auc_of_drawn_labels`` and ``logloss_of_drawn_labels``.
         """
         rows = max(self._rows, 1)
-        return {
-            "rows": self._rows,
+        scores = {
             "positives": float(self._mass[0].sum()),
             "auc": _auc(self._mass[0], self._mass[1], self._squares),
             "logloss": float(self._losses[0]) / rows,
             "auc_of_drawn_labels": _auc(self._mass[2], self._mass[3], 0.0),
             "logloss_of_drawn_labels": float(self._losses[1]) / rows,
         }
+        # Further digits differ from one version of numpy to the next.
+        rounded = {
+            name: None if score is None else round(score, DIGITS) for name, score in scores.items()
+        }
+        return {"rows": self._rows, **rounded}
 
 
 def _auc(positive: NDArray[Any], negative: NDArray[Any], itself: float) -> float | None:

@@ -18,6 +18,7 @@ from recbole_midpg.errors import UsageError, did_you_mean
 from . import advertising_synth, amazon_electronics_synth, iaac_synth
 from .bayes import (
     BAYES_FILE,
+    DIGITS,
     TRUTH,
     BayesScores,
     bayes_of_split,
@@ -101,7 +102,7 @@ def generate(
                 **origin,
                 "scenario_field": made.model.scenario_field,
                 "scenarios": list(made.scenarios),
-                "similarity": made.model.similarity.tolist(),
+                "similarity": np.round(made.model.similarity, DIGITS).tolist(),
                 "overall": scores.result(),
                 "split": {"seed": SPLIT_SEED, "ratios": list(SPLIT_RATIOS)},
                 "splits": bayes_of_split(folder, SPLIT_RATIOS, SPLIT_SEED),

