@@ -58,7 +58,7 @@ ANGLES = {
 }
 """Where each category stands on the circle of the label model, in degrees."""
 
-CLOSENESS = 0.5
+CLOSENESS = 0.8
 
 _ITEM_SHARES = {
     "Home Audio": 0.09,
@@ -144,7 +144,7 @@ def _label_model(random: Generator, n_items: int) -> LabelModel:
             Factor("attr", len(_USER_ATTRS), 0.3, missing=0),
         ),
         context=(
-            Factor("period", N_PERIODS, 1.0, smoothness=2),
+            Factor("period", N_PERIODS, 1.0, smoothness=4),
             Factor("attr", len(_USER_ATTRS), 1.0, missing=0),
         ),
         item=(

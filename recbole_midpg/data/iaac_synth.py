@@ -43,7 +43,7 @@ GENDERS = ("0", "1", "2", "-1")
 ANGLES = {"0": 0, "1": 140, "2": 60, "-1": 20}
 """Where each gender stands on the circle of the label model, in degrees."""
 
-CLOSENESS = 0.5
+CLOSENESS = 0.8
 
 _FIRST_SECOND = 1_537_200_000
 _HOUR, _DAY = 3_600, 86_400
@@ -167,7 +167,7 @@ def _label_model(random: Generator, n_items: int) -> LabelModel:
         ),
         context=(hours, pages, ages, stars),
         item=(categories, prices, impressions),
-        spreads=Spreads(scenario=0.2, shared=0.4, shared_pair=0.15, interaction=0.6),
+        spreads=Spreads(scenario=0.2, shared=0.4, shared_pair=0.15, interaction=0.5),
     )
 
 
