@@ -87,7 +87,10 @@ def stand_in_for_ray() -> None:
     numpy 2). The stand-in's ``report`` does nothing; all else of it raises the reason.
     """
     try:
-        importlib.import_module("ray.tune")
+        with warnings.catch_warnings():
+            # Where ray does import, its use of pkg_resources would be the first thing a user reads.
+            warnings.filterwarnings("ignore", message=".*pkg_resources", category=UserWarning)
+            importlib.import_module("ray.tune")
     except Exception as cause:  # whatever ray's own import may raise
         for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
             del sys.modules[name]
