@@ -1,7 +1,6 @@
 """The command as a user types it, in a process of its own."""
 
 import re
-import sys
 import sysconfig
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def test_config_files_and_the_command_line_meet(tmp_path):
     assert result.returncode == 0, result.stderr
     for setting in ("weighting = rc", "n = 2", "scenario_fields = ['gender']"):
         assert setting in re.sub("\x1b\\[[0-9;]*m", "", result.stderr), setting
-    assert (tmp_path / "saved").glob("DPG-*.pth")
+    assert len(list((tmp_path / "saved").glob("DPG-*.pth"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,6 @@ def test_bad_input_gives_a_sentence_and_status_2(arguments, words, tmp_path):
     result = run_module(*arguments, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stderr.splitlines()[-1 if len(words) < 3 else 0]
     assert "run_recbole: error: " in result.stderr
     assert all(word in result.stderr for word in words), result.stderr
     assert not (tmp_path / "saved").exists()
@@ -111,7 +109,6 @@ def test_the_installed_command_is_the_same(tmp_path):
         pytest.skip("the package is not installed in this environment")
     code = f"import subprocess, sys; sys.exit(subprocess.call([{str(command)!r}, '--help']))"
     assert "usage: run_recbole" in run_python(code, tmp_path).stdout
-    assert sys.executable
 
 
 def midpg(*arguments, cwd):

@@ -7,7 +7,7 @@ from recbole.trainer import Trainer
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments import tuning
 from recbole_midpg.experiments.tuning import TrialRecord, tune
-from tests.recbole_data import DATA, GAPS
+from tests.recbole_data import GAPS
 
 SETTINGS = {key: value for key, value in GAPS.items() if key != "show_progress"}
 RECORD = Path("tuning/record.jsonl")
@@ -119,4 +119,3 @@ def test_records_are_found_by_their_parameters(tmp_path):
     again = TrialRecord(tmp_path / "r.jsonl", {"model": "DNN"})
     assert again.find({"b": [1, 2], "a": 1}) == trial
     assert again.find({"a": 1}) is None
-    assert DATA.is_dir()
