@@ -24,11 +24,15 @@ from recbole_midpg.integration.atomic_header import (
     read_atomic_fields,
 )
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
+from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.settings import Names, check_settings
+from recbole_midpg.settings import Flag, Names, Rules, check_settings
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
-_COMMON_DEFAULTS = (_PROPERTIES / "scenario.yaml", _PROPERTIES / "generated.yaml")
+_COMMON_DEFAULTS = tuple(
+    _PROPERTIES / f"{name}.yaml" for name in ("scenario", "generated", "loading", "training")
+)
+_COMMON_SETTINGS: Rules = {"dataset_cache": Flag(), "compile_model": Flag()}
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that RecBole reads and none of its property files names.
 _UNLISTED_KEYS = """
@@ -204,6 +208,8 @@ def check_config(config: Config) -> None:
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
     if is_own_model:
         check_settings(values, config.model_class.settings)
+    check_settings(values, _COMMON_SETTINGS)
+    check_optimizer(values)
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)
         fields = read_atomic_fields(config)
