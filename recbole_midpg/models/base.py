@@ -12,6 +12,7 @@ from recbole.utils import set_color
 from torch import Tensor, nn
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.layers.field_embedding import mean_of_present, split_numbers
 from recbole_midpg.layers.mlp import ACTIVATIONS, binary_cross_entropy
 from recbole_midpg.settings import Choice, Integer, Number, Rules, Sizes
 
@@ -88,10 +89,22 @@ class ScenarioRecommender(ContextRecommender):
         agnostic = [field for field in embedded if field not in self.scenario_fields]
         # The fields in the order in which :meth:`embed` gives their embeddings.
         self.embedded_fields = [*agnostic, *self.scenario_fields]
-        order = [embedded.index(field) for field in self.embedded_fields]
         self.input_size = len(embedded) * self.embedding_size
         self.scenario_size = len(self.scenario_fields) * self.embedding_size
-        self.register_buffer("field_order", torch.tensor(order), persistent=False)
+        self._ordered_tokens = [f for f in self.embedded_fields if f in self.token_field_names]
+        offsets = dict(
+            zip(self.token_field_names, getattr(self, "token_field_offsets", []), strict=True)
+        )
+        self.register_buffer(
+            "token_offsets",
+            torch.tensor([int(offsets[field]) for field in self._ordered_tokens]),
+            persistent=False,
+        )
+        self.register_buffer(
+            "float_offsets",
+            torch.tensor([int(offset) for offset in getattr(self, "float_field_offsets", [])]),
+            persistent=False,
+        )
 
     def columns_of(self, fields: Sequence[str], key: str) -> Tensor:
         """Which columns of ``h0`` are the embeddings of some fields.
@@ -129,9 +142,60 @@ class ScenarioRecommender(ContextRecommender):
             ``h0 = [a; s]``, ``(B, d_0)``, all embeddings with the scenario-aware ones last, and
             ``s``, ``(B, d_s)``, those alone.
         """
-        embeddings = self.concat_embed_input_fields(interaction)  # [B, fields, embedding_size]
-        inputs = embeddings.index_select(1, self.field_order).flatten(1)
+        tokens = self._embed_tokens(interaction)
+        others = [
+            *self._embed_token_sequences(interaction),
+            *self._embed_number_sequences(interaction),
+            *self._embed_numbers(interaction),
+        ]
+        inputs = tokens
+        if others:
+            n_sequences, n_agnostic = len(self.token_seq_field_names), len(self._ordered_tokens)
+            n_agnostic -= len(self.scenario_fields)
+            agnostic, scenario = tokens.tensor_split([n_agnostic * self.embedding_size], dim=1)
+            inputs = torch.cat(
+                [*others[:n_sequences], agnostic, *others[n_sequences:], scenario], dim=1
+            )
         return inputs, inputs[:, self.input_size - self.scenario_size :]
+
+    # RecBole's own methods for these copy the fields' offsets from the host in every batch, and
+    # take each field by itself.
+
+    def _embed_tokens(self, interaction: Interaction) -> Tensor:
+        """Embed the token fields, those of the scenario last: ``(B, fields * embedding_size)``."""
+        if not self._ordered_tokens:
+            return torch.empty(len(interaction), 0, device=self.token_offsets.device)
+        tokens = torch.stack([interaction[field] for field in self._ordered_tokens], dim=1)
+        return self.token_embedding_table.embedding(tokens + self.token_offsets).flatten(1)
+
+    def _embed_token_sequences(self, interaction: Interaction) -> list[Tensor]:
+        return [
+            mean_of_present(table(interaction[field]), interaction[field] != 0)
+            for field, table in zip(
+                self.token_seq_field_names,
+                getattr(self, "token_seq_embedding_table", []),
+                strict=True,
+            )
+        ]
+
+    def _embed_numbers(self, interaction: Interaction) -> list[Tensor]:
+        if not self.float_field_names:
+            return []
+        columns = [interaction[field].view(-1, 1, 2) for field in self.float_field_names]
+        values, indices = split_numbers(torch.cat(columns, dim=1))
+        table = self.float_embedding_table.embedding
+        return [(values * table(indices + self.float_offsets)).flatten(1)]
+
+    def _embed_number_sequences(self, interaction: Interaction) -> list[Tensor]:
+        pooled = []
+        for field, table in zip(
+            self.float_seq_field_names,
+            getattr(self, "float_seq_embedding_table", []),
+            strict=True,
+        ):
+            values, indices = split_numbers(interaction[field])
+            pooled.append(mean_of_present(values * table(indices), indices != 0))
+        return pooled
 
     def scenario_ids(self, interaction: Interaction) -> Tensor:
         """The tokens of the scenario fields, ``(B, number of scenario fields)``."""
@@ -184,4 +248,4 @@ def initialize_module(module: nn.Module) -> None:
 
 def flatten_matrices(matrices: Sequence[Tensor]) -> Tensor:
     """Concatenate the matrices of every layer, ``(B, n, m)`` each, into ``(B, matrix_size)``."""
-    return torch.cat([matrix.flatten(1) for matrix in matrices], dim=1)
+    return torch.cat([matrix.flatten(1).T for matrix in matrices]).T
