@@ -12,6 +12,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.training.compilation import compiled_loss
 
 
 class ScenarioTrainer(Trainer):
@@ -25,8 +26,14 @@ class ScenarioTrainer(Trainer):
         model: a :class:`~recbole_midpg.models.base.ScenarioRecommender`.
     """
 
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.loss_function = self.model.calculate_loss
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole's trainer does, then log what the model has to remark."""
+        if self.config["compile_model"]:
+            self.loss_function = compiled_loss(self.model)
         result = super().fit(*args, **kwargs)
         for remark in self.model.remarks():
             self.logger.warning(remark)
@@ -44,7 +51,7 @@ class ScenarioTrainer(Trainer):
             UsageError: the loss became NaN or infinite.
         """
         self.model.train()
-        loss_func = loss_func or self.model.calculate_loss
+        loss_func = loss_func or self.loss_function
         distributed = not self.config["single_spec"]
         if distributed and train_data.shuffle:
             train_data.sampler.set_epoch(epoch_idx)
