@@ -12,31 +12,17 @@ standard input is a number of batches; the answer is the seconds that they took.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import itertools
 import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
-ROOT = Path(__file__).parents[1]
-
-
-def prepare_stock_recbole() -> None:
-    """Apply the shims alone, from their file: importing the package would register it."""
-    path = ROOT / "recbole_midpg" / "integration" / "compat.py"
-    specification = importlib.util.spec_from_file_location("compat", path)
-    assert specification is not None and specification.loader is not None
-    compat = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(compat)
-    compat.apply_before_recbole()
-    importlib.import_module("recbole.quick_start")
-    compat.apply_after_recbole()
+from benchmarks.stock_recbole import dataset_config, prepare_stock_recbole
 
 
 class Batches:
@@ -65,7 +51,7 @@ def trainer_of_side(model: str, dataset: str, settings: dict[str, Any]) -> Calla
     config = Config(
         model=model,
         dataset=dataset,
-        config_file_list=[str(ROOT / "dataset_configs" / f"{settings.pop('config')}.yaml")],
+        config_file_list=[dataset_config(settings.pop("config"))],
         config_dict={"show_progress": False, **settings},
     )
     init_seed(config["seed"], config["reproducibility"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from recbole.config import Config
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
 from torch import nn
@@ -17,9 +18,9 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Choice
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
 
-# Values of a table from which a walk over it in every step costs more than finding its rows:
-# measured by benchmarks/row_wise_adam.py.
-LARGE_TABLE = 1 << 18
+# Rows of a table, for each sample of a batch, from which a walk over the table in every step costs
+# more than finding the batch's rows in it: measured by benchmarks/row_wise_adam.py.
+LARGE_TABLE = 100
 
 _SWITCH = Choice(("auto", "on", "off"))
 # YAML reads the words on and off as truth values.
@@ -76,7 +77,7 @@ def _with_row_wise_updates(stock: Any) -> Any:
         ):
             return stock(self, **kwargs)
         obstacle = _obstacle(config) or (None if config["single_spec"] else "several processes")
-        tables = _tables_to_update_by_row(model, config["sparse_updates"])
+        tables = _tables_to_update_by_row(model, config)
         if tables and obstacle:
             self.logger.info(
                 f"Adam walks over whole tables in each step, as {obstacle} needs it: "
@@ -96,10 +97,12 @@ def _with_row_wise_updates(stock: Any) -> Any:
     return build_optimizer
 
 
-def _tables_to_update_by_row(model: nn.Module, switch: str) -> list[str]:
+def _tables_to_update_by_row(model: nn.Module, config: Config) -> list[str]:
+    switch = config["sparse_updates"]
     if switch == "off":
         return []
-    return tables_of(model, smallest=LARGE_TABLE if switch == "auto" else 0)
+    enough_rows = LARGE_TABLE * config["train_batch_size"] if switch == "auto" else 0
+    return tables_of(model, min_rows=enough_rows)
 
 
 def describe(model: nn.Module, tables: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ class _Lookup(torch.autograd.Function):
         return to_weight, None, None, None
 
 
-def tables_of(model: nn.Module, smallest: int = 0) -> list[str]:
+def tables_of(model: nn.Module, min_rows: int = 0) -> list[str]:
     """Find the embedding tables that can be updated row by row.
 
     Not among them: tables with a padding row, a norm limit or gradients scaled by frequency, tables
@@ -115,7 +115,7 @@ def tables_of(model: nn.Module, smallest: int = 0) -> list[str]:
 
     Args:
         model: any model.
-        smallest: how many values a table must have; 0 by default.
+        min_rows: how many rows a table must have; 0 by default.
 
     Returns:
         The names of their modules.
@@ -131,7 +131,7 @@ def tables_of(model: nn.Module, smallest: int = 0) -> list[str]:
         and module.max_norm is None
         and not module.scale_grad_by_freq
         and module.weight.requires_grad
-        and module.weight.numel() >= smallest
+        and module.num_embeddings >= min_rows
         and owners[id(module.weight)] == 1
     ]
 

@@ -74,14 +74,17 @@ def test_auto_takes_large_tables_only(
     assert trainer.optimizer.row_wise_tables() == []
     assert "by the row" not in caplog.text
 
-    monkeypatch.setattr(integration, "LARGE_TABLE", 20_000)
-    trainer, *_ = trainer_of("DeepFM")
+    monkeypatch.setattr(integration, "LARGE_TABLE", 5)
+    trainer, *_ = trainer_of("DNN", train_batch_size=500)
     (table,) = trainer.optimizer.row_wise_tables()
     rows = table.num_embeddings
+    assert 5 * 500 <= rows < 5 * 600
     assert (
         f"Adam updates tables by the row: token_embedding_table.embedding ({rows} x 10)."
         in caplog.text
     )
+    trainer, *_ = trainer_of("DNN", train_batch_size=600)
+    assert trainer.optimizer.row_wise_tables() == []
 
 
 @pytest.mark.parametrize(

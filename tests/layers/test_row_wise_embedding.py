@@ -109,10 +109,10 @@ class TestTablesOf:
         model["linear"].weight = model["tied"].weight
         assert tables_of(model) == ["plain"]
 
-    def test_size_counts_values(self) -> None:
-        model = nn.ModuleList([nn.Embedding(4, 2), nn.Embedding(4, 3)])
-        assert tables_of(model, smallest=9) == ["1"]
-        assert tables_of(model, smallest=8) == ["0", "1"]
+    def test_size_counts_rows(self) -> None:
+        model = nn.ModuleList([nn.Embedding(4, 2), nn.Embedding(5, 1)])
+        assert tables_of(model, min_rows=5) == ["1"]
+        assert tables_of(model, min_rows=4) == ["0", "1"]
 
 
 def test_make_row_wise_keeps_parameters_and_names() -> None:
