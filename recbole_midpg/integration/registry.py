@@ -20,7 +20,8 @@ from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration.report import count_flops
+from recbole_midpg.integration import batches, metrics
+from recbole_midpg.integration.report import copies_share_data, count_flops
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.trainer import ScenarioTrainer
 
@@ -41,6 +42,8 @@ def install() -> None:
     _replace_everywhere(_stock_get_model, get_model)
     _replace_everywhere(_stock_get_flops, get_flops)
     _replace_everywhere(_stock_run_recboles, run_recboles)
+    _replace_everywhere(batches.stock_get_dataloader, batches.get_dataloader)
+    metrics.install()
 
 
 def _replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
@@ -110,7 +113,8 @@ def get_flops(
     """
     if isinstance(model, ScenarioRecommender):
         return count_flops(model, dataset, device, transform)
-    return _stock_get_flops(model, dataset, device, logger, transform, verbose)
+    with copies_share_data(model):
+        return _stock_get_flops(model, dataset, device, logger, transform, verbose)
 
 
 def run_recboles(rank: int, *args: Any) -> None:

@@ -1,10 +1,15 @@
-"""The count of operations in RecBole's start-up report, for models with layers of our own."""
+"""The count of operations in RecBole's start-up report: for layers of our own, without copies."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
+from recbole.data.dataset.dataset import Dataset
 from torch import nn
 
 
@@ -47,3 +52,31 @@ def count_flops(model: nn.Module, dataset: Any, device: Any, transform: Any) -> 
             hook.remove()
         model.train(was_training)
     return total
+
+
+@contextmanager
+def copies_share_data(model: nn.Module) -> Iterator[None]:
+    """Let the next ``copy.deepcopy`` of a model share its tensors and the datasets that it holds.
+
+    Cause: ``recbole.utils.get_flops`` hangs its counters on a deep copy of the model, and copies
+    all embeddings with it. The counters sit in the copy's modules, so that the model stays as it
+    was; its values are only read.
+
+    Args:
+        model: is copied within the context, once.
+    """
+
+    def share(memo: dict[int, Any]) -> Any:
+        del model.__deepcopy__
+        for module in model.modules():
+            held = (module._parameters, module._buffers, vars(module))
+            for value in chain.from_iterable(values.values() for values in held):
+                if isinstance(value, (torch.Tensor, Dataset)):
+                    memo[id(value)] = value
+        return copy.deepcopy(model, memo)
+
+    model.__deepcopy__ = share
+    try:
+        yield
+    finally:
+        vars(model).pop("__deepcopy__", None)

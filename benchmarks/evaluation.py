@@ -1,0 +1,152 @@
+"""Time of evaluation: AUC, LogLoss, and all that ``Trainer.evaluate`` does around a model.
+
+Ours, RecBole's and scikit-learn's take turns in every round; a round's ratio is taken within the
+round. The model of the whole evaluation only returns a column of the batch.
+
+Run from the repository's root:
+
+    python -m benchmarks.evaluation [--rows 1000000] [--rounds 7] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable
+from statistics import median
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.dataloader.general_dataloader import NegSampleEvalDataLoader
+from recbole.data.interaction import Interaction
+from recbole.evaluator import collector, metrics
+from recbole.evaluator.evaluator import Evaluator
+from recbole.trainer import Trainer
+from recbole.utils import EvaluatorType
+from sklearn.metrics import log_loss as scikit_log_loss
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.batches import CPU, Rows, random_columns
+from recbole_midpg.evaluation.binary_metrics import auc, log_loss
+from recbole_midpg.integration.batches import BlockEvalDataLoader
+from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.integration.metrics import AUC, GrowingDataStruct, LogLoss, take_data_struct
+
+NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
+CONFIG = {
+    "seed": 2020,
+    "transform": None,
+    "MODEL_TYPE": None,
+    "single_spec": True,
+    "worker": 0,
+    "device": CPU,
+    "test_neg_sample_args": NO_SAMPLING,
+    "metrics": ["AUC", "LogLoss"],
+    "metric_decimal_place": 6,
+    "topk": [10],
+    "LABEL_FIELD": "label",
+    "eval_type": EvaluatorType.VALUE,
+    "eval_args": {"mode": {"test": "labeled"}},
+}
+
+
+def as_shipped(module: ModuleType) -> ModuleType:
+    """A second copy of a module of RecBole, as it was before anything was replaced in it."""
+    spec = importlib.util.spec_from_file_location(module.__name__, module.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    copied = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(copied)
+    return copied
+
+
+class Surroundings(Trainer):
+    """RecBole's trainer around a model that takes no time."""
+
+    def __init__(self, config: dict[str, Any], ours: bool) -> None:
+        self.config, self.device, self.gpu_available = config, CPU, False
+        self.test_batch_size = config["eval_batch_size"]
+        self.model = SimpleNamespace(eval=lambda: None, predict=lambda batch: batch["score"])
+        self.wandblogger = SimpleNamespace(log_eval_metrics=lambda *_, **__: None)
+        self.evaluator = Evaluator(config)
+        kinds = (AUC, LogLoss) if ours else (metrics.AUC, metrics.LogLoss)
+        self.evaluator.metric_class = {kind.__name__.lower(): kind(config) for kind in kinds}
+        self.eval_collector = as_shipped(collector).Collector(config)
+        if ours:
+            self.eval_collector.data_struct = GrowingDataStruct()
+            self.eval_collector.get_data_struct = lambda: take_data_struct(self.eval_collector)
+
+
+def whole_evaluation(columns: dict[str, Any], batch_size: int) -> dict[str, Callable[[], Any]]:
+    """Evaluations of the same rows by RecBole's parts and by ours."""
+    config = CONFIG | {"eval_batch_size": batch_size}
+    stock = NegSampleEvalDataLoader(config, Rows(Interaction(columns)), None)
+    ours = BlockEvalDataLoader(config, Rows(CompactInteraction(columns)), None)
+    return {
+        "ours": lambda: Surroundings(config, True).evaluate(ours, load_best_model=False),
+        "RecBole": lambda: Surroundings(config, False).evaluate(stock, load_best_model=False),
+    }
+
+
+def compare(title: str, candidates: dict[str, Callable[[], Any]], rounds: int) -> None:
+    """Let candidates take turns and print their times."""
+    taken: list[dict[str, float]] = []
+    for _ in range(rounds):
+        taken.append({})
+        for name, candidate in candidates.items():
+            start = time.perf_counter()
+            candidate()
+            taken[-1][name] = time.perf_counter() - start
+    for name in candidates:
+        times = [1e3 * each[name] for each in taken]
+        ratio = median(each[name] / each["ours"] for each in taken)
+        print(
+            f"{title:28}{name:14}{min(times):10.1f}{median(times):10.1f}{max(times):10.1f}"
+            f"{ratio:12.1f}"
+        )
+
+
+def main() -> None:
+    """Compare and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    columns = random_columns(arguments.rows) | {"score": torch.rand(arguments.rows)}
+    scores, labels = columns["score"].numpy(), columns["label"].numpy()
+    stock_auc, stock_loss = metrics.AUC(CONFIG), metrics.LogLoss(CONFIG)
+    rounds = arguments.rounds
+    print(f"{arguments.rows} rows, {arguments.threads} threads")
+    print(f"{'':42}{'min ms':>10}{'median':>10}{'max':>10}{'it / ours':>12}")
+    compare(
+        "AUC",
+        {
+            "ours": lambda: auc(labels, scores),
+            "RecBole": lambda: stock_auc.metric_info(scores, labels),
+            "scikit-learn": lambda: roc_auc_score(labels, scores),
+        },
+        rounds,
+    )
+    compare(
+        "LogLoss",
+        {
+            "ours": lambda: log_loss(labels, scores),
+            "RecBole": lambda: stock_loss.metric_info(scores, labels),
+            "scikit-learn": lambda: scikit_log_loss(labels, scores.astype(np.float64)),
+        },
+        rounds,
+    )
+    for batch_size in (4096, 512):
+        evaluations = whole_evaluation(columns, batch_size)
+        assert evaluations["ours"]() == evaluations["RecBole"]()
+        compare(f"evaluate, batches of {batch_size}", evaluations, rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+from itertools import islice
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recbole.data import dataloader
+from recbole.data import utils as data_utils
+from recbole.data.dataloader.general_dataloader import NegSampleEvalDataLoader, TrainDataLoader
+from recbole.data.interaction import Interaction
+from recbole.utils import InputType, ModelType, init_seed
+from tqdm import tqdm
+
+from recbole_midpg.integration import batches
+from recbole_midpg.integration.batches import (
+    BlockEvalDataLoader,
+    BlockTrainDataLoader,
+    get_dataloader,
+)
+from recbole_midpg.integration.compact_interaction import CompactInteraction
+from tests.recbole_data import dataset_of, gaps_config, loaders_of
+
+NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
+
+
+def plain_config(**values):
+    return {
+        "train_batch_size": 3,
+        "eval_batch_size": 3,
+        "seed": 2020,
+        "transform": None,
+        "MODEL_TYPE": ModelType.CONTEXT,
+        "MODEL_INPUT_TYPE": InputType.POINTWISE,
+        "single_spec": True,
+        "worker": 0,
+        "device": torch.device("cpu"),
+        "train_neg_sample_args": NO_SAMPLING,
+        "valid_neg_sample_args": NO_SAMPLING,
+        "test_neg_sample_args": NO_SAMPLING,
+        "eval_args": {"mode": {"valid": "labeled", "test": "labeled"}},
+    } | values
+
+
+class Rows:
+    """RecBole's dataset, as far as a loader looks at it."""
+
+    uid_field, iid_field = "user", "item"
+    user_feat = item_feat = None
+
+    def __init__(self, count, table=CompactInteraction):
+        generator = torch.Generator().manual_seed(count)
+        self.inter_feat = table(
+            {
+                "user": torch.randint(0, 500, (count,), generator=generator),
+                "item": torch.arange(count),
+                "tags": torch.randint(-9, 9, (count, 2), generator=generator),
+                "price": torch.rand(count, 1, 2, generator=generator),
+            }
+        )
+
+    def __len__(self):
+        return len(self.inter_feat)
+
+    def __getitem__(self, index):
+        return self.inter_feat[index]
+
+
+def assert_same_batches(ours, stock):
+    for mine, theirs in zip(ours, stock, strict=True):
+        assert mine.columns == theirs.columns
+        assert len(mine) == len(theirs)
+        for name in theirs:
+            assert mine[name].dtype == theirs[name].dtype
+            assert torch.equal(mine[name], theirs[name])
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(batches, "_BLOCK_ROWS", 8)
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 45),
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.sampled_from([Interaction, CompactInteraction]),
+)
+@settings(max_examples=150)
+def test_trains_on_recboles_batches_epoch_by_epoch(count, size, seed, shuffle, table):
+    config = plain_config(train_batch_size=size, seed=seed)
+    ours = BlockTrainDataLoader(config, Rows(count, table), None, shuffle=shuffle)
+    stock = TrainDataLoader(config, Rows(count, Interaction), None, shuffle=shuffle)
+    assert len(ours) == len(stock)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", 8)
+        for _ in range(3):
+            assert_same_batches(ours, stock)
+            assert torch.equal(ours.generator.get_state(), stock.generator.get_state())
+
+
+@given(st.integers(1, 40), st.integers(1, 45))
+def test_evaluates_recboles_batches(count, size):
+    config = plain_config(eval_batch_size=size)
+    ours = BlockEvalDataLoader(config, Rows(count), None)
+    stock = NegSampleEvalDataLoader(config, Rows(count, Interaction), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", 8)
+        mine, theirs = list(ours), list(stock)
+    assert [entry[1:] for entry in mine] == [entry[1:] for entry in theirs]
+    assert_same_batches([entry[0] for entry in mine], [entry[0] for entry in theirs])
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_left_early_changes_the_next_as_in_recbole(small_blocks, shuffle):
+    ours = BlockTrainDataLoader(plain_config(), Rows(20), None, shuffle=shuffle)
+    stock = TrainDataLoader(plain_config(), Rows(20, Interaction), None, shuffle=shuffle)
+    assert_same_batches(list(islice(ours, 4)), list(islice(stock, 4)))
+    assert_same_batches(ours, stock)
+
+
+def loaders(model, loader_classes, compact, **values):
+    """Stock or block loaders of a dataset with user and item features and fields of all types."""
+    config = gaps_config(model, **values)
+    dataset = dataset_of(config)
+    init_seed(config["seed"], config["reproducibility"])
+    built = dataset.build()
+    if compact:
+        for part in built:
+            part.inter_feat = CompactInteraction(part.inter_feat.interaction)
+            part.user_feat = CompactInteraction(part.user_feat.interaction)
+    train_class, eval_class = loader_classes
+    return (
+        train_class(config, built[0], None, shuffle=config["shuffle"]),
+        eval_class(config, built[1], None, shuffle=False),
+        eval_class(config, built[2], None, shuffle=False),
+    )
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_joins_users_and_items_as_recbole(compact, shuffle):
+    values = {"train_batch_size": 2, "eval_batch_size": 2, "shuffle": shuffle}
+    ours = loaders("DNN", (BlockTrainDataLoader, BlockEvalDataLoader), compact, **values)
+    stock = loaders("DNN", (TrainDataLoader, NegSampleEvalDataLoader), False, **values)
+    for _ in range(2):
+        assert_same_batches(ours[0], stock[0])
+    for mine, theirs in zip(ours[1:], stock[1:], strict=True):
+        assert_same_batches([entry[0] for entry in mine], [entry[0] for entry in theirs])
+    assert {"price", "age", "genres"} <= set(next(iter(ours[0])).columns)
+
+
+def test_a_batch_is_an_interaction_that_is_where_it_belongs():
+    batch = next(iter(BlockTrainDataLoader(plain_config(), Rows(9), None)))
+    assert isinstance(batch, Interaction)
+    assert batch.to(torch.device("cpu")) is batch
+    assert batch.to("meta")["user"].device.type == "meta"
+    assert batch.to("meta", selected_field="user")["item"].device.type == "cpu"
+    assert torch.equal(batch[1:]["item"], batch["item"][1:])
+    assert type(batch[[True, False, True]]) is Interaction
+
+
+def test_writing_into_a_batch_leaves_the_dataset_as_it_is():
+    for shuffle in (True, False):
+        dataset = Rows(9, Interaction)
+        before = {name: dataset.inter_feat[name].clone() for name in dataset.inter_feat}
+        for batch in BlockTrainDataLoader(plain_config(), dataset, None, shuffle=shuffle):
+            for name in batch:
+                batch[name].zero_()
+        assert all(torch.equal(dataset.inter_feat[name], before[name]) for name in before)
+
+
+def test_looks_like_recboles_loader():
+    config = plain_config(worker=2)
+    dataset, sampler = Rows(10), SimpleNamespace(phase="valid")
+    ours = BlockTrainDataLoader(config, dataset, sampler, shuffle=True)
+    stock = TrainDataLoader(config, dataset, sampler, shuffle=True)
+    names = ("shuffle", "config", "_sampler", "_batch_size", "step", "batch_size", "model")
+    for name in (*names, "num_workers", "sample_size", "is_sequential", "times", "dl_format"):
+        assert getattr(ours, name) == getattr(stock, name), name
+    assert ours.dataset is ours._dataset is dataset
+    assert len(ours) == len(tqdm(ours, disable=True)) == 4
+    assert [len(batch) for batch in tqdm(ours, disable=True)] == [3, 3, 3, 1]
+    ours.update_config(plain_config(train_batch_size=5))
+    stock.update_config(plain_config(train_batch_size=5))
+    # torch fixes the size of batches when a loader is made, in RecBole's as well.
+    assert (ours.step, ours._batch_size, len(ours)) == (stock.step, stock._batch_size, len(stock))
+    ours.set_batch_size(7)
+    assert ours._batch_size == 7
+    assert len(next(iter(ours))) == 3
+
+
+def test_evaluation_is_never_shuffled():
+    loader = BlockEvalDataLoader(plain_config(), Rows(10), None, shuffle=True)
+    assert torch.cat([batch["item"] for batch, *_ in loader]).tolist() == list(range(10))
+
+
+def test_an_empty_dataset_is_refused_as_by_recbole():
+    for loader_class in (TrainDataLoader, BlockTrainDataLoader):
+        with pytest.raises(ValueError, match="num_samples"):
+            loader_class(plain_config(), Rows(0), None, shuffle=True)
+
+
+def test_row_numbers_are_no_list():
+    # RecBole's would take 36 bytes a row, here more than there is.
+    class Endless(Rows):
+        def __init__(self):
+            super().__init__(1)
+
+        def __len__(self):
+            return 2**40
+
+    assert len(BlockTrainDataLoader(plain_config(), Endless(), None)) == -(-(2**40) // 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_arrive_on_the_gpu():
+    device = torch.device("cuda")
+    ours = BlockTrainDataLoader(plain_config(device=device), Rows(20), None, shuffle=True)
+    stock = TrainDataLoader(plain_config(), Rows(20, Interaction), None, shuffle=True)
+    arrived = list(ours)
+    assert all(batch.to(device) is batch for batch in arrived)
+    assert all(batch["user"].is_cuda for batch in arrived)
+    assert_same_batches([batch.cpu() for batch in arrived], stock)
+
+
+@pytest.mark.parametrize(
+    ("values", "train", "valid"),
+    [
+        ({}, BlockTrainDataLoader, BlockEvalDataLoader),
+        ({"MODEL_TYPE": ModelType.DECISIONTREE}, BlockTrainDataLoader, BlockEvalDataLoader),
+        ({"MODEL_TYPE": ModelType.GENERAL}, TrainDataLoader, NegSampleEvalDataLoader),
+        ({"single_spec": False}, TrainDataLoader, NegSampleEvalDataLoader),
+        ({"transform": "user_defined"}, TrainDataLoader, NegSampleEvalDataLoader),
+        (
+            {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+            TrainDataLoader,
+            BlockEvalDataLoader,
+        ),
+        (
+            {"valid_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+            BlockTrainDataLoader,
+            NegSampleEvalDataLoader,
+        ),
+        (
+            {"test_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+            BlockTrainDataLoader,
+            NegSampleEvalDataLoader,
+        ),
+        (
+            {"eval_args": {"mode": {"valid": "full"}}},
+            BlockTrainDataLoader,
+            dataloader.FullSortEvalDataLoader,
+        ),
+    ],
+)
+def test_serves_labelled_rows_only(values, train, valid):
+    config = plain_config(model="DeepFM", **values)
+    assert get_dataloader(config, "train") is train
+    assert get_dataloader(config, "valid") is valid
+
+
+def test_recbole_prepares_data_with_block_loaders(monkeypatch):
+    monkeypatch.setattr(data_utils, "get_dataloader", get_dataloader)
+    train, valid, test = loaders_of(gaps_config("DNN"))
+    assert [type(loader) for loader in (train, valid, test)] == [
+        BlockTrainDataLoader,
+        BlockEvalDataLoader,
+        BlockEvalDataLoader,
+    ]
+    assert train.shuffle
+    assert sum(len(batch) for batch in train) == len(train.dataset)
