@@ -82,6 +82,17 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class FolderName:
+    """A folder's name, or none."""
+
+    allowed: str = "a folder's name, or ~ for none"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return value is None or (isinstance(value, str) and value != "")
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few words."""
 

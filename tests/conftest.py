@@ -14,8 +14,9 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def quiet_surroundings(tmp_path, monkeypatch):
-    """A folder, a command line and log handlers of the test's own: RecBole uses all three."""
+    """A folder, a command line, log handlers and a cache of the test's own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "argv", ["pytest"])
     handlers = logging.getLogger().handlers[:]
     yield

@@ -8,6 +8,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.settings import (
     Choice,
     Flag,
+    FolderName,
     Integer,
     Names,
     Number,
@@ -29,6 +30,7 @@ NAN, INFINITY = math.nan, math.inf
         (Number(maximum=1.0, maximum_excluded=True), [0, 0.999]),
         (Number(minimum=-1.0), [-1, -0.5]),
         (Flag(), [True, False]),
+        (FolderName(), [None, "cache", "/a/b"]),
         (Choice(("r", "c")), ["r", "c"]),
         (Sizes(), [[], [1], [128, 64, 32], (8,)]),
         (Sizes(minimum_length=1), [[1], [128, 64, 32]]),
@@ -50,6 +52,7 @@ def test_allowed_values_pass(rule, values):
         (Number(maximum=1.0), [1.001, 2]),
         (Number(maximum=1.0, maximum_excluded=True), [1, 1.0, 2]),
         (Flag(), [0, 1, "True", "yes", None, []]),
+        (FolderName(), ["", 3, True, ["a"]]),
         (Choice(("r", "c")), ["R", "", "rc", None, 1, True, ["r"], {"r": 1}]),
         (Sizes(), [8, "8", None, [0], [-1], [1.5], ["8"], [True], [8, None], {8: 1}]),
         (Sizes(minimum_length=1), [[], [0]]),

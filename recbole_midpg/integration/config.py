@@ -26,13 +26,17 @@ from recbole_midpg.integration.atomic_header import (
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.settings import Flag, Names, Rules, check_settings
+from recbole_midpg.settings import Flag, FolderName, Names, Rules, check_settings
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
 _COMMON_DEFAULTS = tuple(
     _PROPERTIES / f"{name}.yaml" for name in ("scenario", "generated", "loading", "training")
 )
-_COMMON_SETTINGS: Rules = {"dataset_cache": Flag(), "compile_model": Flag()}
+_COMMON_SETTINGS: Rules = {
+    "dataset_cache": Flag(),
+    "dataset_cache_dir": FolderName(),
+    "compile_model": Flag(),
+}
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that RecBole reads and none of its property files names.
 _UNLISTED_KEYS = """

@@ -33,9 +33,12 @@ from recbole_midpg.integration.checkpoint import (
     load_plain,
     write_atomically,
 )
+from recbole_midpg.integration.fast_dataset import FastDataset
 
 _ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
+# Models whose dataset is RecBole's plain one.
+_FLAT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
 # and discretization, so that a change of them went unnoticed.
 _DECISIVE_KEYS = (
@@ -60,6 +63,8 @@ def dataset_class_of(config: Any) -> type[Dataset]:
     own_class = getattr(recbole_datasets, f"{config['model']}Dataset", None)
     if own_class is not None:
         return own_class
+    if config["MODEL_TYPE"] in _FLAT_TYPES:
+        return FastDataset
     by_type = {
         ModelType.SEQUENTIAL: "SequentialDataset",
         ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
@@ -69,7 +74,10 @@ def dataset_class_of(config: Any) -> type[Dataset]:
 
 def saved_dataset_path(config: Any, dataset_class: type[Dataset]) -> Path:
     """Where the dataset of a config is saved: RecBole's own name in ``checkpoint_dir``."""
-    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{dataset_class.__name__}.pth"
+    recbole_class = next(
+        parent for parent in dataset_class.__mro__ if parent.__module__.startswith("recbole.")
+    )
+    return Path(config["checkpoint_dir"]) / f"{config['dataset']}-{recbole_class.__name__}.pth"
 
 
 def create_dataset(config: Any) -> Dataset:
