@@ -52,6 +52,8 @@ from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 _POWERS = np.arange(1, 5)
 # Tails leave out less than this share of themselves, and less of a bias correction.
 _NEGLIGIBLE = 2.0**-60
+# The step up to which a row is up to date that no gradient has ever touched: it never moves.
+_ALWAYS = torch.iinfo(torch.int32).max
 # Rows that are brought up to date at once when all are.
 _ROWS_AT_ONCE = 1 << 18
 # Until this step no row waits for more than a quarter of the steps before.
@@ -184,9 +186,9 @@ class _Table:
         self.step_count = int(state["step"])
         self.first_moment: Tensor = state["exp_avg"]
         self.second_moment: Tensor = state["exp_avg_sq"]
-        # 0 for rows that no gradient has ever touched: they never move.
+        self.last_step = torch.full_like(self.weight[:, 0], _ALWAYS, dtype=torch.int32)
         touched = self.second_moment.any(dim=1) | self.first_moment.any(dim=1)
-        self.last_step = touched.to(torch.int32) * self.step_count
+        self.last_step[touched] = self.step_count
         self.all_up_to_date = True
 
     @property
@@ -199,7 +201,7 @@ class _Table:
             return
         last = self.last_step.index_select(0, rows)
         if not rows.is_cuda:  # there, finding the rows that are behind would wait for the device
-            behind = ((last > 0) & (last < self.step_count)).nonzero().squeeze(1)
+            behind = (last < self.step_count).nonzero().squeeze(1)
             if not len(behind):
                 return
             rows, last = rows.index_select(0, behind), last.index_select(0, behind)
@@ -211,7 +213,7 @@ class _Table:
             return
         for start in range(0, len(self.last_step), _ROWS_AT_ONCE):
             last = self.last_step[start : start + _ROWS_AT_ONCE]
-            behind = ((last > 0) & (last < self.step_count)).nonzero().squeeze(1)
+            behind = (last < self.step_count).nonzero().squeeze(1)
             if len(behind):
                 self._take_missed_steps(behind + start, last.index_select(0, behind), self.tails)
         self.all_up_to_date = True
@@ -226,8 +228,8 @@ class _Table:
         second = self.second_moment.index_select(0, rows)
         denominator = second.sqrt().add_(mean * eps)
         share = eps / denominator  # z
-        lost = share.mul(skew).neg_().add_(variance).mul_(share).mul_(share).add_(1)
-        lost.mul_(total).mul_(first).div_(denominator).mul_(-self._lr)
+        lost = torch.addcmul(variance, share, skew, value=-1).mul_(share).mul_(share)
+        lost = torch.addcmul(total, lost, total).mul_(first).div_(denominator).mul_(-self._lr)
         self.weight.index_copy_(0, rows, lost.add_(self.weight.index_select(0, rows)))
         self.first_moment.index_copy_(0, rows, first.mul_(first_decay))
         self.second_moment.index_copy_(0, rows, second.mul_(second_decay))
@@ -297,7 +299,7 @@ class _ZeroGradientTails:
         r"""What the steps after ``last`` up to ``now`` sum up to.
 
         Args:
-            last: :math:`t_0`, ``(R,)`` integers up to ``now``.
+            last: :math:`t_0`, ``(R,)`` integers; whatever is beyond ``now`` has missed nothing.
             now: :math:`t`.
             dtype: of the results, which are computed in float64.
 
@@ -305,18 +307,20 @@ class _ZeroGradientTails:
             :math:`\beta_1^K`, :math:`\beta_2^K`, :math:`\mu`, :math:`\bar u`, :math:`\sigma^2` and
             :math:`\kappa`, ``(R, 1)`` each.
         """
+        last = last.clamp(max=now)
         missed = (now - last).double().unsqueeze(1)
-        earlier = self._tails.index_select(0, last.clamp(max=self._constant_from))
+        earlier = self._tails.index_select(0, last.clamp_(max=self._constant_from))
         later = self._tails[min(now, self._constant_from)]
-        sums = earlier - torch.exp(missed * self._log_ratios) * later
-        # Where no step was missed the sums are 0, and the moments are those of nothing.
-        shares = sums / torch.where(missed > 0, sums[:, :1], 1.0)
-        mean = torch.where(missed > 0, shares[:, 1:2], 1.0)
-        variance = shares[:, 2:3] - mean**2
-        skew = shares[:, 3:] - 3 * mean * shares[:, 2:3] + 2 * mean**3
+        sums = earlier.addcmul_(torch.exp(missed * self._log_ratios), later, value=-1)
+        total = sums[:, :1]
+        # Where no step was missed all sums are 0, and any mean will do.
+        shares = sums / total.clamp(min=_NEGLIGIBLE)
+        mean, square, cube = shares[:, 1:].clamp_(min=_NEGLIGIBLE).split(1, dim=1)
+        variance = square - mean**2
+        skew = cube - mean * (3 * variance + mean**2)
         decays = torch.exp(missed * self._log_betas)
-        results = (decays[:, :1], decays[:, 1:], sums[:, :1], mean, variance, skew)
-        return tuple(result.to(dtype) for result in results)
+        results = torch.cat([decays, total, mean, variance, skew], dim=1)
+        return results.to(dtype).split(1, dim=1)
 
 
 def _row_gradients(gradient: Tensor) -> tuple[Tensor, Tensor]:
