@@ -20,10 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.quick_start import run_recbole
-
 from recbole_midpg.atomic_data_scripts import convert
 from recbole_midpg.data.generate import GENERATED, generate
 
@@ -33,6 +29,11 @@ PARTS = ("convert", "load", "start", "train")
 
 def run_part(part: str, rows: int, folder: Path, model: str, batch_size: int) -> dict[str, Any]:
     """Do one part in this process and measure it."""
+    # RecBole can be imported only after the package has mended it.
+    from recbole.config import Config  # noqa: PLC0415
+    from recbole.data import create_dataset, data_preparation  # noqa: PLC0415
+    from recbole.quick_start import run_recbole  # noqa: PLC0415
+
     start = time.perf_counter()
     settings = {
         "data_path": str(folder),

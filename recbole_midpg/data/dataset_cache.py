@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -225,16 +226,22 @@ def read_entry(path: Path) -> Entry:
     description = json.loads(text)
     if description["format"] != FORMAT:
         raise Damaged(f"it is of format {description['format']}, expected {FORMAT}")
-    # Copy on write: who changes an array changes neither the file nor another reader's.
-    content = np.memmap(path, np.uint8, mode="c")
+    size = path.stat().st_size
     begin = _aligned(len(head) + len(text))
     arrays = {}
     for array in description["arrays"]:
         dtype, start = np.dtype(array["type"]), begin + array["place"]
-        stop = start + dtype.itemsize * int(np.prod(array["shape"], dtype=np.int64))
-        if stop > len(content):
+        shape = tuple(array["shape"])
+        bytes_of_array = dtype.itemsize * math.prod(shape)
+        if start + bytes_of_array > size:
             raise Damaged("it is cut off")
-        arrays[array["name"]] = np.asarray(content[start:stop]).view(dtype).reshape(array["shape"])
+        # A map for each array, which goes when that array goes; an empty one cannot be mapped. Copy
+        # on write: who changes an array changes neither the file nor another reader's.
+        arrays[array["name"]] = (
+            np.asarray(np.memmap(path, dtype, mode="c", offset=start, shape=shape))
+            if bytes_of_array
+            else np.empty(shape, dtype)
+        )
     digests = [array["sha256"] for array in description["arrays"]]
     if digests != _digests(arrays.values()):
         raise Damaged("its arrays are damaged")
