@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from recbole_midpg.experiments.tuning import tune
 from recbole_midpg.integration.catalogue import list_datasets
 from recbole_midpg.integration.config import read_config_file
 from recbole_midpg.integration.datasets import fetch_raw_file
+from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.registry import own_models
 
 _DEFAULT_MODEL = "MIDPG"
@@ -182,6 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_datasets(commands)
     _add_models(commands)
     _add_tune(commands)
+    _add_fold(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)
     sys.argv[1:] = []  # what is left there RecBole would take for config values
@@ -319,3 +322,20 @@ def _tune(
     chosen.write_text(yaml.safe_dump({**values, **best.parameters}), encoding="utf-8")
     print(f"best validation score: {best.score}")
     print(f"run_recbole --model={model} --dataset={dataset} --config_files={chosen}")
+
+
+def _add_fold(commands: Any) -> None:
+    parser = commands.add_parser(
+        "fold", help="make a plain network of each scenario out of a trained DPG or MIDPG"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, help="of a model trained with generator_input: scenario"
+    )
+    parser.add_argument("--output", required=True, help="the file to write")
+    parser.set_defaults(action=_fold)
+
+
+def _fold(checkpoint: str, output: str) -> None:
+    folded = fold_checkpoint(checkpoint, output)
+    fields = ", ".join(folded.scenario_fields)
+    print(f"{output}: {prod(folded.scenario_sizes)} networks, one for each {fields}.")

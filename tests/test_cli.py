@@ -168,6 +168,26 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
         assert "Traceback" not in result.stderr
 
 
+def test_fold_writes_one_network_a_scenario(tmp_path):
+    fast = ["--epochs=1", *FAST[1:]]
+    arguments = ["--model=DPG", "--dataset=ml-100k", "--generator_input=scenario", *fast]
+    result = run_module(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (checkpoint,) = (tmp_path / "saved").glob("DPG-*.pth")
+    result = midpg("fold", "--checkpoint", checkpoint, "--output", "folded.pth", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"folded\.pth: \d+ networks, one for each \w+", result.stdout)
+    assert (tmp_path / "folded.pth").is_file()
+    for wrong, words in (
+        (["--checkpoint", "none.pth", "--output", "folded.pth"], "'none.pth'"),
+        (["--checkpoint", checkpoint, "--output", "none/folded.pth"], "'none/folded.pth'"),
+        (["--checkpoint", checkpoint], "--output"),
+    ):
+        result = midpg("fold", *wrong, cwd=tmp_path)
+        assert result.returncode == 2 and words in result.stderr
+        assert "Traceback" not in result.stderr
+
+
 def test_generate_tells_the_best_possible_scores(tmp_path):
     result = midpg("generate", "amazon_electronics_synth", "--rows", 20_000, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -55,6 +55,27 @@ class MLP(nn.Module):
         return self.layers(hidden)
 
 
+class SamplesLastMLP(MLP):
+    """An :class:`MLP` on tensors whose last axis is the one of the samples.
+
+    Shapes:
+        input ``(input_size, B)``, output ``(output_size, B)``.
+    """
+
+    def multiply_adds(self) -> int:
+        """Multiplications of one sample: those of every linear layer."""
+        return sum(layer.weight.numel() for layer in self.layers if isinstance(layer, nn.Linear))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(input_size, B)`` to ``(output_size, B)``."""
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                hidden = torch.addmm(layer.bias.unsqueeze(1), layer.weight, hidden)
+            else:
+                hidden = layer(hidden)
+        return hidden
+
+
 def mean_or_zero(values: Tensor) -> Tensor:
     """Mean of a vector; zero, not NaN, where it is empty."""
     return values.sum() / max(values.numel(), 1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from recbole_midpg.layers.mlp import ACTIVATIONS, MLP, masked_mean, mean_or_zero
+from recbole_midpg.layers.scenario_grouping import number_scenarios
 
 
 class PairDiscriminator(nn.Module):
@@ -138,10 +139,10 @@ class ShuffledPairsLoss(nn.Module):
             kept = (scenario_ids != scenario_ids[shuffled]).any(dim=1)
         else:
             kept = (scenario_ids != scenario_ids[:1]).any().expand(len(scenario_ids))
-        scenario_part = self.discriminator.scenario_map(scenario)
+        own_part = self.discriminator.scenario_map(scenario)
+        both_parts = torch.stack([own_part, own_part.index_select(0, shuffled)])
         matrix_part = self.discriminator.matrix_map(matrices)
-        positive = self.discriminator.score(scenario_part, matrix_part)
-        negative = self.discriminator.score(scenario_part[shuffled], matrix_part)
+        positive, negative = self.discriminator.score(both_parts, matrix_part)
         # Filled in, not branched on: a branch would wait for the device in every batch.
         return self.estimate(positive, negative, kept).masked_fill(~kept.any(), 0.0)
 
@@ -166,19 +167,18 @@ class InfoNCELoss(nn.Module):
 
     def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
         """Compute the loss; arguments and result as :meth:`ShuffledPairsLoss.forward`."""
-        distinct, own, counts = torch.unique(
-            scenario_ids, dim=0, return_inverse=True, return_counts=True
-        )
-        rows = torch.arange(len(own), device=own.device)
-        example = own.new_zeros(len(distinct)).scatter_(0, own, rows)
-        scenario_part = self.discriminator.scenario_map(scenario[example])
+        if not len(scenario):
+            return mean_or_zero(self.discriminator(scenario, matrices))
+        own, examples = number_scenarios(scenario_ids)
+        counts = torch.bincount(own)
+        scenario_part = self.discriminator.scenario_map(scenario.index_select(0, examples))
         matrix_part = self.discriminator.matrix_map(matrices)
         scores = self.discriminator.score(scenario_part, matrix_part.unsqueeze(1))
         log_counts = torch.log(counts.to(scores.dtype)).expand_as(scores)
         if self.mask_same_scenario:
             log_counts = log_counts.scatter(1, own.unsqueeze(1), 0.0)
         positive = scores.gather(1, own.unsqueeze(1)).squeeze(1)
-        several_scenarios = float(len(distinct) > 1)
+        several_scenarios = float(len(examples) > 1)
         loss = mean_or_zero(torch.logsumexp(scores + log_counts, dim=1) - positive)
         return loss * several_scenarios
 

@@ -160,6 +160,27 @@ def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
+def number_scenarios(scenario_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Number the distinct scenarios of a batch.
+
+    It waits for the device, to learn how many there are. A field at a time:
+    ``torch.unique(dim=0)`` compares row by row on CPU, which takes longer than a training step.
+
+    Args:
+        scenario_ids: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
+
+    Returns:
+        The number of each row's scenario, ``(B,)``, in ``[0, K)``, and a row of each scenario,
+        ``(K,)``.
+    """
+    numbers = scenario_ids.new_zeros(len(scenario_ids))
+    for tokens in scenario_ids.unbind(1):
+        _, numbers = torch.unique(numbers * (tokens.max() + 1) + tokens, return_inverse=True)
+    rows = torch.arange(len(numbers), device=numbers.device)
+    examples = numbers.new_empty(int(numbers.max()) + 1).index_copy_(0, numbers, rows)
+    return numbers, examples
+
+
 def as_index(slots: Sequence[int], device: torch.device) -> slice | Tensor:
     """Ascending slots as an index: a slice where they are neighbours, which copies nothing."""
     if not slots:

@@ -14,88 +14,15 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.layers.mlp import ACTIVATIONS, MLP, concatenate
-
-
-def weighted_product(inputs: Tensor, weight: Tensor, matrix: Tensor) -> Tensor:
-    r"""Product with a weight that every sample scales by its own tiled matrix.
-
-    .. math:: y_j = \sum_i x_i \, W_{ij} \, S[i \bmod n,\; j \bmod m]
-
-    The ``B x N x M`` tensor of weights per sample is never built, except where ``S`` itself has
-    that size. Inputs (or outputs) that share a row (or column) of ``S`` are summed first, whichever
-    leaves the smaller intermediate: ``B x n x M`` or ``B x N x m``.
-
-    Args:
-        inputs: ``x``, ``(B, N)``.
-        weight: ``W``, ``(N, M)``.
-        matrix: ``S``, ``(B, n, m)`` with ``n <= N`` and ``m <= M``. Where ``n`` does not divide
-            ``N``, or ``m`` not ``M``, the tiles are cut at the edge.
-
-    Returns:
-        ``y``, ``(B, M)``.
-    """
-    n_inputs, n_outputs = weight.shape
-    n_rows, n_columns = matrix.shape[1:]
-    if (n_rows, n_columns) == (n_inputs, n_outputs):
-        return torch.bmm(inputs.unsqueeze(1), matrix * weight).squeeze(1)
-
-    # Zero rows and columns fill W up to whole tiles: they add nothing to a sum.
-    row_tiles, column_tiles = -(-n_inputs // n_rows), -(-n_outputs // n_columns)
-    missing_rows = row_tiles * n_rows - n_inputs
-    missing_columns = column_tiles * n_columns - n_outputs
-    tiled_inputs = pad(inputs, (0, missing_rows)).reshape(-1, row_tiles, n_rows)
-    tiled_weight = pad(weight, (0, missing_columns, 0, missing_rows)).reshape(
-        row_tiles, n_rows, column_tiles, n_columns
-    )
-    if n_rows * n_outputs <= n_columns * n_inputs:
-        outputs = _sum_over_row_tiles_first(tiled_inputs, tiled_weight, matrix)
-    else:
-        outputs = _scale_inputs_first(tiled_inputs, tiled_weight, matrix)
-    return outputs[:, :n_outputs]
-
-
-def _sum_over_row_tiles_first(inputs: Tensor, weight: Tensor, matrix: Tensor) -> Tensor:
-    """The product by way of ``(n, B, M)``: one product for each row of the matrix.
-
-    Args:
-        inputs: ``(B, N/n, n)``.
-        weight: ``(N/n, n, M/m, m)``.
-        matrix: ``(B, n, m)``.
-
-    Returns:
-        ``(B, M)``.
-    """
-    row_tiles, n_rows, column_tiles, n_columns = weight.shape
-    n_outputs = column_tiles * n_columns
-    by_row = weight.reshape(row_tiles, n_rows, n_outputs).transpose(0, 1)
-    partial = torch.bmm(inputs.permute(2, 0, 1), by_row)
-    partial = partial.view(n_rows, -1, column_tiles, n_columns)
-    return (partial * matrix.transpose(0, 1).unsqueeze(2)).sum(0).view(-1, n_outputs)
-
-
-def _scale_inputs_first(inputs: Tensor, weight: Tensor, matrix: Tensor) -> Tensor:
-    """The product by way of ``(m, B, N)``: one product for each column of the matrix.
-
-    Args:
-        inputs: ``(B, N/n, n)``.
-        weight: ``(N/n, n, M/m, m)``.
-        matrix: ``(B, n, m)``.
-
-    Returns:
-        ``(B, M)``.
-    """
-    row_tiles, n_rows, column_tiles, n_columns = weight.shape
-    n_inputs = row_tiles * n_rows
-    by_column = weight.reshape(n_inputs, column_tiles, n_columns).permute(2, 0, 1)
-    # Contiguous before it is spread out, so that the product is contiguous too.
-    scales = matrix.permute(2, 0, 1).contiguous().unsqueeze(2)
-    scaled = (inputs * scales).reshape(n_columns, -1, n_inputs)
-    partial = torch.bmm(scaled, by_column)
-    return partial.permute(1, 2, 0).reshape(-1, column_tiles * n_columns)
+from recbole_midpg.layers.mlp import ACTIVATIONS, SamplesLastMLP
+from recbole_midpg.layers.scenario_grouping import (
+    ScenarioGroups,
+    grouped_linear,
+    number_scenarios,
+)
+from recbole_midpg.layers.tiled_product import fold, product_size, weighted_linear
 
 
 class WeightingMatrix(nn.Module):
@@ -130,14 +57,16 @@ class WeightingMatrix(nn.Module):
         super().__init__()
         self.rows, self.columns, self.rank = rows, columns, rank
         self.gate_scale = gate_scale
-        self.generator = MLP(condition_size, hidden_sizes, self.generated_size(), activation)
+        self.generator = SamplesLastMLP(
+            condition_size, hidden_sizes, self.generated_size(), activation
+        )
 
     def generated_size(self) -> int:
         """How many values are generated for a sample."""
         raise NotImplementedError
 
     def logits(self, generated: Tensor) -> Tensor:
-        """Turn generated values ``(B, generated_size)`` into gate logits ``(B, n, m)``."""
+        """Turn generated values ``(generated_size, B)`` into gate logits ``(n, m, B)``."""
         raise NotImplementedError
 
     def multiply_adds(self) -> int:
@@ -145,8 +74,9 @@ class WeightingMatrix(nn.Module):
         return self.rows * self.rank * self.columns
 
     def forward(self, condition: Tensor) -> Tensor:
-        """Generate the weighting matrices ``S``, ``(B, n, m)``, from ``c``, ``(B, C)``."""
-        return self.gate_scale * torch.sigmoid(self.logits(self.generator(condition)))
+        """Generate the weighting matrices ``S``, ``(n, m, B)``, from ``c``, ``(C, B)``."""
+        gates = torch.sigmoid(self.logits(self.generator(condition)))
+        return gates if self.gate_scale == 1.0 else self.gate_scale * gates
 
 
 class FullWeighting(WeightingMatrix):
@@ -161,7 +91,7 @@ class FullWeighting(WeightingMatrix):
 
     def logits(self, generated: Tensor) -> Tensor:
         """See :class:`WeightingMatrix`."""
-        return generated.view(-1, self.rows, self.columns)
+        return generated.view(self.rows, self.columns, generated.shape[1])
 
     def multiply_adds(self) -> int:
         """None: there are no factors."""
@@ -177,13 +107,12 @@ class RowColumnSpecificWeighting(WeightingMatrix):
 
     def logits(self, generated: Tensor) -> Tensor:
         """See :class:`WeightingMatrix`."""
+        n_samples = generated.shape[1]
         row_factor, column_factor = generated.split(
-            [self.rows * self.rank, self.rank * self.columns], dim=1
+            [self.rows * self.rank, self.rank * self.columns]
         )
-        return torch.bmm(
-            row_factor.reshape(-1, self.rows, self.rank),
-            column_factor.reshape(-1, self.rank, self.columns),
-        )
+        row_factor = row_factor.view(self.rows, self.rank, 1, n_samples)
+        return (row_factor * column_factor.view(self.rank, self.columns, n_samples)).sum(1)
 
 
 class RowSpecificWeighting(WeightingMatrix):
@@ -200,7 +129,8 @@ class RowSpecificWeighting(WeightingMatrix):
 
     def logits(self, generated: Tensor) -> Tensor:
         """See :class:`WeightingMatrix`."""
-        return generated.view(-1, self.rows, self.rank) @ self.column_factor
+        row_factor = generated.view(self.rows, self.rank, generated.shape[1])
+        return torch.bmm(self.column_factor.T.expand(self.rows, -1, -1), row_factor)
 
 
 class ColumnSpecificWeighting(WeightingMatrix):
@@ -217,7 +147,9 @@ class ColumnSpecificWeighting(WeightingMatrix):
 
     def logits(self, generated: Tensor) -> Tensor:
         """See :class:`WeightingMatrix`."""
-        return self.row_factor @ generated.view(-1, self.rank, self.columns)
+        n_samples = generated.shape[1]
+        logits = self.row_factor @ generated.view(self.rank, self.columns * n_samples)
+        return logits.view(self.rows, self.columns, n_samples)
 
 
 WEIGHTINGS: dict[str, type[WeightingMatrix]] = {
@@ -246,22 +178,37 @@ class WeightedLinear(nn.Module):
 
     def multiply_adds(self) -> int:
         """Multiplications of one sample: those of the plain layer and those of the weighting."""
+        return self.weight.numel() + self.product_size()
+
+    def product_size(self) -> int:
+        """Numbers between inputs and outputs of one sample, each scaled by the weighting matrix."""
         n_inputs, n_outputs = self.weight.shape
-        rows, columns = self.weighting.rows, self.weighting.columns
-        return n_inputs * n_outputs + min(rows * n_outputs, columns * n_inputs)
+        return product_size(n_inputs, n_outputs, self.weighting.rows, self.weighting.columns)
 
     def forward(self, inputs: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Apply the layer.
 
         Args:
-            inputs: ``(B, N)``.
-            condition: ``(B, C)``, what the weighting matrix is generated from.
+            inputs: ``(N, B)``.
+            condition: ``(C, B)``, what the weighting matrix is generated from.
 
         Returns:
-            The outputs ``(B, M)`` and the weighting matrices ``(B, n, m)``.
+            The outputs ``(M, B)`` and the weighting matrices ``(n, m, B)``.
         """
         matrix = self.weighting(condition)
-        return weighted_product(inputs, self.weight, matrix) + self.bias, matrix
+        return weighted_linear(inputs, self.weight, self.bias, matrix), matrix
+
+    def folded(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the plain weights that conditions lead to.
+
+        Args:
+            condition: ``(C, K)``.
+
+        Returns:
+            The weights ``(K, N, M)`` and the weighting matrices ``(n, m, K)``.
+        """
+        matrix = self.weighting(condition)
+        return fold(self.weight, matrix), matrix
 
 
 class WeightedMLP(nn.Module):
@@ -339,30 +286,79 @@ class WeightedMLP(nn.Module):
         """How many values the weighting matrices of one sample have before tiling."""
         return sum(layer.weighting.rows * layer.weighting.columns for layer in self.layers)
 
-    def forward(self, hidden: Tensor, scenario: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(
+        self, hidden: Tensor, scenario: Tensor, scenario_ids: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Compute the logits.
+
+        Where the generators see the scenario alone and its ids are given, every weight is folded
+        once a scenario and multiplied with that scenario's rows, if that handles fewer numbers than
+        going row by row. The result is the same. This waits for the device, to learn which
+        scenarios there are and how often.
 
         Args:
             hidden: :math:`h^0`, ``(B, d_0)``.
             scenario: :math:`s`, ``(B, d_s)``.
+            scenario_ids: the tokens of the scenario fields, ``(B, fields)``; rows with equal tokens
+                have equal :math:`s`.
 
         Returns:
             The logits ``(B,)`` and, a layer each, the weighting matrices ``(B, n, m)``.
         """
+        if self.generator_sees_input or scenario_ids is None or not len(hidden):
+            return self._by_sample(hidden, scenario)
+        slots, examples = number_scenarios(scenario_ids)
+        if not self._folding_pays(len(slots), len(examples)):
+            return self._by_sample(hidden, scenario)
+        return self._by_scenario(hidden, scenario.index_select(0, examples), slots)
+
+    def _folding_pays(self, n_samples: int, n_scenarios: int) -> bool:
+        """Whether all scenarios' weights are fewer numbers than all samples' products."""
+        products = sum(layer.product_size() for layer in self.layers)
+        weights = sum(layer.weight.numel() for layer in self.layers)
+        return n_scenarios * weights <= n_samples * products
+
+    def _by_sample(self, hidden: Tensor, scenario: Tensor) -> tuple[Tensor, list[Tensor]]:
+        hidden, scenario = hidden.T.contiguous(), scenario.T.contiguous()  # samples last
         matrices = []
         for depth, layer in enumerate(self.layers):
             if depth > 0:
                 hidden = self.dropout(self.activation(hidden))
             hidden, matrix = layer(hidden, self._condition(hidden, scenario))
-            matrices.append(matrix)
+            matrices.append(matrix.permute(2, 0, 1))
+        return self._logits(hidden.T), matrices
+
+    def _by_scenario(
+        self, hidden: Tensor, scenarios: Tensor, slots: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As :meth:`forward`.
+
+        Args:
+            hidden: ``(B, d_0)``.
+            scenarios: the embedding of each distinct scenario, ``(K, d_s)``.
+            slots: which of them a sample has, ``(B,)``.
+        """
+        groups = ScenarioGroups(slots, len(scenarios))
+        hidden = groups.lay_out(hidden)
+        matrices = []
+        for depth, layer in enumerate(self.layers):
+            if depth > 0:
+                hidden = self.dropout(self.activation(hidden))
+            weights, matrix = layer.folded(scenarios.T)
+            hidden = grouped_linear(hidden, weights, None, groups) + layer.bias
+            matrices.append(matrix.permute(2, 0, 1).index_select(0, slots))
+        return groups.pick_up(self._logits(hidden)), matrices
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """From the last weighted layer's outputs, ``(B, M)``, to the logits, ``(B,)``."""
         if not self.weight_output_layer:
             hidden = self.output(self.dropout(self.activation(hidden)))
-        return hidden.squeeze(-1), matrices
+        return hidden.squeeze(-1)
 
     def _condition(self, hidden: Tensor, scenario: Tensor) -> Tensor:
         if not self.generator_sees_input:
             return scenario
-        return concatenate(scenario, hidden.detach() if self.stop_generator_gradient else hidden)
+        return torch.cat([scenario, hidden.detach() if self.stop_generator_gradient else hidden])
 
 
 def check_tile_sizes(

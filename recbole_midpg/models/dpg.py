@@ -89,11 +89,14 @@ class DPG(ScenarioRecommender):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
-        return self.backbone(*self.embed(interaction))[0]
+        return self._apply_backbone(interaction)[0]
 
     def weighting_matrices(self, interaction: Interaction) -> list[Tensor]:
         """Compute the weighting matrices of a batch before tiling, ``(B, n, m)`` a layer."""
-        return self.backbone(*self.embed(interaction))[1]
+        return self._apply_backbone(interaction)[1]
+
+    def _apply_backbone(self, interaction: Interaction) -> tuple[Tensor, list[Tensor]]:
+        return self.backbone(*self.embed(interaction), self.scenario_ids(interaction))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
         """Compute the weighted cross-entropy, a scalar."""

@@ -69,11 +69,12 @@ class MIDPG(DPG):
     def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         r"""Compute the loss terms :math:`\alpha\,\text{BCE}` and :math:`\beta\,L_\text{MIR}`."""
         inputs, scenario = self.embed(interaction)
-        logits, matrices = self.backbone(inputs, scenario)
+        scenario_ids = self.scenario_ids(interaction)
+        logits, matrices = self.backbone(inputs, scenario, scenario_ids)
         regularisation = self.mutual_information(
             scenario.detach() if self.detach_scenario else scenario,
             flatten_matrices(matrices),
-            self.scenario_ids(interaction),
+            scenario_ids,
         )
         cross_entropy = self.cross_entropy(logits, interaction)
         return self.alpha * cross_entropy, self.beta * regularisation

@@ -14,6 +14,7 @@ from recbole_midpg.layers.scenario_grouping import (
     GroupedMLP,
     ScenarioGroups,
     grouped_linear,
+    number_scenarios,
 )
 
 
@@ -73,6 +74,17 @@ def test_places_are_few(counts):
     groups = ScenarioGroups(random_ids(counts), len(counts))
     present = sum(count > 0 for count in counts)
     assert sum(counts) <= groups.places <= LARGEST_RATIO * sum(counts) + FREE_ROWS * present
+
+
+@given(
+    st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 9)] * n), min_size=1))
+)
+def test_scenarios_are_numbered_without_gaps(tuples):
+    ids = torch.tensor(tuples)
+    numbers, examples = number_scenarios(ids)
+    assert len(examples) == len(set(tuples))
+    assert torch.equal(ids[examples][numbers], ids)
+    assert torch.equal(numbers[examples], torch.arange(len(examples)))
 
 
 def test_unknown_scenario_is_refused():

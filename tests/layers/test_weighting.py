@@ -13,12 +13,12 @@ from torch.utils._pytree import tree_flatten
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.mlp import ACTIVATIONS
+from recbole_midpg.layers.tiled_product import fold, weighted_linear
 from recbole_midpg.layers.weighting import (
     WEIGHTINGS,
     WeightedLinear,
     WeightedMLP,
     check_tile_sizes,
-    weighted_product,
 )
 from tests.reference.weighting import (
     gated_factors,
@@ -52,6 +52,19 @@ def random_product(batch, n_inputs, n_outputs, n_rows, n_columns, seed=0, **opti
         )
         for shape in shapes
     ]
+
+
+def weighted_product(inputs, weight, matrix):
+    """The layer's product with samples first, as the references have them, and without a bias."""
+    outputs = weighted_linear(
+        inputs.T, weight, weight.new_zeros(weight.shape[1]), matrix.permute(1, 2, 0)
+    )
+    return outputs.T
+
+
+def matrices_of(weighting, condition):
+    """The matrices of conditions, samples first."""
+    return weighting(condition.T).permute(2, 0, 1)
 
 
 # --- the product -----------------------------------------------------------------------------
@@ -140,6 +153,31 @@ def test_product_takes_inputs_that_are_not_contiguous(shape):
     torch.testing.assert_close(result, materialised_product(inputs, weight, matrix), **EXACT)
 
 
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_bias_is_added_and_gets_its_gradient(shape):
+    inputs, weight, matrix = random_product(3, *shape, requires_grad=True)
+    bias = torch.randn(shape[1], dtype=torch.float64, requires_grad=True)
+    outputs = weighted_linear(inputs.T, weight, bias, matrix.permute(1, 2, 0))
+    expected = materialised_product(inputs, weight, matrix) + bias
+    torch.testing.assert_close(outputs.T, expected, **EXACT)
+    direction = torch.randn(shape[1], 3, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(outputs, bias, direction)
+    torch.testing.assert_close(gradient, direction.sum(1), **EXACT)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_folded_weights_are_the_weight_times_the_tiled_matrices(shape):
+    _, weight, matrix = random_product(3, *shape, requires_grad=True)
+    folded = fold(weight, matrix.permute(1, 2, 0))
+    expected = weight * tile_batch(matrix, *weight.shape)
+    torch.testing.assert_close(folded, expected, **EXACT)
+    direction = torch.randn(folded.shape, dtype=torch.float64)
+    gradients = torch.autograd.grad(folded, [weight, matrix], direction)
+    expected_gradients = torch.autograd.grad(expected, [weight, matrix], direction)
+    for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_gradient, **EXACT)
+
+
 class LargestAllocation(TorchDispatchMode):
     """Record the largest tensor, in elements of its storage, that any operation returns."""
 
@@ -223,10 +261,10 @@ def test_each_weighting_equals_values_worked_out_by_hand(name, generated, shared
             getattr(weighting, shared[0]).copy_(torch.tensor(shared[1], dtype=torch.float64))
     condition = torch.tensor([[1.0], [2.0], [0.0]], dtype=torch.float64)
     expected = torch.tensor([ONE, doubled, [[0.5, 0.5], [0.5, 0.5]]], dtype=torch.float64)
-    torch.testing.assert_close(weighting(condition), expected, **EXACT)
+    torch.testing.assert_close(matrices_of(weighting, condition), expected, **EXACT)
 
     weighting.gate_scale = 2.0
-    torch.testing.assert_close(weighting(condition), 2 * expected, **EXACT)
+    torch.testing.assert_close(matrices_of(weighting, condition), 2 * expected, **EXACT)
 
 
 @torch.no_grad()
@@ -253,7 +291,7 @@ def test_each_factorised_weighting_equals_the_loops(name, gate_scale):
     torch.manual_seed(1)
     weighting = WEIGHTINGS[name](4, rows=3, columns=5, rank=2, gate_scale=gate_scale).double()
     condition = torch.randn(6, 4, dtype=torch.float64)
-    matrices = weighting(condition)
+    matrices = matrices_of(weighting, condition)
     assert matrices.shape == (6, 3, 5)
     for row, matrix in zip(condition, matrices, strict=True):
         factors = factors_by_hand(weighting, name, row)
@@ -266,13 +304,13 @@ def test_full_weighting_generates_every_entry():
     (linear,) = weighting.generator.layers
     logits = condition @ linear.weight.T + linear.bias
     expected = torch.sigmoid(logits).reshape(6, 3, 5)
-    torch.testing.assert_close(weighting(condition), expected, **EXACT)
+    torch.testing.assert_close(matrices_of(weighting, condition), expected, **EXACT)
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))
 def test_rank_bounds_the_rank_of_the_logits(name):
     weighting = WEIGHTINGS[name](4, rows=6, columns=6, rank=2).double()
-    logits = torch.logit(weighting(torch.randn(3, 4, dtype=torch.float64)))
+    logits = torch.logit(matrices_of(weighting, torch.randn(3, 4, dtype=torch.float64)))
     rank = torch.linalg.matrix_rank(logits, rtol=1e-9).tolist()
     assert rank == [6 if name == "non" else 2] * 3
 
@@ -305,14 +343,14 @@ def test_generator_hidden_layers(name):
     ]
     assert linear_sizes == [(5, 6), (6, 8), (8, weighting.generated_size())]
     assert sum(isinstance(layer, nn.Tanh) for layer in weighting.generator.layers) == 2
-    assert weighting(torch.randn(2, 5)).shape == (2, 4, 7)
+    assert weighting(torch.randn(5, 2)).shape == (4, 7, 2)
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))
 def test_weighting_gradcheck(name):
     torch.manual_seed(0)
     weighting = WEIGHTINGS[name](3, rows=2, columns=3, rank=2, gate_scale=2.0).double()
-    condition = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    condition = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(weighting, condition)
 
 
@@ -325,9 +363,9 @@ def gating_layer(rows, columns):
     nn.init.normal_(layer.bias)
     inputs = torch.randn(6, 5, dtype=torch.float64)
     condition = torch.randn(6, 3, dtype=torch.float64)
-    outputs, matrix = layer(inputs, condition)
-    assert torch.equal(matrix, layer.weighting(condition))
-    return layer, inputs, outputs, matrix
+    outputs, matrix = layer(inputs.T, condition.T)
+    assert torch.equal(matrix, layer.weighting(condition.T))
+    return layer, inputs, outputs.T, matrix.permute(2, 0, 1)
 
 
 def test_one_row_and_all_columns_is_output_gating():
@@ -408,7 +446,7 @@ def backbone_by_formula(backbone, hidden, scenario, options):
         condition = scenario
         if options.generator_input == "scenario_and_input":
             condition = torch.cat([scenario, seen], dim=1)
-        matrix = layer.weighting(condition)
+        matrix = matrices_of(layer.weighting, condition)
         matrices.append(matrix)
         hidden = materialised_product(hidden, layer.weight, matrix) + layer.bias
         last = options.weight_output_layer and layer is backbone.layers[-1]
@@ -486,6 +524,55 @@ def test_scenario_as_only_condition_gives_one_matrix_a_scenario():
 
     _, matrices = make_backbone()(hidden, table[ids])
     assert not torch.allclose(matrices[0][0], matrices[0][2])  # the same scenario, another row
+
+
+# Few rows of few scenarios, many rows, one row of each, one scenario.
+SCENARIO_IDS = {
+    "one field": [[3], [0], [3], [3], [7], [0], [3], [7]] * 4,
+    "two fields": [[1, 0], [0, 1], [1, 0], [1, 1], [0, 1], [1, 0]] * 5,
+    "skewed": [[1]] * 90 + [[2]] * 9 + [[5]],
+    "one scenario": [[2]] * 6,
+    "as many as rows": [[number] for number in range(6)],
+}
+
+
+@pytest.mark.parametrize("ids", SCENARIO_IDS.values(), ids=SCENARIO_IDS)
+@pytest.mark.parametrize("weighting", sorted(WEIGHTINGS))
+@pytest.mark.parametrize("weight_output_layer", [False, True])
+def test_weights_folded_once_a_scenario_give_what_each_row_s_own_give(
+    ids, weighting, weight_output_layer
+):
+    backbone = make_backbone(
+        generator_input="scenario", weighting=weighting, weight_output_layer=weight_output_layer
+    )
+    ids = torch.tensor(ids)
+    torch.manual_seed(5)
+    hidden = torch.randn(len(ids), 7, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(8, 8, 3, dtype=torch.float64, requires_grad=True)
+    scenario = table[ids[:, 0], ids[:, -1]]
+    leaves = [hidden, table, *backbone.parameters()]
+    results = []
+    for known_ids in (None, ids):
+        logits, matrices = backbone(hidden, scenario, known_ids)
+        # The matrices have a gradient of their own, as from the mutual information.
+        loss = logits.square().sum() + sum(matrix.square().sum() for matrix in matrices)
+        results.append((logits, matrices, torch.autograd.grad(loss, leaves, retain_graph=True)))
+    torch.testing.assert_close(results[1], results[0], **EXACT)
+
+
+def test_folding_is_taken_where_scenarios_are_few(monkeypatch):
+    backbone = make_backbone(generator_input="scenario")
+    folded = []
+    own = WeightedLinear.folded
+    monkeypatch.setattr(
+        WeightedLinear, "folded", lambda self, c: folded.append(c.shape) or own(self, c)
+    )
+    for name, n_layers in {"skewed": 2, "one scenario": 2, "as many as rows": 0}.items():
+        folded.clear()
+        ids = torch.tensor(SCENARIO_IDS[name])
+        hidden = torch.zeros(len(ids), 7, dtype=torch.float64)
+        backbone(hidden, hidden[:, :3], ids)
+        assert len(folded) == n_layers, name
 
 
 def test_scenario_as_only_condition_folds_into_plain_layers_for_serving():
