@@ -50,7 +50,8 @@ def test_popularity_has_a_long_tail(frame):
 
 def test_recbole_makes_buckets_of_the_periods(amazon, frame):
     dataset = create_dataset(config_of(amazon.name, amazon.output))
-    buckets = np.array(dataset.inter_feat["timestamp"].tolist())
+    dataset._change_feat_format()
+    buckets = dataset.inter_feat["timestamp"].numpy()
     days = (pd.to_datetime(frame["timestamp"]) - pd.Timestamp("1999-06-13")).dt.days
     np.testing.assert_array_equal(buckets[:, 0], 1)
     np.testing.assert_array_equal(buckets[:, 1] - 1, days // PERIOD_DAYS)
