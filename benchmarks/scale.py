@@ -80,7 +80,9 @@ def main() -> None:
         for part in ("generate", *options.parts):
             arguments = [part, str(rows), str(folder), options.model, str(options.batch_size)]
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.scale", "part", *arguments]
-            run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            run = subprocess.run(command, check=False, capture_output=True, text=True)
+            if run.returncode:
+                raise SystemExit(run.stderr)
             if part == "generate":
                 continue
             taken = json.loads(run.stdout.splitlines()[-1])
