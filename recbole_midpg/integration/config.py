@@ -213,6 +213,11 @@ def check_config(config: Config) -> None:
     if is_own_model:
         check_settings(values, config.model_class.settings)
     check_settings(values, _COMMON_SETTINGS)
+    if values["compile_model"] and not is_own_model:
+        raise UsageError(
+            f"compile_model: True is not allowed for RecBole's {config.model}, expected False; "
+            "the models of recbole-midpg can be compiled."
+        )
     check_optimizer(values)
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)

@@ -47,12 +47,16 @@ def check_optimizer(values: dict[str, Any]) -> None:
     if not _SWITCH.accepts(switch):
         raise UsageError(f"sparse_updates: {given!r} is not allowed, expected {_SWITCH.allowed}.")
     values["sparse_updates"] = switch
-    if values["learner"] == "lazy_adam":
+    if str(values["learner"]).lower() == "lazy_adam":
         obstacle = "sparse_updates: off" if switch == "off" else _obstacle(values)
         if values["MODEL_TYPE"] != ModelType.CONTEXT:
             obstacle = "a model that is not context-aware"
         if obstacle:
-            raise UsageError(f"learner: 'lazy_adam' does not go with {obstacle}, expected 'adam'.")
+            raise _no_lazy_adam(obstacle)
+
+
+def _no_lazy_adam(obstacle: str) -> UsageError:
+    return UsageError(f"learner: 'lazy_adam' does not go with {obstacle}, expected 'adam'.")
 
 
 def _obstacle(values: Mapping[str, Any]) -> str | None:
@@ -77,6 +81,8 @@ def _with_row_wise_updates(stock: Any) -> Any:
         ):
             return stock(self, **kwargs)
         obstacle = _obstacle(config) or (None if config["single_spec"] else "several processes")
+        if learner == "lazy_adam" and obstacle:
+            raise _no_lazy_adam(obstacle)
         tables = _tables_to_update_by_row(model, config)
         if tables and obstacle:
             self.logger.info(
@@ -86,7 +92,8 @@ def _with_row_wise_updates(stock: Any) -> Any:
         elif tables:
             self.logger.info(f"Adam updates tables by the row: {describe(model, tables)}.")
         if obstacle or not (tables or isinstance(model, ScenarioRecommender)):
-            return stock(self)
+            # Without a table to wait for, lazy Adam is Adam.
+            return stock(self, learner="adam")
         return RowWiseAdam(
             model.parameters(),
             make_row_wise(model, tables),

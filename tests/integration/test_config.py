@@ -109,6 +109,11 @@ def test_scenario_keys_are_checked_for_built_in_models_too():
     assert "'scenario_fields'?" in message("DeepFM", scenario_feilds=["occupation"])
 
 
+def test_compiling_a_built_in_model_is_refused_not_passed_over():
+    assert message("DeepFM", compile_model=True).startswith("compile_model: True is not allowed")
+    assert config("DNN", compile_model=True)["compile_model"] is True
+
+
 def test_dnn_needs_no_scenario():
     assert config("DNN", scenario_fields=None)["scenario_fields"] is None
 

@@ -155,6 +155,17 @@ USERS = "user_id:token\tage:float\n1\t20\n2\t\n"
 ROWS = "user_id:token\titem_id:token\tlabel:float\n1\ta\t1\n2\tb\t0\n3\ta\t1\n2\tc\t0\n1\tb\t1\n"
 
 
+def assert_same_everywhere(folder, **values):
+    """From files, from files that fill the cache, and from the cache."""
+    cache = {"dataset_cache": True, "dataset_cache_dir": str(folder / "cache")}
+    assert_same(
+        config_of(folder, **values),
+        config_of(folder, **values),
+        config_of(folder, **values, **cache),
+        config_of(folder, **values, **cache),
+    )
+
+
 def test_features_beside_users_and_items(tmp_path):
     vectors = "uid:token\tvector:float_seq\n3\t1 2\n9\t0.5\n1\t\n"
     write(tmp_path, inter=ROWS, user=USERS, vec=vectors)
@@ -163,13 +174,7 @@ def test_features_beside_users_and_items(tmp_path):
         "alias_of_user_id": ["uid"],
         "preload_weight": {"uid": "vector"},
     }
-    cache = {"dataset_cache": True, "dataset_cache_dir": str(tmp_path / "cache")}
-    assert_same(
-        config_of(tmp_path, **values),
-        config_of(tmp_path, **values),
-        config_of(tmp_path, **values, **cache),
-        config_of(tmp_path, **values, **cache),
-    )
+    assert_same_everywhere(tmp_path, **values)
 
 
 def test_parts_that_are_split_beforehand(tmp_path):
@@ -181,13 +186,7 @@ def test_parts_that_are_split_beforehand(tmp_path):
     }
     write(tmp_path, user=USERS, **parts)
     values = {"benchmark_filename": ["a", "b", "c"]}
-    cache = {"dataset_cache": True, "dataset_cache_dir": str(tmp_path / "cache")}
-    assert_same(
-        config_of(tmp_path, **values),
-        config_of(tmp_path, **values),
-        config_of(tmp_path, **values, **cache),
-        config_of(tmp_path, **values, **cache),
-    )
+    assert_same_everywhere(tmp_path, **values)
 
 
 def test_a_token_field_in_two_files_is_refused(tmp_path):

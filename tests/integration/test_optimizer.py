@@ -112,6 +112,14 @@ def test_lazy_adam_is_a_learner(trainer_of: Any) -> None:
     assert best > 0.55
 
 
+def test_lazy_adam_without_a_large_table_is_adam(
+    trainer_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer, *_ = trainer_of("DeepFM", learner="lazy_adam")
+    assert type(trainer.optimizer) is torch.optim.Adam
+    assert "unrecognized" not in caplog.text
+
+
 def test_other_learners_stay_with_recbole(trainer_of: Any) -> None:
     trainer, *_ = trainer_of("DNN", learner="sgd", sparse_updates="on")
     assert type(trainer.optimizer) is torch.optim.SGD
@@ -129,7 +137,7 @@ def test_other_learners_stay_with_recbole(trainer_of: Any) -> None:
             "learner: 'lazy_adam' does not go with sparse_updates: off, expected 'adam'.",
         ),
         (
-            {"learner": "lazy_adam", "weight_decay": 0.1},
+            {"learner": "Lazy_Adam", "weight_decay": 0.1},
             "learner: 'lazy_adam' does not go with weight_decay: 0.1, expected 'adam'.",
         ),
     ],
