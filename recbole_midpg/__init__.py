@@ -13,10 +13,18 @@ def _register() -> None:
     """Mend RecBole for today's packages, then put our parts where it looks for its own."""
     _compat.apply_before_recbole()
 
-    from recbole_midpg.integration import checkpoint, config, optimizer, registry, saved_dataset
+    from recbole_midpg.integration import (
+        checkpoint,
+        config,
+        optimizer,
+        registry,
+        run,
+        saved_dataset,
+    )
 
     _compat.apply_after_recbole()
     registry.install()
+    run.install()
     config.install()
     checkpoint.install()
     saved_dataset.install()

@@ -9,6 +9,7 @@ from recbole.data import create_dataset
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.registry import own_models
+from recbole_midpg.models.base import count_parameters
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def describe_models(dataset_name: str, config_files: list[str]) -> list[ModelRow
             config = Config(name, dataset_name, config_files)
             if dataset is None:
                 dataset = create_dataset(config)
-            total, without = model_class(config, dataset).count_parameters()
+            total, without = count_parameters(model_class(config, dataset))
         except UsageError as error:
             if dataset is None:
                 raise

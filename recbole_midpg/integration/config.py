@@ -24,15 +24,18 @@ from recbole_midpg.integration.atomic_header import (
     read_atomic_fields,
 )
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
+from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.settings import Flag, FolderName, Names, Rules, check_settings
+from recbole_midpg.settings import Flag, FolderName, Integer, Names, Rules, check_settings
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
 _COMMON_DEFAULTS = tuple(
-    _PROPERTIES / f"{name}.yaml" for name in ("scenario", "generated", "loading", "training")
+    _PROPERTIES / f"{name}.yaml"
+    for name in ("scenario", "generated", "loading", "training", "evaluation")
 )
 _COMMON_SETTINGS: Rules = {
+    "ece_bins": Integer(minimum=1),
     "dataset_cache": Flag(),
     "dataset_cache_dir": FolderName(),
     "compile_model": Flag(),
@@ -55,6 +58,31 @@ def install() -> None:
     Config._load_cmd_line = _load_command_line
     Config._load_config_files = _load_config_files
     Config._set_default_parameters = _with_checks(Config._set_default_parameters)
+
+
+def build_config(
+    model: str, dataset: str, config_files: list[str] | None, values: dict[str, Any]
+) -> Config:
+    """Build a config, telling in a sentence whatever is wrong with it.
+
+    Args:
+        model: the model's name.
+        dataset: the dataset's name.
+        config_files: RecBole config files.
+        values: further values, which win over the files.
+
+    Returns:
+        RecBole's ``Config``.
+
+    Raises:
+        UsageError: what is wrong.
+    """
+    try:
+        return Config(model, dataset, config_files, dict(values))
+    except UsageError:
+        raise
+    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise UsageError(f"configuration: {error}") from error
 
 
 def model_properties(model: str) -> Path:
@@ -219,6 +247,7 @@ def check_config(config: Config) -> None:
             "the models of recbole-midpg can be compiled."
         )
     check_optimizer(values)
+    fields = None
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)
         fields = read_atomic_fields(config)
@@ -226,6 +255,7 @@ def check_config(config: Config) -> None:
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+    check_metrics(values, None if fields is None else _usable(config, fields))
 
 
 def check_key_names(given: Mapping[str, Any], model: str) -> None:

@@ -1,31 +1,72 @@
-"""RecBole's evaluation, with exact metrics and without copying what it has collected.
+"""RecBole's metrics of values, made exact, and this package's metrics of scenarios and groups.
 
-Cause: at every batch ``DataStruct.update_tensor`` concatenates anew all that was collected before,
-which takes time that grows with the square of the number of batches; ``get_data_struct`` copies it
-once more, and breaks on the counters that it holds for some metrics; metrics of values break on a
-split of one row.
+All may stand in ``metrics`` and, PCOC aside, in ``valid_metric``, for our models and for RecBole's.
+A metric of each scenario gives a result a scenario, named as ``auc/Headphones``; scenarios in which
+it is not defined, as the AUC of rows of one class, are left out and counted.
 """
 
 from __future__ import annotations
 
-import copy
+import functools
+from collections.abc import Callable
 from logging import getLogger
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from recbole.evaluator import base_metric, collector, metrics, register
-from torch import Tensor
+from recbole.evaluator import base_metric, evaluator, metrics, register
+from recbole.trainer import trainer as recbole_trainer
+from recbole.utils import EvaluatorType, ModelType
 
-from recbole_midpg.evaluation.binary_metrics import auc, log_loss
+from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.evaluation.binary_metrics import (
+    auc,
+    average_precision,
+    expected_calibration_error,
+    log_loss,
+    predicted_over_observed,
+)
+from recbole_midpg.evaluation.grouped_metrics import (
+    GroupedValues,
+    Measure,
+    grouped_auc,
+    measure_groups,
+)
+from recbole_midpg.evaluation.scenario_table import ScenarioTable, scenario_table
+from recbole_midpg.integration import collecting
+from recbole_midpg.integration.baseline_run import PHASE, TEST, VALID, baseline_auc
+from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, group_key
+
+LEFT_OUT = "scenarios left out"
 
 
 def install() -> None:
-    """Put our metrics and collecting in the place of RecBole's."""
-    register.metrics_dict.update({"auc": AUC, "logloss": LogLoss})
+    """Register the metrics, and let trainers tell what they evaluate; twice does nothing."""
+    if register.metrics_dict.get("auc") is AUC:
+        return
+    collecting.install()
     base_metric.LossMetric.used_info = scores_and_labels
-    collector.DataStruct = GrowingDataStruct
-    collector.Collector.get_data_struct = take_data_struct
+    for metric in OWN_METRICS:
+        name = metric.__name__.lower()
+        register.metrics_dict[name] = metric
+        register.metric_information[name] = metric.metric_need
+        register.metric_types[name] = metric.metric_type
+        if metric.smaller and name not in register.smaller_metrics:
+            register.smaller_metrics.append(name)
+    evaluator.Evaluator.evaluate = _with_scenario_table(evaluator.Evaluator.evaluate)
+    trainer_class = recbole_trainer.Trainer
+    trainer_class.evaluate = _with_names(trainer_class.evaluate)
+    trainer_class._valid_epoch = _with_phase(trainer_class._valid_epoch)
+    recbole_trainer.calculate_valid_score = valid_score
+
+
+# --------------------------------------------------------------------------------------------------
+# Metrics of all rows
+
+
+def scores_and_labels(self: Any, dataobject: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Stand in for ``LossMetric.used_info``: vectors, of one row too."""
+    scores, labels = dataobject.get("rec.score"), dataobject.get("data.label")
+    return scores.reshape(-1).numpy(), labels.reshape(-1).numpy()
 
 
 class AUC(metrics.AUC):
@@ -49,54 +90,383 @@ class LogLoss(metrics.LogLoss):
         return log_loss(trues, preds)
 
 
-def scores_and_labels(self: Any, dataobject: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Stand in for ``LossMetric.used_info``: vectors, of one row too."""
-    scores, labels = dataobject.get("rec.score"), dataobject.get("data.label")
-    return scores.reshape(-1).numpy(), labels.reshape(-1).numpy()
+class _ValueMetric(base_metric.LossMetric):
+    """A metric of scores and labels, whose result has the class's name in lower case."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """Calculate the metric of what was collected."""
+        return self.output_metric(type(self).__name__.lower(), dataobject)
 
 
-class _Rows(list[Tensor]):
-    """Tensors of rows, joined when they are read."""
+class PRAUC(_ValueMetric):
+    """The area under the precision-recall curve (average precision)."""
 
-    def whole(self) -> Tensor:
-        if len(self) > 1:
-            self[:] = [torch.cat(self)]
-        return self[0]
-
-
-class GrowingDataStruct(collector.DataStruct):
-    """A ``DataStruct`` that joins the batches' tensors when they are read, not at every batch."""
-
-    def update_tensor(self, name: str, value: Tensor) -> None:
-        """Append rows to a tensor; a value of no dimension is one row.
-
-        Raises:
-            ValueError: what is kept by the name is not a tensor.
-        """
-        rows = self._data_dict.get(name, _Rows())
-        if isinstance(rows, Tensor):
-            rows = _Rows([rows])
-        if not isinstance(rows, _Rows):
-            raise ValueError(f"{name} is not a tensor.")
-        rows.append(torch.atleast_1d(value.detach().clone()))
-        self._data_dict[name] = rows
-
-    def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
-        return value.whole() if isinstance(value, _Rows) else value
-
-    def take(self) -> GrowingDataStruct:
-        """Hand over all values, tensors on the CPU; what was appended is forgotten here."""
-        taken = GrowingDataStruct()
-        for name, value in list(self._data_dict.items()):
-            if isinstance(value, _Rows):
-                taken[name] = value.whole().cpu()
-                del self[name]
-            else:
-                taken[name] = copy.deepcopy(value)
-        return taken
+    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
+        """Calculate the metric of scores and labels, ``(B,)``."""
+        return average_precision(trues, preds)
 
 
-def take_data_struct(self: Any) -> GrowingDataStruct:
-    """Stand in for ``Collector.get_data_struct``, which copies all that was collected."""
-    return self.data_struct.take()
+class PCOC(_ValueMetric):
+    """Mean prediction over mean label; the best value is 1, so it chooses no epoch."""
+
+    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
+        """Calculate the metric of probabilities and labels, ``(B,)``."""
+        return predicted_over_observed(trues, preds)
+
+
+class ECE(_ValueMetric):
+    """The expected calibration error over ``ece_bins`` bins of equal width."""
+
+    smaller = True
+
+    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
+        """Calculate the metric of probabilities and labels, ``(B,)``."""
+        return expected_calibration_error(trues, preds, self.config["ece_bins"])
+
+
+class RelaImpr(_ValueMetric):
+    r"""The relative improvement in AUC over a named run, in per cent.
+
+    .. math:: \left(\frac{\text{AUC} - 0.5}{\text{AUC}_\text{base} - 0.5} - 1\right) \cdot 100\%
+
+    (Yan et al., ICML 2014.) ``baseline_run`` names the run's report, the JSON file beside its
+    checkpoint. Validation is compared with its validation, test with its test.
+    """
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """Calculate the metric of what was collected."""
+        base = baseline_auc(self.config, dataobject.get(PHASE))
+        preds, trues = self.used_info(dataobject)
+        improvement = 100 * ((auc(trues, preds) - 0.5) / (base - 0.5) - 1)
+        return {"relaimpr": round(improvement, self.decimal_place)}
+
+
+# --------------------------------------------------------------------------------------------------
+# Metrics of scenarios
+
+
+def _calibration_error(config: Any) -> Measure:
+    return functools.partial(expected_calibration_error, bins=config["ece_bins"])
+
+
+_MEASURES: dict[str, Callable[[Any], Measure]] = {
+    "auc": lambda _: auc,
+    "logloss": lambda _: log_loss,
+    "prauc": lambda _: average_precision,
+    "pcoc": lambda _: predicted_over_observed,
+    "ece": _calibration_error,
+}
+
+
+class _ScenarioMetric(_ValueMetric):
+    """A metric of the rows of each scenario.
+
+    Attributes:
+        measure: which metric it is, a key of ``_MEASURES``.
+    """
+
+    metric_need: ClassVar[list[str]] = ["rec.score", "data.label", SCENARIO]
+    measure: ClassVar[str]
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """Calculate the metric of what was collected."""
+        scores, labels = self.used_info(dataobject)
+        scenarios = dataobject.get(SCENARIO).reshape(-1).numpy()
+        values = measure_groups(_MEASURES[self.measure](self.config), labels, scores, scenarios)
+        results: dict[str, float] = {
+            name: round(value, self.decimal_place)
+            for name, value in self.summarize(values, dataobject).items()
+        }
+        if values.left_out:
+            results[LEFT_OUT] = values.left_out
+        return results
+
+    def summarize(self, values: GroupedValues, dataobject: Any) -> dict[str, float]:
+        """Name what the metric reports of the scenarios' values: a value each."""
+        names = dataobject.get(SCENARIO_NAMES)
+        return {
+            f"{self.measure}/{names[scenario]}": value
+            for scenario, value in zip(values.groups, values.values, strict=True)
+            if not np.isnan(value)
+        }
+
+
+class _MeanOfScenarios(_ScenarioMetric):
+    """The plain mean over scenarios."""
+
+    def summarize(self, values: GroupedValues, dataobject: Any) -> dict[str, float]:
+        """See :class:`_ScenarioMetric`."""
+        return {type(self).__name__.lower(): values.mean()}
+
+
+class _WeightedMeanOfScenarios(_ScenarioMetric):
+    """The mean over scenarios, each counted by its rows."""
+
+    def summarize(self, values: GroupedValues, dataobject: Any) -> dict[str, float]:
+        """See :class:`_ScenarioMetric`."""
+        return {type(self).__name__.lower(): values.weighted_mean()}
+
+
+class ScenarioAUC(_ScenarioMetric):
+    """The AUC of each scenario: ``auc/NAME``."""
+
+    measure = "auc"
+
+
+class ScenarioLogLoss(_ScenarioMetric):
+    """The LogLoss of each scenario: ``logloss/NAME``."""
+
+    measure = "logloss"
+    smaller = True
+
+
+class ScenarioPRAUC(_ScenarioMetric):
+    """The area under each scenario's precision-recall curve: ``prauc/NAME``."""
+
+    measure = "prauc"
+
+
+class ScenarioPCOC(_ScenarioMetric):
+    """Mean prediction over mean label of each scenario: ``pcoc/NAME``."""
+
+    measure = "pcoc"
+
+
+class ScenarioECE(_ScenarioMetric):
+    """The expected calibration error of each scenario: ``ece/NAME``."""
+
+    measure = "ece"
+    smaller = True
+
+
+class MeanScenarioAUC(_MeanOfScenarios):
+    """The mean of the scenarios' AUC."""
+
+    measure = "auc"
+
+
+class MeanScenarioLogLoss(_MeanOfScenarios):
+    """The mean of the scenarios' LogLoss."""
+
+    measure = "logloss"
+    smaller = True
+
+
+class WeightedScenarioAUC(_WeightedMeanOfScenarios):
+    """The mean of the scenarios' AUC, each counted by its rows: GAUC by scenario."""
+
+    measure = "auc"
+
+
+class WeightedScenarioLogLoss(_WeightedMeanOfScenarios):
+    """The mean of the scenarios' LogLoss, each counted by its rows: LogLoss itself."""
+
+    measure = "logloss"
+    smaller = True
+
+
+class WorstScenarioAUC(_ScenarioMetric):
+    """The lowest AUC of a scenario."""
+
+    measure = "auc"
+
+    def summarize(self, values: GroupedValues, dataobject: Any) -> dict[str, float]:
+        """See :class:`_ScenarioMetric`."""
+        return {"worstscenarioauc": float(np.fmin.reduce(values.values, initial=np.nan))}
+
+
+class FieldGAUC(_ValueMetric):
+    """The AUC of the rows of each value of a field, averaged by rows: ``gauc/FIELD``.
+
+    ``gauc_fields`` names the fields, as the user's. Values whose rows are of one class are left
+    out; a log line counts them. (Zhou et al., KDD 2018.) RecBole's own ``GAUC`` ranks sampled
+    candidates of users and weights by positives.
+    """
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """Calculate the metric of what was collected."""
+        scores, labels = self.used_info(dataobject)
+        results: dict[str, float] = {}
+        for field in self.config["gauc_fields"]:
+            groups = dataobject.get(group_key(field)).reshape(-1).numpy()
+            values = grouped_auc(labels, scores, groups)
+            if values.left_out:
+                getLogger().info(
+                    f"gauc/{field}: {values.left_out:,} of {len(values.groups):,} groups have "
+                    "rows of one class only and are left out."
+                )
+            results[f"gauc/{field.lower()}"] = round(values.weighted_mean(), self.decimal_place)
+        return results
+
+
+OWN_METRICS: tuple[type[base_metric.LossMetric], ...] = (
+    AUC,
+    LogLoss,
+    PRAUC,
+    PCOC,
+    ECE,
+    RelaImpr,
+    ScenarioAUC,
+    ScenarioLogLoss,
+    ScenarioPRAUC,
+    ScenarioPCOC,
+    ScenarioECE,
+    MeanScenarioAUC,
+    MeanScenarioLogLoss,
+    WeightedScenarioAUC,
+    WeightedScenarioLogLoss,
+    WorstScenarioAUC,
+    FieldGAUC,
+)
+
+
+# --------------------------------------------------------------------------------------------------
+# Config
+
+
+def check_metrics(values: dict[str, Any], usable_fields: list[str] | None) -> None:
+    """Check the config keys that metrics read, and whether a higher ``valid_metric`` is better.
+
+    Args:
+        values: the config's final values; ``valid_metric_bigger`` is corrected.
+        usable_fields: the fields by which rows can be grouped, ``None`` where they are not known.
+
+    Raises:
+        UsageError: a metric lacks what it needs, or ``valid_metric`` is not computed.
+    """
+    names = {name.lower() for name in values["metrics"]}
+    chosen = {metric for metric in OWN_METRICS if metric.__name__.lower() in names}
+    of_rows = sorted(
+        metric.__name__
+        for metric in chosen
+        if issubclass(metric, _ScenarioMetric) or metric is FieldGAUC
+    )
+    if of_rows and values["MODEL_TYPE"] == ModelType.DECISIONTREE:
+        raise UsageError(
+            f"metrics: {', '.join(of_rows)} cannot be computed for decision trees, "
+            "expected metrics of all rows, as AUC."
+        )
+    if of_rows and of_rows != ["FieldGAUC"] and not values["scenario_id_field"]:
+        raise UsageError(
+            f"metrics: {of_rows[0]} needs the field that names a row's scenario, "
+            "expected a value of scenario_fields or scenario_id_field."
+        )
+    if FieldGAUC in chosen:
+        _check_gauc_fields(values, usable_fields)
+    if RelaImpr in chosen:
+        baseline_auc(values, TEST)
+    if values["eval_type"] == EvaluatorType.VALUE:
+        _check_valid_metric(values, names)
+
+
+def _check_gauc_fields(values: dict[str, Any], usable: list[str] | None) -> None:
+    fields = values["gauc_fields"]
+    if isinstance(fields, str):
+        fields = values["gauc_fields"] = [fields]
+    if not fields:
+        raise UsageError("gauc_fields: FieldGAUC needs fields, expected a list as [user_id].")
+    for field in fields:
+        if usable is not None and field not in usable:
+            hint = did_you_mean(str(field), usable) or "."
+            raise UsageError(
+                f"gauc_fields: {field!r} is not a token field that is loaded, "
+                f"expected some of {', '.join(usable)}{hint}"
+            )
+
+
+def _check_valid_metric(values: dict[str, Any], names: set[str]) -> None:
+    chosen = str(values["valid_metric"]).lower()
+    measure, separator, _ = chosen.partition("/")
+    source = chosen
+    if separator:
+        source = "fieldgauc" if measure == "gauc" else f"scenario{measure}"
+    if measure == "pcoc":
+        raise UsageError(
+            "valid_metric: PCOC is best at 1 and has no direction, expected another metric."
+        )
+    if source not in names or (not separator and source.startswith("scenario")):
+        raise UsageError(
+            f"valid_metric: {values['valid_metric']!r} is not computed, expected one of "
+            f"{', '.join(values['metrics'])}, or a scenario's as auc/NAME with ScenarioAUC."
+        )
+    values["valid_metric_bigger"] = source not in register.smaller_metrics
+
+
+# --------------------------------------------------------------------------------------------------
+# Trainers
+
+
+def _with_scenario_table(stock: Any) -> Any:
+    """Wrap ``Evaluator.evaluate``: keep a table of the scenarios of the last evaluation."""
+
+    @functools.wraps(stock)
+    def evaluate(self: Any, dataobject: Any) -> Any:
+        self.scenario_table = table_of_scenarios(dataobject)
+        return stock(self, dataobject)
+
+    return evaluate
+
+
+def table_of_scenarios(dataobject: Any) -> ScenarioTable | None:
+    """Describe the scenarios of what was collected; ``None`` where rows have no scenario."""
+    if SCENARIO not in dataobject:
+        return None
+    scores, labels = scores_and_labels(None, dataobject)
+    scenarios = dataobject.get(SCENARIO).reshape(-1).numpy()
+    return scenario_table(labels, scores, scenarios, dataobject.get(SCENARIO_NAMES))
+
+
+def _with_names(stock: Any) -> Any:
+    """Wrap ``Trainer.evaluate``: keep the scenarios' names, as rows come with ids only."""
+
+    @functools.wraps(stock)
+    def evaluate(self: Any, eval_data: Any, *args: Any, **kwargs: Any) -> Any:
+        if eval_data:
+            struct = self.eval_collector.data_struct
+            if PHASE not in struct:
+                struct.set(PHASE, TEST)
+            collecting.name_scenarios(struct, self.config, eval_data._dataset)
+        return stock(self, eval_data, *args, **kwargs)
+
+    return evaluate
+
+
+def _with_phase(stock: Any) -> Any:
+    """Wrap ``Trainer._valid_epoch``: say that what is evaluated is the validation split."""
+
+    @functools.wraps(stock)
+    def valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        struct = self.eval_collector.data_struct
+        struct.set(PHASE, VALID)
+        try:
+            return stock(self, *args, **kwargs)
+        finally:
+            struct.set(PHASE, TEST)
+
+    return valid_epoch
+
+
+def valid_score(valid_result: dict[str, float], valid_metric: str) -> float:
+    """Stand in for ``recbole.utils.calculate_valid_score``, which knows no capitals in names.
+
+    Args:
+        valid_result: the validation split's results.
+        valid_metric: the name of the one that chooses the epoch.
+
+    Returns:
+        Its value.
+
+    Raises:
+        UsageError: it is not among the results, as a scenario's AUC without rows of both classes.
+    """
+    by_name = {name.lower(): value for name, value in valid_result.items()}
+    if valid_metric.lower() not in by_name:
+        raise UsageError(
+            f"valid_metric: {valid_metric!r} is not among the results of the validation split, "
+            f"expected one of {', '.join(by_name)}."
+        )
+    return by_name[valid_metric.lower()]

@@ -20,8 +20,8 @@ from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration import batches, metrics
-from recbole_midpg.integration.report import copies_share_data, count_flops
+from recbole_midpg.integration import batches, history, metrics
+from recbole_midpg.integration.flops import copies_share_data, count_flops
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.trainer import ScenarioTrainer
 
@@ -39,14 +39,15 @@ def install() -> None:
         alias = f"recbole.model.context_aware_recommender.{name.lower()}"
         sys.modules[alias] = sys.modules[model_class.__module__]
         setattr(recbole.trainer, f"{name}Trainer", ScenarioTrainer)
-    _replace_everywhere(_stock_get_model, get_model)
-    _replace_everywhere(_stock_get_flops, get_flops)
-    _replace_everywhere(_stock_run_recboles, run_recboles)
-    _replace_everywhere(batches.stock_get_dataloader, batches.get_dataloader)
+    replace_everywhere(_stock_get_model, get_model)
+    replace_everywhere(_stock_get_flops, get_flops)
+    replace_everywhere(_stock_run_recboles, run_recboles)
+    replace_everywhere(batches.stock_get_dataloader, batches.get_dataloader)
     metrics.install()
+    history.install()
 
 
-def _replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
+def replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
     """Replace a function in every module of RecBole that has imported it by name."""
     for module_name, module in list(sys.modules.items()):
         if (

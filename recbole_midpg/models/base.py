@@ -221,21 +221,22 @@ class ScenarioRecommender(ContextRecommender):
         """What a user should know of the model after training, a sentence each; mostly nothing."""
         return []
 
-    def count_parameters(self) -> tuple[int, int]:
-        """Count trainable parameters: all of them, and those that are not embeddings."""
-        total = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        embeddings = sum(
-            module.weight.numel()
-            for module in self.modules()
-            if isinstance(module, nn.Embedding) and module.weight.requires_grad
-        )
-        return total, total - embeddings
-
     def __str__(self) -> str:
         """RecBole's report of the model, with the count that the paper compares."""
-        _, without_embeddings = self.count_parameters()
+        _, without_embeddings = count_parameters(self)
         label = set_color("Trainable parameters without embeddings", "blue")
         return f"{super().__str__()}\n{label}: {without_embeddings}"
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Count a model's trainable parameters: all of them, and those that are not embeddings."""
+    total = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    embeddings = sum(
+        module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.weight.requires_grad
+    )
+    return total, total - embeddings
 
 
 def initialize_module(module: nn.Module) -> None:

@@ -10,7 +10,13 @@ from hypothesis.extra import numpy as arrays
 from sklearn import metrics
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.evaluation.binary_metrics import auc, log_loss
+from recbole_midpg.evaluation.binary_metrics import (
+    auc,
+    average_precision,
+    expected_calibration_error,
+    log_loss,
+    predicted_over_observed,
+)
 
 
 @st.composite
@@ -114,3 +120,53 @@ def test_counts_of_pairs_beyond_32_bits():
 def test_wrong_shapes_are_refused(metric, labels, scores):
     with pytest.raises(UsageError, match="two vectors of one length"):
         metric(np.zeros(labels), np.zeros(scores))
+
+
+@given(predictions())
+def test_average_precision_is_scikit_learns(data):
+    labels, scores = data
+    expected = metrics.average_precision_score(labels, scores)
+    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-12)
+    order = np.random.default_rng(1).permutation(len(labels))
+    assert average_precision(labels[order], scores[order]) == average_precision(labels, scores)
+
+
+def test_average_precision_by_hand():
+    labels = np.array([1, 0, 1, 0])
+    assert average_precision(labels, np.array([0.9, 0.8, 0.7, 0.1])) == (1 + 2 / 3) / 2
+    # All tied: one threshold, at which everything is found with the base rate.
+    assert average_precision(labels, np.full(4, 0.5)) == 1 / 2
+
+
+def test_average_precision_is_not_defined_without_a_positive_row():
+    assert math.isnan(average_precision(np.zeros(3), np.array([0.1, 0.2, 0.3])))
+    assert math.isnan(average_precision(np.zeros(0), np.zeros(0)))
+    assert math.isnan(average_precision(np.ones(2), np.array([0.1, np.nan])))
+    assert average_precision(np.ones(2), np.array([0.1, 0.2])) == 1.0
+
+
+def test_calibration_by_hand():
+    labels = np.array([1.0, 0, 0, 1])
+    probabilities = np.array([0.9, 0.8, 0.1, 0.2])
+    assert predicted_over_observed(labels, probabilities) == pytest.approx(2.0 / 2)
+    # Two bins: (0.1, 0.2) with mean label 1/2, and (0.8, 0.9) with mean label 1/2.
+    expected = 0.5 * abs(0.5 - 0.15) + 0.5 * abs(0.5 - 0.85)
+    assert expected_calibration_error(labels, probabilities, 2) == pytest.approx(expected)
+    assert expected_calibration_error(labels, probabilities, 1) == pytest.approx(0.0)
+    assert math.isnan(predicted_over_observed(np.zeros(2), np.array([0.1, 0.2])))
+    assert math.isnan(expected_calibration_error(np.zeros(0), np.zeros(0), 5))
+
+
+@given(predictions(), st.integers(1, 20))
+def test_calibration_error_is_the_mean_gap_of_bins(data, bins):
+    labels, scores = data
+    gaps = []
+    for number in range(bins):
+        here = [
+            (y, float(p))
+            for y, p in zip(labels, scores, strict=True)
+            if min(max(math.ceil(float(p) * bins) - 1, 0), bins - 1) == number
+        ]
+        gaps.append(abs(math.fsum(y for y, _ in here) - math.fsum(p for _, p in here)))
+    expected = math.fsum(gaps) / len(labels)
+    assert expected_calibration_error(labels, scores, bins) == pytest.approx(expected, abs=1e-12)

@@ -1,22 +1,29 @@
 import math
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from recbole.evaluator import Evaluator, collector, register
+from recbole.evaluator import Evaluator, register
 from recbole.evaluator import metrics as stock_metrics
-from recbole.evaluator.base_metric import LossMetric
 from recbole.evaluator.collector import Collector
+from recbole.utils import EvaluatorType, ModelType, get_model, get_trainer, init_seed
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
+from recbole_midpg.errors import UsageError
 from recbole_midpg.integration import metrics
-from recbole_midpg.integration.metrics import AUC, GrowingDataStruct, LogLoss
+from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, GrowingDataStruct
+from recbole_midpg.integration.metrics import AUC, LogLoss
+from tests.recbole_data import gaps_config, loaders_of
 
 CONFIG = {
     "metric_decimal_place": 4,
     "metrics": ["AUC", "LogLoss", "RMSE"],
+    "eval_type": EvaluatorType.VALUE,
+    "scenario_id_field": "job",
+    "gauc_fields": ["user"],
+    "ece_bins": 10,
     "eval_args": {"mode": {"valid": "labeled", "test": "labeled"}},
     "topk": [2],
     "device": torch.device("cpu"),
@@ -25,7 +32,7 @@ CONFIG = {
     "USER_ID_FIELD": "user",
 }
 
-StockDataStruct = GrowingDataStruct.__mro__[1]
+NAMES = ["missing", "clerk", "artist", "doctor"]
 
 
 def struct_of(scores, labels):
@@ -33,17 +40,6 @@ def struct_of(scores, labels):
     struct.set("rec.score", torch.as_tensor(scores))
     struct.set("data.label", torch.as_tensor(labels))
     return struct
-
-
-@pytest.fixture
-def installed(monkeypatch):
-    """Install for a test, and put everything back after it."""
-    monkeypatch.setattr(LossMetric, "used_info", LossMetric.used_info)
-    monkeypatch.setattr(collector, "DataStruct", collector.DataStruct)
-    monkeypatch.setattr(Collector, "get_data_struct", Collector.get_data_struct)
-    for name in ("auc", "logloss"):
-        monkeypatch.setitem(register.metrics_dict, name, register.metrics_dict[name])
-    metrics.install()
 
 
 @given(
@@ -70,7 +66,7 @@ def test_values_are_recboles(rows, places, tied):
         assert exact == pytest.approx(expected, rel=1e-12, abs=1e-14)
 
 
-def test_registration_keeps_what_recbole_knows_of_the_metrics(installed):
+def test_registration_keeps_what_recbole_knows_of_the_metrics():
     evaluator = Evaluator(CONFIG)
     assert type(evaluator.metric_class["auc"]) is AUC
     assert type(evaluator.metric_class["logloss"]) is LogLoss
@@ -83,10 +79,12 @@ def test_registration_keeps_what_recbole_knows_of_the_metrics(installed):
     assert "logloss" in register.smaller_metrics
 
 
-def test_a_split_of_one_row(installed):
+def test_a_split_of_one_row():
     gathered = Collector(CONFIG)
     # A model that squeezes its output gives a scalar for one row.
-    gathered.eval_batch_collect(torch.tensor(0.25), {"label": torch.tensor([1.0])}, None, None)
+    batch = {"label": torch.tensor([1.0]), "job": torch.tensor([1])}
+    gathered.eval_batch_collect(torch.tensor(0.25), batch, None, None)
+    gathered.data_struct.set(SCENARIO_NAMES, NAMES)
     result = Evaluator(CONFIG).evaluate(gathered.get_data_struct())
     assert math.isnan(result["auc"])
     assert result["logloss"] == round(math.log(4), 4)
@@ -99,58 +97,199 @@ def test_one_class_is_warned_of(caplog):
     assert "one class" in caplog.text
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 6))
-def test_collects_as_recbole(sizes, read_after):
-    ours, stock = GrowingDataStruct(), StockDataStruct()
-    for batch, size in enumerate(sizes):
-        rows = torch.arange(size * 2).reshape(size, 2) + batch
-        for struct in (ours, stock):
-            struct.update_tensor("rec.topk", rows)
-        if batch == read_after:
-            assert torch.equal(ours.get("rec.topk"), stock.get("rec.topk"))
-    assert "rec.topk" in ours
-    assert torch.equal(ours["rec.topk"], stock["rec.topk"])
-    assert str(ours) == str(stock)
+# ------------------------------------------------------------------------------------------------
+# Scenarios
+
+ROWS = 400
+PLACES = 12
 
 
-def test_collected_rows_are_copies_without_gradient():
-    struct = GrowingDataStruct()
-    scores = torch.zeros(2, requires_grad=True)
-    struct.update_tensor("rec.score", scores)
-    with torch.no_grad():
-        scores += 1
-    assert struct["rec.score"].tolist() == [0, 0]
-    assert not struct["rec.score"].requires_grad
+@pytest.fixture
+def collected():
+    """Rows of two scenarios with both classes and a third, doctor, with positives only."""
+    random = np.random.default_rng(7)
+    struct = struct_of(
+        torch.tensor(random.random(ROWS).round(2), dtype=torch.float32),
+        torch.tensor(random.integers(0, 2, ROWS), dtype=torch.float32),
+    )
+    scenarios = torch.tensor(random.choice([1, 1, 2, 3], ROWS))
+    struct["data.label"][scenarios == 3] = 1.0
+    struct.set(SCENARIO, scenarios)
+    struct.set(SCENARIO_NAMES, NAMES)
+    return struct
 
 
-def test_rows_go_only_to_tensors():
-    struct = GrowingDataStruct()
-    struct.set("data.num_items", 3)
-    with pytest.raises(ValueError, match=r"data\.num_items"):
-        struct.update_tensor("data.num_items", torch.zeros(1))
-    struct.set("rec.score", torch.zeros(2))
-    struct.update_tensor("rec.score", torch.ones(1))
-    assert struct["rec.score"].tolist() == [0, 0, 1]
-    with pytest.raises(IndexError):
-        struct.get("rec.items")
+def result_of(name, struct, **values):
+    config = CONFIG | {"metric_decimal_place": PLACES} | values
+    return register.metrics_dict[name.lower()](config).calculate_metric(struct)
 
 
-def test_an_evaluation_starts_with_nothing_collected(installed):
-    gathered = Collector(CONFIG)
-    gathered.data_struct.set("data.num_items", 7)
-    gathered.data_struct.set("data.count_items", Counter([1, 1]))
-    for _ in range(2):
-        for scores in ([0.1, 0.9], [0.5]):
-            batch = {"label": torch.ones(len(scores))}
-            gathered.eval_batch_collect(torch.tensor(scores), batch, None, None)
-        struct = gathered.get_data_struct()
-        np.testing.assert_allclose(struct.get("rec.score"), [0.1, 0.9, 0.5])
-        assert len(struct.get("data.label")) == 3
-        assert struct.get("data.num_items") == 7
-        struct.get("data.count_items")[1] = 0
-    assert gathered.data_struct.get("data.count_items") == {1: 2}
-    assert "rec.score" not in gathered.data_struct
+def parts_of(struct):
+    scenarios = struct.get(SCENARIO).numpy()
+    labels, scores = (struct.get(name).numpy() for name in ("data.label", "rec.score"))
+    return {
+        NAMES[s]: (labels[scenarios == s], scores[scenarios == s].astype(float)) for s in (1, 2, 3)
+    }
 
 
-def test_an_evaluation_without_rows(installed):
-    assert not Collector(CONFIG).get_data_struct()._data_dict
+def test_metrics_of_each_scenario_are_scikit_learns(collected):
+    parts = parts_of(collected)
+    areas = {f"auc/{name}": roc_auc_score(*parts[name]) for name in ("clerk", "artist")}
+    assert result_of("ScenarioAUC", collected) == pytest.approx(
+        {**areas, "scenarios left out": 1}, abs=1e-11
+    )
+    losses = {
+        f"logloss/{name}": log_loss(*part, labels=[0, 1])
+        for name, part in parts.items()
+        # scikit-learn clips at another place.
+        if part[1].min() > 0 and part[1].max() < 1
+    }
+    ours = result_of("ScenarioLogLoss", collected)
+    assert {name: ours[name] for name in losses} == pytest.approx(losses, abs=1e-9)
+    precisions = {f"prauc/{n}": average_precision_score(*part) for n, part in parts.items()}
+    assert result_of("ScenarioPRAUC", collected) == pytest.approx(precisions, abs=1e-11)
+    ratios = {f"pcoc/{name}": s.sum() / y.sum() for name, (y, s) in parts.items()}
+    assert result_of("ScenarioPCOC", collected) == pytest.approx(ratios, rel=1e-6)
+    assert set(result_of("ScenarioECE", collected)) == {f"ece/{name}" for name in parts}
+
+
+def test_means_leave_a_scenario_of_one_class_out_and_count_it(collected):
+    parts = parts_of(collected)
+    areas = {name: roc_auc_score(*parts[name]) for name in ("clerk", "artist")}
+    rows = {name: len(parts[name][0]) for name in areas}
+    weighted = sum(areas[n] * rows[n] for n in areas) / sum(rows.values())
+    for name, expected in {
+        "MeanScenarioAUC": sum(areas.values()) / 2,
+        "WeightedScenarioAUC": weighted,
+        "WorstScenarioAUC": min(areas.values()),
+    }.items():
+        result = result_of(name, collected)
+        assert result == pytest.approx({name.lower(): expected, "scenarios left out": 1}, abs=1e-11)
+
+
+def test_the_weighted_mean_of_logloss_is_logloss(collected):
+    whole = result_of("LogLoss", collected)["logloss"]
+    mean = result_of("WeightedScenarioLogLoss", collected)["weightedscenariologloss"]
+    assert mean == pytest.approx(whole, abs=1e-11)
+
+
+def test_scenarios_of_one_class_only_have_no_mean(collected):
+    collected.get("data.label")[:] = 1.0
+    for name in ("MeanScenarioAUC", "WeightedScenarioAUC", "WorstScenarioAUC"):
+        result = result_of(name, collected)
+        assert math.isnan(result[name.lower()])
+        assert result["scenarios left out"] == 3
+
+
+def test_gauc_is_the_mean_over_the_values_of_a_field(collected, caplog):
+    users = torch.arange(ROWS) % 7
+    collected.set("data.group.user", users)
+    labels, scores = (collected.get(name).numpy() for name in ("data.label", "rec.score"))
+    areas = [roc_auc_score(labels[users == u], scores[users == u]) for u in range(7)]
+    expected = np.average(areas, weights=np.bincount(users))
+    assert result_of("FieldGAUC", collected) == pytest.approx({"gauc/user": expected}, abs=1e-11)
+    collected.set("data.group.Job", collected.get(SCENARIO))
+    by_scenario = result_of("FieldGAUC", collected, gauc_fields=["Job"])["gauc/job"]
+    mean = result_of("WeightedScenarioAUC", collected)["weightedscenarioauc"]
+    assert by_scenario == pytest.approx(mean, abs=1e-11)
+
+
+# ------------------------------------------------------------------------------------------------
+# Config
+
+
+def config_with(metrics_, **values):
+    return gaps_config("DNN", metrics=metrics_, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (
+            {"metrics_": ["AUC", "ScenarioAUC"], "scenario_fields": None},
+            "metrics: ScenarioAUC needs the field that names a row's scenario",
+        ),
+        ({"metrics_": ["FieldGAUC"]}, "gauc_fields: FieldGAUC needs fields"),
+        (
+            {"metrics_": ["AUC", "FieldGAUC"], "gauc_fields": ["users"]},
+            "gauc_fields: 'users' is not a token field.*did you mean 'user_id'",
+        ),
+        ({"metrics_": ["AUC"], "valid_metric": "LogLoss"}, "'LogLoss' is not computed"),
+        (
+            {"metrics_": ["AUC"], "valid_metric": "auc/clerk"},
+            "'auc/clerk' is not computed, expected one of AUC",
+        ),
+        (
+            {"metrics_": ["AUC", "PCOC"], "valid_metric": "PCOC"},
+            "valid_metric: PCOC is best at 1",
+        ),
+        ({"metrics_": ["AUC", "ECE"], "ece_bins": 0}, "ece_bins: 0 is not allowed"),
+        ({"metrics_": ["AUC", "RelaImpr"]}, "baseline_run: RelaImpr needs a run"),
+        (
+            {"metrics_": ["AUC", "RelaImpr"], "baseline_run": "nowhere.json"},
+            "baseline_run: 'nowhere.json': No such file",
+        ),
+    ],
+)
+def test_what_a_metric_lacks_is_told(values, problem):
+    with pytest.raises(UsageError, match=problem):
+        config_with(**{"valid_metric": values["metrics_"][0], **values})
+
+
+def test_decision_trees_have_metrics_of_all_rows_only():
+    values = {
+        "metrics": ["AUC", "ScenarioAUC"],
+        "MODEL_TYPE": ModelType.DECISIONTREE,
+        "scenario_id_field": "job",
+    }
+    with pytest.raises(UsageError, match="ScenarioAUC cannot be computed for decision trees"):
+        metrics.check_metrics(values, None)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "bigger"),
+    [
+        ("AUC", True),
+        ("LogLoss", False),
+        ("logloss/Clerk", False),
+        ("auc/Clerk", True),
+        ("gauc/user_id", True),
+        ("ECE", False),
+        ("WorstScenarioAUC", True),
+        ("MeanScenarioLogLoss", False),
+    ],
+)
+def test_whether_a_higher_score_is_better(chosen, bigger):
+    config = config_with(
+        [
+            *("AUC", "LogLoss", "ECE", "ScenarioAUC", "ScenarioLogLoss"),
+            *("FieldGAUC", "WorstScenarioAUC", "MeanScenarioLogLoss"),
+        ],
+        valid_metric=chosen,
+        gauc_fields=["user_id"],
+    )
+    assert config["valid_metric_bigger"] is bigger
+
+
+def test_a_scenario_without_a_score_on_validation_is_told():
+    results = {"auc/Clerk": 0.6, "auc/artist": 0.7}
+    assert metrics.valid_score(results, "auc/clerk") == 0.6
+    with pytest.raises(UsageError, match="'auc/doctor' is not among the results"):
+        metrics.valid_score(results, "auc/doctor")
+
+
+@pytest.mark.parametrize("model", ["DNN", "MIDPG", "DeepFM"])
+def test_trainers_name_the_scenarios_of_what_they_evaluate(model):
+    config = gaps_config(
+        model, metrics=["AUC", "ScenarioLogLoss", "FieldGAUC"], gauc_fields=["user_id"]
+    )
+    train_data, valid_data, _ = loaders_of(config)
+    init_seed(1, True)
+    network = get_model(model)(config, train_data.dataset)
+    trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
+    result = trainer.evaluate(valid_data, load_best_model=False)
+    lines = trainer.evaluator.scenario_table.scenarios
+    assert {f"logloss/{line.name}" for line in lines} == {n for n in result if "logloss/" in n}
+    assert sum(line.rows for line in lines) == len(valid_data.dataset)
+    tokens = set(valid_data.dataset.field2id_token["job"]) | {"missing"}
+    assert {line.name for line in lines} <= tokens

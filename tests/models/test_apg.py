@@ -6,6 +6,7 @@ import torch
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.low_rank import LowRankLinear
 from recbole_midpg.models.apg import APG
+from recbole_midpg.models.base import count_parameters
 from tests.learning import auc_after_training, dnn_auc
 from tests.reference.baselines import apg_logits
 from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
@@ -131,7 +132,7 @@ def test_parameter_count(inner_size):
     for fan_in, fan_out in ((16, 8), (8, 6), (6, 4)):
         n_factors = inner_size * (fan_in + fan_out + 2 * 3) or 3 * (fan_in + fan_out)
         expected += n_factors + fan_out + (4 + 1) * 3**2
-    assert model.count_parameters()[1] == expected
+    assert count_parameters(model)[1] == expected
     assert model.backbone.layers[0].multiply_adds() == 3 * 16 + 3 * 3 + 3 * 8
 
 

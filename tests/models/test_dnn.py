@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from tests.toy import LABEL, SCENARIO, ToyDataset, toy_batch, toy_dataset, toy_model, train_step
 
@@ -64,7 +65,7 @@ def test_rows_do_not_touch_each_other():
 def test_parameters_at_the_paper_s_widths(embedding_size):
     model = toy_model(DNN, embedding_size=embedding_size, mlp_hidden_size=[128, 64, 32])
     width = 4 * embedding_size  # four fields
-    total, without_embeddings = model.count_parameters()
+    total, without_embeddings = count_parameters(model)
     assert model.input_size == width
     assert without_embeddings == 128 * width + 10497
     tokens = sum(toy_dataset().sizes.values())
@@ -75,11 +76,11 @@ def test_parameters_at_the_paper_s_widths(embedding_size):
 
 def test_frozen_parameters_are_not_counted():
     model = toy_model(DNN)
-    total, without_embeddings = model.count_parameters()
+    total, without_embeddings = count_parameters(model)
     model.backbone.layers[-1].bias.requires_grad_(False)
-    assert model.count_parameters() == (total - 1, without_embeddings - 1)
+    assert count_parameters(model) == (total - 1, without_embeddings - 1)
     model.token_embedding_table.embedding.weight.requires_grad_(False)
-    assert model.count_parameters() == (without_embeddings - 1, without_embeddings - 1)
+    assert count_parameters(model) == (without_embeddings - 1, without_embeddings - 1)
 
 
 def test_first_order_linear_part_is_not_kept():

@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.weighting import WEIGHTINGS
+from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dpg import DPG
 from tests.reference.weighting import materialised_product
 from tests.toy import LABEL, SCENARIO, ToyDataset, toy_batch, toy_dataset, toy_model, train_step
@@ -223,7 +224,7 @@ def test_parameters_by_formula(options):
     options = {**SMALL, **options}
     model = make_dpg(**options)
     ds = 4 * len(options.get("scenario_fields", [SCENARIO]))
-    total, without_embeddings = model.count_parameters()
+    total, without_embeddings = count_parameters(model)
     assert without_embeddings == parameters_by_formula(16, ds, [8, 6, 4], options)
     assert total - without_embeddings == 4 * sum(toy_dataset().sizes.values())
 
@@ -237,7 +238,7 @@ def test_parameters_at_the_paper_s_widths_by_hand():
         64 * 32 + 32 + (10 + 64 + 1) * 32 + 32,
         32 + 1,
     ]
-    assert model.count_parameters()[1] == sum(by_hand) == 24193
+    assert count_parameters(model)[1] == sum(by_hand) == 24193
 
 
 def test_scenario_embedding_is_a_part_of_the_input_and_no_second_table():

@@ -12,7 +12,7 @@ from recbole_midpg.layers.mutual_information import (
     InfoNCELoss,
     ShuffledPairsLoss,
 )
-from recbole_midpg.models.base import flatten_matrices
+from recbole_midpg.models.base import count_parameters, flatten_matrices
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.midpg import MIDPG
 from tests.reference.mutual_information import infonce_loss, shuffled_pairs_loss
@@ -230,9 +230,9 @@ def test_parameters_by_hand():
     midpg = make(MIDPG, **widths, discriminator_hidden_size=[64, 16])
     # s (10, with a bias) and three matrices of 8 x 8 to 64, 64 to 16, 16 to 1
     discriminator = (10 + 1) * 64 + 3 * 8 * 8 * 64 + (64 + 1) * 16 + (16 + 1)
-    assert dpg.count_parameters()[1] == 24193
-    assert midpg.count_parameters()[1] == 24193 + discriminator
-    assert midpg.count_parameters()[0] - midpg.count_parameters()[1] == 10 * 30  # 30 tokens
+    assert count_parameters(dpg)[1] == 24193
+    assert count_parameters(midpg)[1] == 24193 + discriminator
+    assert count_parameters(midpg)[0] - count_parameters(midpg)[1] == 10 * 30  # 30 tokens
 
 
 @pytest.mark.parametrize("estimator", ["jsd", "infonce"])

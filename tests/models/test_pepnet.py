@@ -5,6 +5,7 @@ import torch
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.gates import GatedMLP, GateUnits
+from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.pepnet import PEPNet
 from tests.learning import auc_after_training, dnn_auc
@@ -157,11 +158,11 @@ def test_parameter_count(hidden_size, gates_input):
     dataset = toy_dataset(6)
     model = toy_model(PEPNet, dataset, gate_hidden_size=hidden_size, ppnet_gate_input=gates_input)
     d_0, d_s, prior = 16, 4, 8
-    expected = toy_model(DNN, dataset).count_parameters()[1]
+    expected = count_parameters(toy_model(DNN, dataset))[1]
     expected += unit_size(d_s + d_0, d_0, hidden_size or d_0)
     for width in [d_0, 8, 6, 4][0 if gates_input else 1 :]:
         expected += unit_size(prior + d_0, width, hidden_size or width)
-    assert model.count_parameters()[1] == expected
+    assert count_parameters(model)[1] == expected
     assert model.ppnet.multiply_adds() == sum([d_0, 8, 6, 4][0 if gates_input else 1 :])
 
 

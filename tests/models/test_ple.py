@@ -6,6 +6,7 @@ import torch
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups
+from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.ple import PLE
 from tests.learning import auc_after_training, dnn_auc
@@ -166,7 +167,7 @@ def test_parameter_count(levels, m_k, m_s):
         PLE, toy_dataset(6), expert_levels=levels, specific_experts=m_k, shared_experts=m_s
     )
     expected = formula(6, model.input_size, [8, 6, 4], levels, m_k, m_s)
-    assert model.count_parameters()[1] == expected
+    assert count_parameters(model)[1] == expected
 
 
 def test_multiplications():

@@ -6,6 +6,7 @@ import torch
 from recbole_midpg.layers.mlp import MLP
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups
 from recbole_midpg.layers.star_linear import StarLinear
+from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.star import STAR
 from tests.learning import auc_after_training, dnn_auc
@@ -104,10 +105,10 @@ def test_shared_parameters_learn_from_every_scenario():
 def test_parameter_count(hidden_sizes):
     dataset = toy_dataset(6)
     model = toy_model(STAR, dataset, mlp_hidden_size=hidden_sizes, auxiliary_hidden_size=[7])
-    of_dnn = toy_model(DNN, dataset, mlp_hidden_size=hidden_sizes).count_parameters()[1]
+    of_dnn = count_parameters(toy_model(DNN, dataset, mlp_hidden_size=hidden_sizes))[1]
     d_0 = model.input_size
     expected = (6 + 1) * (of_dnn + 2 * d_0) + 7 * (d_0 + 2) + 1
-    assert model.count_parameters()[1] == expected
+    assert count_parameters(model)[1] == expected
 
 
 def test_weight_decay_pulls_a_scenario_to_the_shared_network():

@@ -1,0 +1,70 @@
+"""The run with which ``RelaImpr`` compares, read from the report beside its checkpoint."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.errors import UsageError
+
+PHASE = "phase"
+VALID, TEST = "valid", "test"
+RUN_FORMAT = "recbole-midpg run 1"
+# What must be the same in both runs for their rows to be the same.
+_SAME = ("dataset", "seed", "eval_args", "LABEL_FIELD", "threshold")
+
+
+def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:
+    """The AUC of the run that ``baseline_run`` names.
+
+    Args:
+        config: RecBole's ``Config`` or its values.
+        phase: ``valid`` or ``test``.
+
+    Returns:
+        Its AUC on that split.
+
+    Raises:
+        UsageError: none is named, the file is no report of a run, or the run was on other rows.
+    """
+    path = config["baseline_run"]
+    if not isinstance(path, str):
+        raise UsageError(
+            "baseline_run: RelaImpr needs a run to compare with, "
+            "expected the JSON file beside a checkpoint."
+        )
+    report = _read_report(path)
+    for key in _SAME:
+        own, other = _plain(config[key]), report["config"].get(key)
+        if own != other:
+            raise UsageError(
+                f"baseline_run: {path!r} is of another {key} ({other!r}, here {own!r}), "
+                "expected a run on the same rows."
+            )
+    area = report[phase].get("auc")
+    if not isinstance(area, float) or area == 0.5:  # noqa: PLR2004 - nothing improves on chance
+        raise UsageError(
+            f"baseline_run: {path!r} has an AUC of {area!r} on {phase}, expected one beside 0.5."
+        )
+    return area
+
+
+@functools.lru_cache(maxsize=4)
+def _read_report(path: str) -> dict[str, Any]:
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"baseline_run: {path!r}: {error.strerror}.") from error
+    except ValueError as error:
+        raise UsageError(f"baseline_run: {path!r} is not JSON text.") from error
+    if not isinstance(report, dict) or report.get("format") != RUN_FORMAT:
+        raise UsageError(f"baseline_run: {path!r} is not the report of a run.")
+    return report
+
+
+def _plain(value: Any) -> Any:
+    """A config value as JSON gives it back."""
+    return json.loads(json.dumps(value))

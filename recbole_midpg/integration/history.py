@@ -1,0 +1,91 @@
+"""What each epoch of a training brought: kept with the trainer, and shown in TensorBoard."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole.trainer import trainer as recbole_trainer
+
+
+@dataclass
+class Epoch:
+    """An epoch.
+
+    Attributes:
+        epoch: its number, from 0.
+        loss: the training loss by term, the mean of a sample for our models and the sum over
+            batches for RecBole's.
+        training_seconds: how long it trained.
+        valid: the results on the validation split; empty where it was not evaluated.
+        scenario_auc: the validation AUC of each scenario that has rows of both classes.
+    """
+
+    epoch: int
+    loss: dict[str, float]
+    training_seconds: float
+    valid: dict[str, float] = field(default_factory=dict)
+    scenario_auc: dict[str, float] = field(default_factory=dict)
+
+
+def install() -> None:
+    """Let RecBole's trainers keep their history; a second call does nothing."""
+    trainer_class = recbole_trainer.Trainer
+    if hasattr(trainer_class, "history"):
+        return
+    trainer_class.history = ()
+    trainer_class.fit = _with_history(trainer_class.fit)
+    trainer_class._add_train_loss_to_tensorboard = _with_record(
+        trainer_class._add_train_loss_to_tensorboard
+    )
+    trainer_class._valid_epoch = _with_results(trainer_class._valid_epoch)
+
+
+def _with_history(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # What a resumed run had is kept.
+        self.history = list(self.history)
+        self.epoch_started = time.monotonic()
+        return stock(self, *args, **kwargs)
+
+    return fit
+
+
+def _with_record(stock: Any) -> Any:
+    """Wrap the method that every trainer calls with the losses of an epoch, right after it."""
+
+    @functools.wraps(stock)
+    def add(self: Any, epoch_idx: int, losses: Any, *args: Any, **kwargs: Any) -> None:
+        terms = losses if isinstance(losses, tuple) else (losses,)
+        names = getattr(self.model, "loss_names", None) or _numbered(len(terms))
+        seconds = time.monotonic() - self.epoch_started
+        loss = {name: float(term) for name, term in zip(names, terms, strict=True)}
+        self.history.append(Epoch(epoch_idx, loss, round(seconds, 3)))
+        stock(self, epoch_idx, losses, *args, **kwargs)
+
+    return add
+
+
+def _numbered(count: int) -> list[str]:
+    return ["loss"] if count == 1 else [f"loss{number}" for number in range(1, count + 1)]
+
+
+def _with_results(stock: Any) -> Any:
+    @functools.wraps(stock)
+    def valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        score, results = stock(self, *args, **kwargs)
+        if self.history:
+            epoch, table = self.history[-1], self.evaluator.scenario_table
+            epoch.valid = dict(results)
+            for row in table.scenarios if table else ():
+                if row.auc is not None:
+                    epoch.scenario_auc[row.name] = row.auc
+                    self.tensorboard.add_scalar(f"Valid_AUC/{row.name}", row.auc, epoch.epoch)
+                self.tensorboard.add_scalar(f"Valid_LogLoss/{row.name}", row.logloss, epoch.epoch)
+        self.epoch_started = time.monotonic()
+        return score, results
+
+    return valid_epoch

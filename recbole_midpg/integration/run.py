@@ -1,0 +1,203 @@
+"""One run, from config to report: what RecBole's ``run_recbole`` does, in steps that others use."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch.distributed
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.data.transform import construct_transform
+from recbole.quick_start import quick_start
+from recbole.utils import get_environment, get_trainer, init_logger, init_seed, set_color
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.evaluation.scenario_table import ScenarioTable
+from recbole_midpg.integration.registry import get_flops, get_model, replace_everywhere
+from recbole_midpg.integration.run_report import RunReport, RunTimes, now
+from recbole_midpg.models.base import count_parameters
+
+_stock_run_recbole = quick_start.run_recbole
+
+
+def install() -> None:
+    """Put our run in the place of RecBole's; a second call does nothing."""
+    replace_everywhere(_stock_run_recbole, run_recbole)
+
+
+@dataclass
+class Run:
+    """A model with its trainer and data, ready to be trained.
+
+    Attributes:
+        config: RecBole's ``Config``.
+        dataset: RecBole's ``Dataset``, all rows.
+        train_data: the loader of the training split.
+        valid_data: the loader of the validation split.
+        test_data: the loader of the test split. It is read by :meth:`test` alone.
+        model: the model.
+        trainer: its trainer.
+        best_valid: the validation results of the best epoch, once trained.
+        test_results: its test results, once tested.
+        test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
+    """
+
+    config: Any
+    dataset: Any
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    model: Any
+    trainer: Any
+    loading_seconds: float
+    started: str = field(default_factory=now)
+    best_valid_score: float = float("nan")
+    best_valid: dict[str, float] = field(default_factory=dict)
+    training_seconds: float = 0.0
+    test_results: dict[str, float] = field(default_factory=dict)
+    test_table: ScenarioTable | None = None
+    testing_seconds: float = 0.0
+
+    @classmethod
+    def prepare(cls, config: Any) -> Run:
+        """Load and split the data and build the model, seeded as RecBole seeds.
+
+        Args:
+            config: RecBole's ``Config``.
+
+        Raises:
+            UsageError: the data or the model's sizes do not fit.
+        """
+        started = time.monotonic()
+        init_seed(config["seed"], config["reproducibility"])
+        dataset = create_dataset(config)
+        train_data, valid_data, test_data = data_preparation(config, dataset)
+        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        seconds = time.monotonic() - started
+        return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)
+
+    def train(self, *, saved: bool, verbose: bool = True) -> None:
+        """Train until validation stops it; ``saved`` says whether checkpoints are written.
+
+        Raises:
+            UsageError: the loss is not finite, or no epoch has a validation score.
+        """
+        started = time.monotonic()
+        self.best_valid_score, results = self.trainer.fit(
+            self.train_data,
+            self.valid_data,
+            verbose=verbose,
+            saved=saved,
+            show_progress=self.config["show_progress"],
+        )
+        self.best_valid = dict(results or {})
+        self.training_seconds = time.monotonic() - started
+        evaluated = any(epoch.valid for epoch in self.trainer.history)
+        if evaluated and not math.isfinite(self.best_valid_score):
+            raise UsageError(
+                f"validation: {self.config['valid_metric']} is not defined in any epoch; the rows "
+                "are of one class only, or the predictions are not numbers."
+            )
+
+    def test(self, *, saved: bool) -> None:
+        """Evaluate on the test split: the best epoch where it was ``saved``, else the last one."""
+        started = time.monotonic()
+        self.test_results = self.trainer.evaluate(
+            self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
+        )
+        self.test_table = getattr(self.trainer.evaluator, "scenario_table", None)
+        self.testing_seconds = time.monotonic() - started
+
+    def report(self) -> RunReport:
+        """What is to be told of the run."""
+        parameters, without_embeddings = count_parameters(self.model)
+        return RunReport(
+            self.config,
+            parameters,
+            without_embeddings,
+            self.trainer.history,
+            self.best_valid,
+            self.test_results,
+            self.test_table,
+            RunTimes(
+                self.started,
+                round(self.loading_seconds, 3),
+                round(self.training_seconds, 3),
+                round(self.testing_seconds, 3),
+            ),
+        )
+
+
+def run_recbole(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+    queue: Any = None,
+) -> dict[str, Any]:
+    """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
+
+    The report is a table of the test split's scenarios in the log, and all that is needed to
+    judge and repeat the run as JSON beside the checkpoint.
+
+    Args:
+        model: the model's name.
+        dataset: the dataset's name.
+        config_file_list: RecBole config files.
+        config_dict: further config values.
+        saved: whether checkpoint and report are written.
+        queue: where the result goes besides, for a run in several processes.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
+
+    Raises:
+        UsageError: something that the user can mend.
+    """
+    config = Config(model, dataset, config_file_list, config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(sys.argv)
+    logger.info(config)
+
+    run = Run.prepare(config)
+    logger.info(run.dataset)
+    logger.info(run.model)
+    flops = get_flops(run.model, run.dataset, config["device"], logger, construct_transform(config))
+    logger.info(f"{set_color('FLOPs', 'blue')}: {flops}")
+
+    run.train(saved=saved)
+    run.test(saved=saved)
+
+    environment = get_environment(config).draw()
+    logger.info(f"The running environment of this training is as follows:\n{environment}")
+    if run.test_table:
+        logger.info(f"{set_color('test split', 'yellow')}:\n{run.test_table.text()}")
+    if saved and config["local_rank"] == 0:
+        path = Path(run.trainer.saved_model_file).with_suffix(".json")
+        run.report().write(path)
+        logger.info(f"{set_color('report', 'yellow')}: {path}")
+    logger.info(f"{set_color('best valid ', 'yellow')}: {run.best_valid}")
+    logger.info(f"{set_color('test result', 'yellow')}: {run.test_results}")
+
+    result = {
+        "best_valid_score": run.best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": run.best_valid,
+        "test_result": run.test_results,
+    }
+    if not config["single_spec"]:
+        torch.distributed.destroy_process_group()
+    if config["local_rank"] == 0 and queue is not None:
+        queue.put(result)
+    return result
