@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from recbole.config import Config
 from recbole.quick_start import run
 from tabulate import tabulate
 
+from recbole_midpg.analysis.command import add_analyze
 from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
 from recbole_midpg.atomic_data_scripts.script import (
     INTERRUPT_STATUS,
@@ -25,11 +24,9 @@ from recbole_midpg.command_line import parse_value, split_arguments
 from recbole_midpg.data import GENERATED, generate, read_bayes
 from recbole_midpg.data.generate import DEFAULT_SEED
 from recbole_midpg.errors import UsageError
-from recbole_midpg.experiments.model_table import describe_models
-from recbole_midpg.experiments.search_space import packaged_space
-from recbole_midpg.experiments.tuning import tune
+from recbole_midpg.experiments.command import add_benchmark, add_models, add_tune
 from recbole_midpg.integration.catalogue import list_datasets
-from recbole_midpg.integration.config import read_config_file
+from recbole_midpg.integration.config import build_config, read_config_file
 from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.registry import own_models
@@ -113,7 +110,8 @@ def _train(texts: dict[str, str]) -> None:
     model = texts.get("model", in_files.get("model", _DEFAULT_MODEL))
     dataset = texts.get("dataset", in_files.get("dataset", _DEFAULT_DATASET))
     n_processes = _whole_number(texts, "nproc", 1, minimum=1)
-    _check_configuration(model, dataset, config_files)
+    # Built once here, so that what is wrong with it is told before a run begins.
+    build_config(model, dataset, config_files, {})
     _check_devices(n_processes)
     run(
         model,
@@ -125,20 +123,6 @@ def _train(texts: dict[str, str]) -> None:
         port=texts.get("port", "5678"),
         group_offset=_whole_number(texts, "group_offset", 0, minimum=0),
     )
-
-
-def _check_configuration(model: str, dataset: str, config_files: list[str]) -> None:
-    """Build the configuration once, so that what is wrong with it is told before a run begins.
-
-    Raises:
-        UsageError: what is wrong.
-    """
-    try:
-        Config(model, dataset, config_files)
-    except UsageError:
-        raise
-    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
-        raise UsageError(f"configuration: {error}") from error
 
 
 def _check_devices(n_processes: int) -> None:
@@ -182,8 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_prepare(commands)
     _add_generate(commands)
     _add_datasets(commands)
-    _add_models(commands)
-    _add_tune(commands)
+    add_models(commands)
+    add_tune(commands)
+    add_benchmark(commands)
+    add_analyze(commands)
     _add_fold(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)
@@ -246,82 +232,6 @@ def _list_datasets(data_path: str) -> None:
         for entry in list_datasets(data_path)
     ]
     print(tabulate(rows, headers=["dataset", "state", "rows", "scenarios", "about"], intfmt=","))
-
-
-def _add_models(commands: Any) -> None:
-    parser = commands.add_parser("models", help="list the models and count their parameters")
-    parser.add_argument("--dataset", default=_DEFAULT_DATASET, help="(default: %(default)s)")
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=_list_models)
-
-
-def _list_models(dataset: str, config_files: list[str]) -> None:
-    headers = ["model", "paper", "parameters", "without embeddings", "scenario", "problem"]
-    rows = [
-        [
-            row.name,
-            row.paper,
-            row.parameters,
-            row.without_embeddings,
-            "needed" if row.needs_scenario else "not needed",
-            row.problem,
-        ]
-        for row in describe_models(dataset, config_files)
-    ]
-    if not any(row[-1] for row in rows):
-        headers, rows = headers[:-1], [row[:-1] for row in rows]
-    print(f"On {dataset}, with the default settings:")
-    print(tabulate(rows, headers=headers, intfmt=","))
-
-
-def _add_tune(commands: Any) -> None:
-    parser = commands.add_parser(
-        "tune",
-        help="search for the settings of a model that are best on the validation split",
-        epilog="Further arguments --KEY=VALUE are config values, the same in every trial.",
-    )
-    parser.add_argument("--model", default=_DEFAULT_MODEL, help="(default: %(default)s)")
-    parser.add_argument("--dataset", default=_DEFAULT_DATASET, help="(default: %(default)s)")
-    parser.add_argument("--space", help="a .hyper file (default: the package's for the model)")
-    parser.add_argument("--trials", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
-    parser.add_argument(
-        "--record",
-        help="file of finished trials, from which the same command goes on after an interrupt "
-        "(default: tuning/MODEL-DATASET.jsonl)",
-    )
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=_tune, settings=[])
-
-
-def _tune(
-    model: str,
-    dataset: str,
-    space: str | None,
-    trials: int,
-    seed: int,
-    record: str | None,
-    config_files: list[str],
-    settings: list[str],
-) -> None:
-    if trials < 1:
-        raise UsageError(f"--trials: {trials} is not allowed, expected at least 1.")
-    values = {key: parse_value(text) for key, text in split_arguments(settings).items()}
-    path = Path(record or f"tuning/{model}-{dataset}.jsonl")
-    best = tune(
-        model,
-        dataset,
-        space or packaged_space(model),
-        path,
-        trials=trials,
-        seed=seed,
-        config_files=config_files,
-        settings=values,
-    )
-    chosen = path.with_suffix(".yaml")
-    chosen.write_text(yaml.safe_dump({**values, **best.parameters}), encoding="utf-8")
-    print(f"best validation score: {best.score}")
-    print(f"run_recbole --model={model} --dataset={dataset} --config_files={chosen}")
 
 
 def _add_fold(commands: Any) -> None:

@@ -19,6 +19,12 @@ def run_module(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return _run([sys.executable, "-m", "recbole_midpg", *arguments], cwd, {})
 
 
+def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """``recbole-midpg``."""
+    code = "import sys; from recbole_midpg.cli import main; sys.exit(main())"
+    return _run([sys.executable, "-c", code, *arguments], cwd, {})
+
+
 def _run(
     command: list[str], cwd: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:

@@ -160,7 +160,7 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
     result = midpg("tune", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     chosen = (tmp_path / "tuning" / "DNN-ml-100k.yaml").read_text()
-    assert "embedding_size" in chosen and "epochs: 1" in chosen
+    assert "epochs: 1" in chosen
     assert "--config_files=tuning" in result.stdout
     for wrong, words in ((["--trials=0"], "--trials: 0"), (["--space=none"], "none")):
         result = midpg("tune", *arguments[:1], *wrong, cwd=tmp_path)

@@ -17,7 +17,7 @@ def test_a_wheel_works_from_any_folder(tmp_path):
     source.mkdir()
     for name in kept:
         shutil.copy(REPOSITORY / name, source)
-    for name in ("recbole_midpg", "dataset_configs", "atomic_data_scripts"):
+    for name in ("recbole_midpg", "dataset_configs", "atomic_data_scripts", "benchmarks/settings"):
         shutil.copytree(
             REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -34,6 +34,8 @@ import recbole_midpg, recbole_midpg.atomic_data_scripts
 assert recbole_midpg.__file__.startswith({str(site)!r}), recbole_midpg.__file__
 from recbole_midpg.integration.datasets import find_dataset_config
 assert str(find_dataset_config("ml-100k")).startswith({str(site)!r})
+from recbole_midpg.experiments.benchmark import find_settings, paper_numbers
+assert paper_numbers("iaac") and find_settings("none") is None
 from recbole.quick_start import run
 settings = dict(epochs=1, train_batch_size=8192, show_progress=False)
 print(run(model="MIDPG", dataset="ml-100k", config_dict=settings)["test_result"])

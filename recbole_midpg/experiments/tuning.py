@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
-from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import hyperopt_space, read_space
 from recbole_midpg.integration.compat import import_hyperopt
+from recbole_midpg.integration.config import build_config
+from recbole_midpg.integration.run import Run
 
 
 @dataclass(frozen=True)
@@ -37,56 +36,6 @@ class Trial:
     problem: str = ""
 
 
-class TrialRecord:
-    """The finished trials of a search, a line each in a file that a killed search leaves whole.
-
-    The first line says which search it is. A last line that was cut off is dropped.
-
-    Args:
-        path: the file; made where it does not exist.
-        search: what the search is of: model, dataset, space, seed and settings.
-
-    Raises:
-        UsageError: the file is of another search, or is no record.
-    """
-
-    def __init__(self, path: Path, search: dict[str, Any]) -> None:
-        self.path = path
-        self.trials: list[Trial] = []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or not path.read_bytes():
-            self._append(search)
-            return
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            path.write_bytes(whole)
-        try:
-            first, *others = [json.loads(line) for line in whole.splitlines()]
-            self.trials = [Trial(**line) for line in others]
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"record {str(path)!r}: is no record of a search.") from error
-        if first != json.loads(json.dumps(search)):
-            changed = sorted(key for key in search if first.get(key) != search[key])
-            raise UsageError(
-                f"record {str(path)!r}: is of another search (other {', '.join(changed)}), "
-                "expected a new file or the same search."
-            )
-
-    def find(self, parameters: dict[str, Any]) -> Trial | None:
-        """The finished trial of these parameters."""
-        return next((trial for trial in self.trials if trial.parameters == parameters), None)
-
-    def add(self, trial: Trial) -> None:
-        """Keep a trial."""
-        self._append(vars(trial))
-        self.trials.append(trial)
-
-    def _append(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
 def tune(
     model: str,
     dataset: str,
@@ -100,6 +49,8 @@ def tune(
     show_progress: bool = True,
 ) -> Trial:
     """Search for the config values with the best validation score, by hyperopt's TPE.
+
+    The first trial is of the settings as they are: what is chosen is no worse on validation.
 
     The search is a function of its seed and of the scores so far, so a resumed search tries the
     same values again and takes the scores of finished trials from the record.
@@ -130,8 +81,8 @@ def tune(
 
     dimensions = read_space(space)
     fixed = dict(settings or {})
-    config = Config(model, dataset, config_files, dict(fixed))
-    finished = TrialRecord(
+    config = build_config(model, dataset, config_files, fixed)
+    kept = Record(
         Path(record),
         {
             "model": model,
@@ -142,33 +93,41 @@ def tune(
             "config_files": config_files or [],
             "settings": fixed,
         },
+        "a search",
     )
+    finished = [Trial(**entry) for entry in kept.entries]
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
 
+    def tried(parameters: dict[str, Any]) -> Trial:
+        for trial in finished:
+            if trial.parameters == parameters:
+                return trial
+        trial = _run_trial(model, dataset, config_files, fixed, parameters)
+        kept.add(vars(trial))
+        finished.append(trial)
+        return trial
+
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
-        parameters = {key: _plain(value) for key, value in drawn.items()}
-        trial = finished.find(parameters)
-        if trial is None:
-            trial = _run_trial(model, dataset, config_files, fixed, parameters)
-            finished.add(trial)
+        trial = tried({key: _plain(value) for key, value in drawn.items()})
         if trial.score is None:
             return {"status": hyperopt.STATUS_FAIL}
         return {"status": hyperopt.STATUS_OK, "loss": sign * trial.score}
 
-    # hyperopt raises where nothing succeeded; below that is told with the reason.
+    tried({})
+    # hyperopt raises where nothing succeeded, or nothing is left to try; the reason is told below.
     with suppress(hyperopt.exceptions.AllTrialsFailed):
         hyperopt.fmin(
             objective,
             hyperopt_space(dimensions, hyperopt.hp),
             algo=hyperopt.tpe.suggest,
-            max_evals=trials,
+            max_evals=trials - 1,
             rstate=np.random.RandomState(seed),
             show_progressbar=show_progress,
             return_argmin=False,
         )
-    scored = [trial for trial in finished.trials if trial.score is not None]
+    scored = [trial for trial in finished if trial.score is not None]
     if not scored:
-        raise UsageError(f"tune: every trial failed, the last one: {finished.trials[-1].problem}")
+        raise UsageError(f"tune: every trial failed, the last one: {finished[-1].problem}")
     return min(scored, key=lambda trial: sign * (trial.score or 0.0))
 
 
@@ -192,15 +151,11 @@ def _best_validation_score(
     model: str, dataset: str, config_files: list[str] | None, values: dict[str, Any]
 ) -> float:
     """Train with early stopping; the test split stays unread, nothing is saved."""
-    config = Config(model, dataset, config_files, {"show_progress": False, **values})
-    init_seed(config["seed"], config["reproducibility"])
-    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
-    init_seed(config["seed"], config["reproducibility"])
-    network = get_model(model)(config, train_data.dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
-    score, _ = trainer.fit(train_data, valid_data, verbose=False, saved=False)
-    trainer.tensorboard.close()
-    return float(score)
+    config = build_config(model, dataset, config_files, {"show_progress": False, **values})
+    run = Run.prepare(config)
+    run.train(saved=False, verbose=False)
+    run.trainer.tensorboard.close()
+    return float(run.best_valid_score)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Tuned settings of the models, one file a dataset; ``recbole-midpg benchmark`` reads them."""

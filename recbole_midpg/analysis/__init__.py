@@ -1,0 +1,1 @@
+"""Figures and numbers of what training has learned: ``recbole-midpg analyze``."""

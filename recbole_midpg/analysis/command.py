@@ -1,0 +1,327 @@
+"""``recbole-midpg analyze``: the options of its parts, and what each prints and writes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_midpg.analysis.curves import curves_of
+from recbole_midpg.analysis.drawing import import_matplotlib, save_figure, write_json
+from recbole_midpg.analysis.figures import (
+    check_scenario_count,
+    draw_heat_map,
+    draw_scatter,
+    draw_scenario_gains,
+    draw_size_sweep,
+    draw_training_curves,
+)
+from recbole_midpg.analysis.gains import gains_of
+from recbole_midpg.analysis.matrices import SPLITS, collect_matrices
+from recbole_midpg.analysis.matrix_figures import MatrixNumbers, describe, heat_map_of, scatter_of
+from recbole_midpg.analysis.reports import distinct_labels, read_run, read_table
+from recbole_midpg.analysis.sweep import (
+    VARIANTS,
+    Candidate,
+    list_candidates,
+    parameter_counter,
+    parse_sizes,
+    run_sweep,
+)
+from recbole_midpg.analysis.training import train_pair
+from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.errors import UsageError
+
+_SEED = 2020
+_SIZES = ("4,2", "8,4", "16,8")
+
+
+def add_analyze(commands: Any) -> None:
+    """Add ``analyze`` and its parts to the commands of ``recbole-midpg``.
+
+    Args:
+        commands: what ``ArgumentParser.add_subparsers`` gave.
+    """
+    parser = commands.add_parser("analyze", help="draw figures of trained models and benchmarks")
+    parts = parser.add_subparsers(required=True, metavar="FIGURE")
+    _add_matrices(parts)
+    _add_curves(parts)
+    _add_gains(parts)
+    _add_sweep(parts)
+
+
+def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.ArgumentParser:
+    # Without abbreviations: --m=4 is a config value.
+    parser = parts.add_parser(name, help=about, description=about, allow_abbrev=False, **options)
+    parser.add_argument("--output", required=True, help="the folder of the files to write")
+    return parser
+
+
+def _read_settings(settings: list[str]) -> dict[str, Any]:
+    return {key: parse_value(text) for key, text in split_arguments(settings).items()}
+
+
+def _tell(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(path)
+
+
+# --------------------------------------------------------------------------------------------------
+# Weighting matrices
+
+
+def _add_matrices(parts: Any) -> None:
+    parser = _add_part(
+        parts,
+        "matrices",
+        "t-SNE and similarity of the weighting matrices of scenarios",
+        epilog="With --dataset, further arguments --KEY=VALUE are config values of both models.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--checkpoint",
+        action="append",
+        dest="checkpoints",
+        metavar="FILE",
+        help="of a trained DPG or MIDPG; can be given several times",
+    )
+    source.add_argument("--dataset", help="train DPG and MIDPG on it first, alike")
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument(
+        "--scenarios", nargs="+", default=[], help="names of those to show (default: all)"
+    )
+    parser.add_argument(
+        "--rows_per_scenario", type=int, default=200, help="the most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=_SEED,
+        help="of the sample of rows, of t-SNE and of training (default: %(default)s)",
+    )
+    parser.set_defaults(action=_analyze_matrices, settings=[])
+
+
+def _analyze_matrices(
+    checkpoints: list[str] | None,
+    dataset: str | None,
+    config_files: list[str],
+    split: str,
+    scenarios: list[str],
+    rows_per_scenario: int,
+    seed: int,
+    output: str,
+    settings: list[str],
+) -> None:
+    import_matplotlib()
+    folder = Path(output)
+    if dataset is not None:
+        values = _read_settings(settings)
+        pair = train_pair(dataset, folder / "checkpoints", seed, config_files, values)
+        checkpoints = [str(path) for path in pair]
+    elif settings or config_files:
+        raise UsageError(
+            f"arguments {' '.join([*settings, *config_files])!r}: a checkpoint has its own config, "
+            "expected none beside --checkpoint."
+        )
+    paths = list(dict.fromkeys(checkpoints or []))
+    samples = {
+        label: collect_matrices(
+            path,
+            split=split,
+            rows_per_scenario=rows_per_scenario,
+            seed=seed,
+            chosen=scenarios,
+        )
+        for label, path in zip(distinct_labels(paths), paths, strict=True)
+    }
+    check_scenario_count(len({name for sample in samples.values() for name in sample.names}))
+    numbers = {label: describe(label, sample) for label, sample in samples.items()}
+    scatter = scatter_of(samples, numbers, seed)
+    written = save_figure(draw_scatter(scatter), scatter, folder, "tsne")
+    for number, entry in enumerate(numbers.values(), start=1):
+        heat_map = heat_map_of(entry)
+        name = f"heat_map_{number}"
+        written += save_figure(draw_heat_map(heat_map), heat_map, folder, name)
+    entries = [
+        {"checkpoint": path, **asdict(entry)}
+        for path, entry in zip(paths, numbers.values(), strict=True)
+    ]
+    write_json(entries, folder / "numbers.json")
+    print(_matrices_table(list(numbers.values())))
+    _tell([*written, folder / "numbers.json"])
+
+
+def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
+    headers = ["checkpoint", "rows", "silhouette", "between/within", "rank correlation", "p"]
+    rows = [
+        [
+            entry.label,
+            sum(entry.rows.values()),
+            entry.silhouette,
+            entry.variance_ratio,
+            entry.rank_correlation,
+            entry.p_value,
+        ]
+        for entry in numbers
+    ]
+    return tabulate(rows, headers=headers, intfmt=",", floatfmt=".4f", missingval="-")
+
+
+# --------------------------------------------------------------------------------------------------
+# Training curves
+
+
+def _add_curves(parts: Any) -> None:
+    parser = _add_part(
+        parts, "curves", "loss terms, validation AUC and estimated information by epoch"
+    )
+    parser.add_argument(
+        "--runs", nargs="+", required=True, help="the JSON files beside checkpoints"
+    )
+    parser.set_defaults(action=_analyze_curves)
+
+
+def _analyze_curves(runs: list[str], output: str) -> None:
+    import_matplotlib()
+    paths = list(dict.fromkeys(runs))
+    labels = distinct_labels(paths)
+    curves = curves_of({label: read_run(path) for label, path in zip(labels, paths, strict=True)})
+    rows = [
+        [curve.run, panel.quantity, curve.values[0], curve.values[-1], max(curve.values)]
+        for panel in curves.panels
+        for curve in panel.curves
+    ]
+    print(tabulate(rows, headers=["run", "quantity", "first", "last", "largest"], floatfmt=".4f"))
+    _tell(save_figure(draw_training_curves(curves), curves, output, "curves"))
+
+
+# --------------------------------------------------------------------------------------------------
+# Gains by scenario
+
+
+def _add_gains(parts: Any) -> None:
+    parser = _add_part(parts, "gains", "test AUC that models gain over a baseline by scenario")
+    parser.add_argument("--table", required=True, help="the table.json of a benchmark")
+    parser.add_argument("--baseline", default="DNN", help="(default: %(default)s)")
+    parser.set_defaults(action=_analyze_gains)
+
+
+def _analyze_gains(table: str, baseline: str, output: str) -> None:
+    import_matplotlib()
+    gains = gains_of(read_table(table), baseline)
+    rows = [
+        [model, scenario, gain.mean, gain.deviation, len(gain.differences)]
+        for model, of_scenarios in gains.gains.items()
+        for scenario, gain in zip(gains.scenarios, of_scenarios, strict=True)
+    ]
+    headers = ["model", "scenario", f"AUC gained over {baseline}", "sd", "pairs"]
+    print(tabulate(rows, headers=headers, floatfmt="+.4f", missingval="-"))
+    _tell(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
+
+
+# --------------------------------------------------------------------------------------------------
+# AUC over sizes
+
+
+def _add_sweep(parts: Any) -> None:
+    parser = _add_part(
+        parts,
+        "sweep",
+        "AUC of DPG's variants and of APG over the size of their low-rank matrices",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial. "
+        "The same command goes on after an interrupt.",
+    )
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=list(_SIZES),
+        metavar="N,K",
+        help=f"with n = m (default: {' '.join(_SIZES)})",
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=list(VARIANTS),
+        help=f"some of {' '.join(VARIANTS)} (default: all)",
+    )
+    parser.add_argument(
+        "--trials", type=int, default=3, help="of each model at each size (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=_SEED, help="of the first trial (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trials at a time (default: %(default)s)"
+    )
+    parser.set_defaults(action=_analyze_sweep, settings=[])
+
+
+def _analyze_sweep(
+    dataset: str,
+    config_files: list[str],
+    sizes: list[str],
+    variants: list[str],
+    trials: int,
+    seed: int,
+    jobs: int,
+    output: str,
+    settings: list[str],
+) -> None:
+    import_matplotlib()
+    pairs = parse_sizes(sizes)
+    values = _read_settings(settings)
+    count = parameter_counter(dataset, config_files, values)
+    candidates = list_candidates(pairs, variants, count)
+    print(_candidates_table(pairs, candidates))
+    sweep = run_sweep(
+        dataset,
+        Path(output) / "sweep.jsonl",
+        pairs,
+        candidates,
+        trials=trials,
+        seed=seed,
+        jobs=jobs,
+        config_files=config_files,
+        settings=values,
+    )
+    rows = [
+        [
+            name,
+            _size_text(sweep.sizes, point.size),
+            point.mean,
+            point.deviation,
+            len(point.test),
+            len(point.problems),
+        ]
+        for name, points in sweep.lines.items()
+        for point in points
+    ]
+    headers = ["model", "(n, k)", "test AUC", "sd", "trials", "failed"]
+    print(tabulate(rows, headers=headers, intfmt=",", floatfmt=".4f", missingval="-"))
+    _tell(save_figure(draw_size_sweep(sweep), sweep, output, "sweep"))
+
+
+def _candidates_table(sizes: Sequence[tuple[int, int]], candidates: Sequence[Candidate]) -> str:
+    rows = [
+        [
+            candidate.line,
+            _size_text(sizes, candidate.size),
+            candidate.label,
+            candidate.parameters,
+        ]
+        for candidate in candidates
+    ]
+    headers = ["model", "(n, k)", "settings", "parameters without embeddings"]
+    return tabulate(rows, headers=headers, intfmt=",")
+
+
+def _size_text(sizes: Sequence[tuple[int, int]], place: int | None) -> str:
+    return "any" if place is None else "({}, {})".format(*sizes[place])

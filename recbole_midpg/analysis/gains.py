@@ -1,0 +1,47 @@
+"""From a benchmark's table to what models gain over a baseline in each scenario."""
+
+from __future__ import annotations
+
+from recbole_midpg.analysis.figures import Gain, ScenarioGains, deviation_of, mean_of
+from recbole_midpg.analysis.reports import BenchmarkTable
+from recbole_midpg.errors import UsageError, did_you_mean
+
+
+def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
+    """Subtract the baseline's AUC from each model's, trial by trial with the same seed.
+
+    Args:
+        table: the benchmark's trials.
+        baseline: a model of the table.
+
+    Returns:
+        The gains of all other models.
+
+    Raises:
+        UsageError: the table lacks the baseline, or holds nothing that compares with it.
+    """
+    if baseline not in table.models:
+        hint = did_you_mean(baseline, table.models) or "."
+        raise UsageError(
+            f"baseline: {baseline!r} is not a model of the table, "
+            f"expected one of {', '.join(table.models)}{hint}"
+        )
+    base = {trial.seed: trial.auc for trial in table.models[baseline]}
+    gains: dict[str, list[Gain]] = {}
+    for model, trials in table.models.items():
+        if model == baseline:
+            continue
+        gains[model] = []
+        for name in table.scenarios:
+            differences = [
+                trial.auc[name] - base[trial.seed][name]
+                for trial in trials
+                if name in trial.auc and name in base.get(trial.seed, {})
+            ]
+            gains[model].append(Gain(differences, mean_of(differences), deviation_of(differences)))
+    if not any(gain.differences for of_model in gains.values() for gain in of_model):
+        raise UsageError(
+            f"baseline: no other model of the table has a trial and a scenario with {baseline!r}, "
+            "expected trials with the same seeds."
+        )
+    return ScenarioGains(table.dataset, baseline, table.scenarios, gains)

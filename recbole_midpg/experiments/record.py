@@ -1,0 +1,64 @@
+"""Records of finished work: a line of JSON each, in a file that a killed command leaves whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.errors import UsageError
+
+
+class Record:
+    """The finished parts of a piece of work.
+
+    The first line says which work it is; a last line that was cut off is dropped.
+
+    Args:
+        path: the file; made where it does not exist.
+        work: what the work is.
+        name: what it is called in errors, as "a search".
+
+    Attributes:
+        entries: the entries of the file, in their order.
+
+    Raises:
+        UsageError: the file is of another work, or is no record.
+    """
+
+    def __init__(self, path: Path, work: dict[str, Any], name: str) -> None:
+        self.path = path
+        self.entries: list[dict[str, Any]] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or not path.read_bytes():
+            self._append(work)
+            return
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            path.write_bytes(whole)
+        try:
+            first, *self.entries = [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise UsageError(f"record {str(path)!r}: is no record of {name}.") from error
+        if not all(isinstance(line, dict) for line in (first, *self.entries)):
+            raise UsageError(f"record {str(path)!r}: is no record of {name}.")
+        if first != json.loads(json.dumps(work)):
+            changed = sorted(key for key in work if first.get(key) != _plain(work[key]))
+            raise UsageError(
+                f"record {str(path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
+                f"(other {', '.join(changed)}), expected a new file or the same one."
+            )
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Keep an entry."""
+        self._append(entry)
+        self.entries.append(entry)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return json.loads(json.dumps(value))

@@ -1,0 +1,83 @@
+"""Mean, spread and significance of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean of some values and their standard deviation.
+
+    Attributes:
+        mean: the mean.
+        sd: the standard deviation with ``count - 1`` below; NaN of a single value.
+        count: how many values there are.
+    """
+
+    mean: float
+    sd: float
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        """Describe values; ``None`` where there are none."""
+        if not len(values):
+            return None
+        array = np.asarray(values, dtype=np.float64)
+        sd = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+        return cls(float(array.mean()), sd, len(array))
+
+
+@dataclass(frozen=True)
+class PairedTests:
+    """Two-sided p-values of paired differences; ``None`` where a test does not apply.
+
+    Attributes:
+        t: of Student's t-test.
+        wilcoxon: of Wilcoxon's signed-rank test. With fewer than 6 pairs it cannot fall below 0.05.
+    """
+
+    t: float | None
+    wilcoxon: float | None
+
+
+def paired_tests(values: Sequence[float], others: Sequence[float]) -> PairedTests:
+    """Test whether paired values differ.
+
+    Trials of one seed share split and seed, and so make a pair. Their splits overlap from seed to
+    seed, for which the p-values are too small (Nadeau and Bengio, 2003); they say how far seeds and
+    splits explain a difference, not how it would be on other data.
+
+    Args:
+        values: one value a seed.
+        others: one value a seed, in the same order.
+
+    Returns:
+        The p-values.
+    """
+    differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
+    if len(differences) < 2 or not differences.any():  # noqa: PLR2004 - one has no spread
+        return PairedTests(None, None)
+    wilcoxon = float(stats.wilcoxon(differences).pvalue)
+    if np.ptp(differences) == 0:
+        return PairedTests(None, wilcoxon)
+    return PairedTests(float(stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Correct p-values for their number (Holm, 1979); ``None`` stays and does not count.
+
+    The i-th smallest of m becomes the largest ``(m - j + 1) p_j`` for j up to i, at most 1.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[place] = largest
+    return corrected

@@ -1,0 +1,218 @@
+"""The table of a benchmark as markdown, CSV, LaTeX and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from recbole_midpg.experiments.benchmark import ModelSummary, Summary
+from recbole_midpg.experiments.statistics import Spread
+
+TABLE_FORMAT = "recbole-midpg table 1"
+_METRIC_NAMES = {
+    "auc": "AUC",
+    "logloss": "LogLoss",
+    "prauc": "PR-AUC",
+    "pcoc": "PCOC",
+    "ece": "ECE",
+}
+_STAR = "★"
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", _STAR: r"$^{*}$"}
+
+
+def write_tables(
+    summary: Summary, folder: Path, about: dict[str, Any], *, scenarios: bool
+) -> list[Path]:
+    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, each whole or not at all.
+
+    Args:
+        summary: the table.
+        folder: where they go.
+        about: what is to be known of the run: command, machine, versions, settings.
+        scenarios: whether a second table of the scenarios' AUC follows in the first three.
+
+    Returns:
+        The files.
+    """
+    blocks = [main_table(summary)]
+    if scenarios:
+        blocks.append(scenario_auc_table(summary))
+    texts = {
+        "table.md": markdown(summary, blocks),
+        "table.csv": "\n".join(_csv(*block) for block in blocks),
+        "table.tex": "\n".join(_latex(*block) for block in blocks),
+        "table.json": json.dumps(as_json(summary, about), indent=1) + "\n",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in texts.items():
+        path, temporary = folder / name, folder / f".{name}"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        paths.append(path)
+    return paths
+
+
+Block = tuple[list[str], list[list[str]]]
+"""Headers and rows of cells."""
+
+
+def main_table(summary: Summary) -> Block:
+    """A line a model: metrics, significance, size, time, the gap to the best, the paper."""
+    metrics = list(dict.fromkeys(name for model in summary.models for name in model.scores))
+    metrics = [name for name in metrics if "/" not in name]
+    columns: list[tuple[str, list[str]]] = [
+        ("model", [model.label for model in summary.models]),
+        *(
+            (_METRIC_NAMES.get(name, name), [_score(model, name) for model in summary.models])
+            for name in metrics
+        ),
+        ("p (t)", [_number(model.tests.t, 4) for model in summary.models]),
+        ("p (Wilcoxon)", [_number(model.tests.wilcoxon, 4) for model in summary.models]),
+        ("gap closed", [_percent(model.gap_closed) for model in summary.models]),
+        ("parameters", [_parameters(model) for model in summary.models]),
+        ("training s", [_spread(model.training_seconds, 1) for model in summary.models]),
+        ("paper AUC", [_number(model.paper and model.paper[0], 4) for model in summary.models]),
+        ("paper LogLoss", [_number(model.paper and model.paper[1], 4) for model in summary.models]),
+    ]
+    kept = [(name, cells) for name, cells in columns if any(cells)]
+    headers = [name for name, _ in kept]
+    rows = [list(row) for row in zip(*(cells for _, cells in kept), strict=True)]
+    if summary.bayes:
+        best = {"model": "best possible", "AUC": summary.bayes[0], "LogLoss": summary.bayes[1]}
+        rows.append([_cell(best.get(header, "")) for header in headers])
+    return headers, rows
+
+
+def scenario_auc_table(summary: Summary) -> Block:
+    """A line a scenario: the AUC of each model."""
+    by_model = {model.label: model.scenario_auc() for model in summary.models}
+    names = dict.fromkeys(name for scores in by_model.values() for name in scores)
+    rows = [
+        [name, *(_spread(scores.get(name), 4) for scores in by_model.values())] for name in names
+    ]
+    return ["scenario", *by_model], rows
+
+
+def markdown(summary: Summary, blocks: Sequence[Block]) -> str:
+    """The tables, with what is to be known to read them."""
+    tables = [
+        tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+        for headers, rows in blocks
+    ]
+    notes = ["Mean ± sd of the test split over seeds."]
+    if summary.best_baseline:
+        notes.append(
+            f"{_STAR}: a higher AUC than the best baseline on validation, {summary.best_baseline}, "
+            "p < 0.05 (paired t-test over seeds, Holm-corrected)."
+        )
+    if summary.bayes:
+        notes.append(
+            "Best possible: the true probabilities on the labels as drawn; gap closed: the share "
+            "of the way from DNN's AUC to it."
+        )
+    failed = [
+        f"{model.label}: {len(model.problems)} trials failed, the last one: {model.problems[-1]}"
+        for model in summary.models
+        if model.problems
+    ]
+    return "\n\n".join([*tables, " ".join(notes), *failed]) + "\n"
+
+
+def as_json(summary: Summary, about: dict[str, Any]) -> dict[str, Any]:
+    """All of it as plain values, every trial included."""
+    return {
+        "format": TABLE_FORMAT,
+        "dataset": summary.dataset,
+        **about,
+        "best_baseline": summary.best_baseline,
+        "best_possible": summary.bayes and {"auc": summary.bayes[0], "logloss": summary.bayes[1]},
+        "models": [
+            {
+                "model": model.label,
+                "test": {name: _plain(spread) for name, spread in model.scores.items()},
+                "valid_score": model.valid_score,
+                "p_values": asdict(model.tests),
+                "better": model.better,
+                "gap_closed": model.gap_closed,
+                "paper": model.paper and {"auc": model.paper[0], "logloss": model.paper[1]},
+                "training_seconds": _plain(model.training_seconds),
+                "scenario_auc": {
+                    name: _plain(spread) for name, spread in model.scenario_auc().items()
+                },
+                "problems": list(model.problems),
+                "trials": [asdict(trial) for trial in model.trials],
+            }
+            for model in summary.models
+        ],
+    }
+
+
+def _plain(spread: Spread | None) -> dict[str, float | None] | None:
+    if spread is None:
+        return None
+    sd = None if math.isnan(spread.sd) else spread.sd
+    return {"mean": spread.mean, "sd": sd, "count": spread.count}
+
+
+def _score(model: ModelSummary, name: str) -> str:
+    text = _spread(model.scores.get(name), 4)
+    return f"{text} {_STAR}" if name == "auc" and model.better else text
+
+
+def _parameters(model: ModelSummary) -> str:
+    counts = {trial.parameters_without_embeddings for trial in model.trials}
+    return (
+        " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)})) if counts else ""
+    )
+
+
+def _spread(spread: Spread | None, digits: int) -> str:
+    if spread is None:
+        return ""
+    mean = f"{spread.mean:.{digits}f}"
+    return mean if math.isnan(spread.sd) else f"{mean} ± {spread.sd:.{digits}f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.4f}"
+
+
+def _csv(headers: list[str], rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([headers, *rows])
+    return text.getvalue()
+
+
+def _latex(headers: list[str], rows: list[list[str]]) -> str:
+    def escaped(cell: str) -> str:
+        for character, code in _LATEX.items():
+            cell = cell.replace(character, code)
+        return cell
+
+    lines = [
+        r"\begin{tabular}{l" + "r" * (len(headers) - 1) + "}",
+        r"\toprule",
+        " & ".join(map(escaped, headers)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(escaped, row)) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,284 @@
+"""Trials: trainings of several models with several seeds, each in a process of its own.
+
+A trial chooses its epoch on the validation split and reads the test split once, at its end.
+Finished trials are kept in a record, so that a killed command goes on where it was; a trial that
+fails or dies is told and ends nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from logging import getLogger
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments.record import Record
+from recbole_midpg.integration.config import build_config, read_config_file
+from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.run_report import peak_memory_mib
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """A training that is to be done.
+
+    Attributes:
+        label: the row of the table it belongs to.
+        model: the model.
+        seed: draws the split, the weights and the order of the rows.
+        settings: config values of this trial alone.
+    """
+
+    label: str
+    model: str
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A training that was done; see :class:`TrialPlan` for the first four.
+
+    Attributes:
+        problem: why it failed; an empty text where it did not, and only then the rest holds.
+        valid: the validation results of the best epoch.
+        test: its test results.
+        scenarios: the lines of the test split's table of scenarios.
+        parameters: trainable parameters.
+        parameters_without_embeddings: those that are not embeddings.
+        epochs: how many epochs were trained.
+        training_seconds: how long that took, validation included.
+        peak_memory_mib: the most memory the process held.
+    """
+
+    label: str
+    model: str
+    seed: int
+    settings: dict[str, Any]
+    problem: str = ""
+    valid: dict[str, float] = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    scenarios: list[dict[str, Any]] = field(default_factory=list)
+    parameters: int = 0
+    parameters_without_embeddings: int = 0
+    epochs: int = 0
+    training_seconds: float = 0.0
+    peak_memory_mib: float | None = None
+
+    def answers(self, plan: TrialPlan) -> bool:
+        """Whether this is the finished trial that ``plan`` asks for."""
+        return not self.problem and plan == TrialPlan(
+            self.label, self.model, self.seed, self.settings
+        )
+
+
+def run_trials(
+    plans: Sequence[TrialPlan],
+    dataset: str,
+    record: str | Path,
+    *,
+    config_files: Sequence[str] = (),
+    settings: dict[str, Any] | None = None,
+    jobs: int = 1,
+    show_progress: bool = True,
+) -> list[TrialResult]:
+    """Run trials, those that a record does not hold yet.
+
+    Args:
+        plans: the trials.
+        dataset: the dataset.
+        record: the file of finished trials; each trial's log goes into ``logs/`` beside it.
+        config_files: RecBole config files, the same for all trials.
+        settings: further config values, the same for all; a plan's own win.
+        jobs: how many trials run at a time. Each has its share of the cores.
+        show_progress: whether a bar shows the trials done and the time left.
+
+    Returns:
+        A result a plan, in their order. Failed ones have a ``problem`` and are tried again when
+        the record is used again.
+
+    Raises:
+        UsageError: a config is wrong, which is told before any trial begins; or the record is of
+            other trials.
+    """
+    common = dict(settings or {})
+    for file in reversed(config_files):
+        common = {**read_config_file(file), **common}
+    for plan in {(p.model, str(p.settings)): p for p in plans}.values():
+        # Makes the dataset's files too, before several processes ask for them.
+        build_config(plan.model, dataset, None, {**common, **plan.settings})
+    kept = Record(Path(record), {"trials of": dataset, "settings": common}, "these trials")
+    finished = [TrialResult(**entry) for entry in kept.entries]
+    results = {
+        place: result
+        for place, plan in enumerate(plans)
+        for result in finished
+        if result.answers(plan)
+    }
+    waiting = [place for place in range(len(plans)) if place not in results]
+
+    def tell(place: int, result: TrialResult) -> None:
+        kept.add(asdict(result))
+        results[place] = result
+        if result.problem:
+            bar.write(f"{result.label}, seed {result.seed}: {result.problem}")
+
+    logs = Path(record).parent / "logs"
+    logs.mkdir(exist_ok=True)
+    with tqdm(
+        total=len(plans), initial=len(results), unit="trial", disable=not show_progress
+    ) as bar:
+        pool = _Processes(jobs, dataset, common, logs)
+        try:
+            while waiting or pool.running:
+                while waiting and len(pool.running) < jobs:
+                    pool.start(waiting[0], plans[waiting.pop(0)])
+                bar.set_postfix_str(", ".join(pool.labels()))
+                for place, result in pool.finished():
+                    tell(place, result)
+                    bar.update()
+        finally:
+            pool.stop()
+    return [results[place] for place in range(len(plans))]
+
+
+class _Processes:
+    """The trials that run at a time, each in a new process that holds nothing of another's."""
+
+    def __init__(self, jobs: int, dataset: str, common: dict[str, Any], logs: Path) -> None:
+        # A server that has imported the package forks each process in a moment.
+        methods = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context(
+            "forkserver" if "forkserver" in methods else "spawn"
+        )
+        if hasattr(context, "set_forkserver_preload"):
+            context.set_forkserver_preload(["recbole_midpg.experiments.trials"])
+        self._context = context
+        self._arguments = (dataset, common, logs, max(1, torch.get_num_threads() // jobs))
+        self.running: dict[Connection, tuple[int, TrialPlan, Any]] = {}
+
+    def labels(self) -> list[str]:
+        return [f"{plan.label} {plan.seed}" for _, plan, _ in self.running.values()]
+
+    def start(self, place: int, plan: TrialPlan) -> None:
+        receiver, sender = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(sender, plan, *self._arguments))
+        process.start()
+        sender.close()
+        self.running[receiver] = (place, plan, process)
+
+    def finished(self) -> list[tuple[int, TrialResult]]:
+        """Wait for the next trials that end."""
+        ended = []
+        for receiver in wait(list(self.running)):
+            assert isinstance(receiver, Connection)
+            place, plan, process = self.running.pop(receiver)
+            try:
+                result = receiver.recv()
+            except EOFError:
+                process.join()
+                how = f"its process ended with status {process.exitcode}"
+                result = TrialResult(**vars(plan), problem=how)
+            process.join()
+            ended.append((place, result))
+        return ended
+
+    def stop(self) -> None:
+        for _, _, process in self.running.values():
+            process.terminate()
+            process.join()
+
+
+def _work(
+    sender: Connection,
+    plan: TrialPlan,
+    dataset: str,
+    common: dict[str, Any],
+    logs: Path,
+    threads: int,
+) -> None:
+    """Do a trial in this process and send its result."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv[1:] = []  # RecBole would take what is there for config values
+    log = logs / f"{plan.label}-{plan.seed}.log"
+    # RecBole names its TensorBoard folder by this file too.
+    logging.basicConfig(
+        filename=log, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    torch.set_num_threads(threads)
+    try:
+        result = run_trial(plan, dataset, common)
+    except UsageError as error:
+        result = TrialResult(**vars(plan), problem=str(error))
+    except Exception as error:  # whatever it is, the other trials go on
+        getLogger().exception("the trial failed")
+        result = TrialResult(**vars(plan), problem=f"{type(error).__name__}: {error} (see {log})")
+    sender.send(result)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialResult:
+    """Train a model, choose its epoch on validation, and read the test split once.
+
+    Args:
+        plan: the trial.
+        dataset: the dataset.
+        common: config values that the plan's own win over.
+
+    Returns:
+        The result.
+
+    Raises:
+        UsageError: something that the user can mend.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = build_config(
+            plan.model,
+            dataset,
+            None,
+            {
+                "show_progress": False,
+                **common,
+                **plan.settings,
+                "seed": plan.seed,
+                "checkpoint_dir": folder,
+            },
+        )
+        run = Run.prepare(config)
+        run.train(saved=True)
+        run.test(saved=True)
+        with suppress(AttributeError):
+            run.trainer.tensorboard.close()
+        report = run.report().as_json()
+    return TrialResult(
+        **vars(plan),
+        valid=report["valid"],
+        test=report["test"],
+        scenarios=report["scenarios"],
+        parameters=report["parameters"],
+        parameters_without_embeddings=report["parameters_without_embeddings"],
+        epochs=len(report["epochs"]),
+        training_seconds=report["times"]["training"],
+        peak_memory_mib=peak_memory_mib(),
+    )

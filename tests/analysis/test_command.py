@@ -1,0 +1,132 @@
+"""``recbole-midpg analyze`` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("matplotlib")
+
+from recbole_midpg.analysis.sweep import SizeSweep
+from recbole_midpg.analysis.training import train_pair
+from recbole_midpg.errors import UsageError
+from recbole_midpg.models.dnn import DNN
+from tests.analysis.commands import analyze
+from tests.analysis.reports import run_report, table, written
+from tests.analysis.test_matrices import checkpoint_of
+from tests.processes import run_python
+from tests.recbole_data import GAPS
+
+COMMAND = """
+from tests.analysis.commands import analyze
+analyze(*{arguments})
+"""
+
+
+def test_matrices_of_a_dataset_then_of_a_checkpoint_then_curves(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    fast = ["--synthetic_rows=6000", "--epochs=1", "--train_batch_size=4096"]
+    fast += ["--mlp_hidden_size=[16,8]", "--embedding_size=4", "--rows_per_scenario", "12"]
+    arguments = ["matrices", "--dataset", "amazon_electronics_synth", "--output", "out", *fast]
+    result = run_python(COMMAND.format(arguments=arguments), tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "silhouette" in result.stdout and "out/tsne.png" in result.stdout
+    out = tmp_path / "out"
+    names = {"tsne", "heat_map_1", "heat_map_2"}
+    expected = {f"{name}.{end}" for name in names for end in ("png", "svg", "json")}
+    assert {path.name for path in out.iterdir()} == {*expected, "numbers.json", "checkpoints"}
+    dpg, midpg = json.loads((out / "numbers.json").read_text())
+    assert (dpg["model"], midpg["model"]) == ("DPG", "MIDPG")
+    assert sum(dpg["rows"].values()) == 120
+    assert -1 <= dpg["rank_correlation"] <= 1 and dpg["renamings"] == 9999
+    left, right = json.loads((out / "tsne.json").read_text())["panels"]
+    assert left["scenarios"] == right["scenarios"]
+
+    monkeypatch.chdir(tmp_path)
+    paths = [dpg["checkpoint"], midpg["checkpoint"]]
+    analyze(
+        "matrices", "--checkpoint", paths[1], "--output", "again", "--rows_per_scenario", 12
+    )  # fmt: skip
+    assert json.loads((tmp_path / "again" / "numbers.json").read_text()) == [midpg]
+    again = (tmp_path / "again" / "heat_map_1.svg").read_bytes()
+    assert again == (out / "heat_map_2.svg").read_bytes()
+
+    reports = [str(Path(path).with_suffix(".json")) for path in paths]
+    analyze("curves", "--runs", *reports, "--output", "again")
+    curves = json.loads((tmp_path / "again" / "curves.json").read_text())
+    quantities = {panel["quantity"]: panel["curves"] for panel in curves["panels"]}
+    assert len(quantities["training loss, cross-entropy"]) == 2
+    assert len(quantities["JSD, matched pairs and pairs of other scenarios"]) == 1
+
+
+def test_gains_print_and_draw_the_same_numbers(capsys):
+    models = {"DNN": {1: {"a": 0.5}, 2: {"a": 0.5}}, "DPG": {1: {"a": 0.51}, 2: {"a": 0.53}}}
+    path = written(table(models), "table.json")
+    analyze("gains", "--table", path, "--output", "figures")
+    assert "+0.0200" in capsys.readouterr().out
+    content = json.loads(Path("figures/gains.json").read_text())
+    assert content["gains"]["DPG"][0]["mean"] == pytest.approx(0.02)
+    assert Path("figures/gains.svg").read_text().startswith("<?xml")
+
+
+def test_sweep_trains_and_goes_on_from_its_record(capsys):
+    arguments = ["sweep", "--dataset", "gaps", "--output", "out", "--sizes", "2,1"]
+    arguments += ["--variants", "r", "APG", "--trials", "1"]
+    values = {**GAPS, "mlp_hidden_size": [8, 4], "embedding_size": 2}
+    settings = [f"--{key}={value}" for key, value in values.items()]
+    analyze(*arguments, *settings)
+    record = Path("out/sweep.jsonl").read_text()
+    assert len(record.splitlines()) == 1 + 2
+    content = SizeSweep(**json.loads(Path("out/sweep.json").read_text()))
+    ((dpg,), (apg,)) = content.lines.values()
+    trained = [json.loads(line) for line in record.splitlines()[1:]]
+    assert [point["parameters"] for point in (dpg, apg)] == [
+        trial["parameters_without_embeddings"] for trial in trained
+    ]
+    assert [point["test"] for point in (dpg, apg)] == [[trial["test"]["auc"]] for trial in trained]
+    assert "parameters without embeddings" in capsys.readouterr().out
+    analyze(*arguments, *settings)
+    assert Path("out/sweep.jsonl").read_text() == record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["matrices", "--checkpoint", "none.pth"], "'none.pth': there is no such file"),
+        (["matrices", "--checkpoint", "none.pth", "--n=3"], "'--n=3': a checkpoint has its own"),
+        (["matrices", "--dataset", "none"], "'none'"),
+        (["curves", "--runs", "none.json"], "none.json"),
+        (["curves", "--runs", "table.json"], "expected 'recbole-midpg run 1'"),
+        (["gains", "--table", "report.json"], "expected 'recbole-midpg table 1'"),
+        (["gains", "--table", "table.json", "--baseline", "PLE"], "'PLE' is not a model"),
+        (["sweep", "--dataset", "none"], "'none'"),
+        (["sweep", "--dataset", "gaps", "--sizes", "4"], "'4' is not allowed"),
+        (["sweep", "--dataset", "gaps", f"--data_path={GAPS['data_path']}", "--variants", "x"],
+         "'x' is not allowed"),
+    ],
+)  # fmt: skip
+def test_bad_input_gives_a_sentence(arguments, words):
+    written(run_report())
+    written(table({"DNN": {1: {"a": 0.5}}}), "table.json")
+    with pytest.raises(UsageError) as told:
+        analyze(*arguments, "--output", "out")
+    assert words in str(told.value)
+    assert not list(Path().glob("out/*.png"))
+
+
+def test_a_checkpoint_without_weighting_matrices():
+    with pytest.raises(UsageError, match="expected a DPG or MIDPG"):
+        analyze("matrices", "--checkpoint", checkpoint_of(DNN), "--output", "out")
+
+
+def test_the_pair_differs_in_the_regularisation_only():
+    settings = {**GAPS, "mlp_hidden_size": [8], "epochs": 2}
+    paths = train_pair("gaps", Path("pair"), 2020, settings=settings)
+    reports = [json.loads(path.with_suffix(".json").read_text()) for path in paths]
+    assert [report["model"] for report in reports] == ["DPG", "MIDPG"]
+    assert {report["seed"] for report in reports} == {2020}
+    dpg, midpg = (report["config"] for report in reports)
+    different = {key for key in dpg if dpg[key] != midpg.get(key)}
+    assert different <= {"model", "log_root"}, different
+    with pytest.raises(UsageError, match="betta"):
+        train_pair("gaps", Path("pair"), 2020, settings={**settings, "betta": 1})

@@ -1,0 +1,36 @@
+import pytest
+
+from recbole_midpg.analysis.gains import gains_of
+from recbole_midpg.analysis.reports import read_table
+from recbole_midpg.errors import UsageError
+from tests.analysis.reports import table, written
+
+MODELS = {
+    "DNN": {1: {"a": 0.5, "b": 0.6}, 2: {"a": 0.52, "b": 0.61}, 3: {"a": 0.9, "b": 0.9}},
+    "DPG": {2: {"a": 0.56, "b": 0.61}, 1: {"a": 0.52, "b": None}, 3: {}},
+}
+
+
+def test_trials_are_paired_by_seed():
+    gains = gains_of(read_table(written(table(MODELS))), "DNN")
+    in_a, in_b = gains.gains["DPG"]
+    assert sorted(in_a.differences) == pytest.approx([0.02, 0.04])
+    assert (in_a.mean, in_a.deviation) == pytest.approx((0.03, 0.02 / 2**0.5))
+    assert (in_b.mean, in_b.deviation) == (0.0, None)
+    assert list(gains.gains) == ["DPG"]
+
+
+def test_a_scenario_without_pairs_has_no_gain():
+    models = {**MODELS, "STAR": {1: {"a": 0.5, "b": None}}}
+    gains = gains_of(read_table(written(table(models))), "DNN").gains
+    assert gains["STAR"][1].mean is None
+    assert gains["STAR"][0].differences == [0.0]
+
+
+def test_baselines_that_do_not_compare():
+    found = read_table(written(table(MODELS)))
+    with pytest.raises(UsageError, match=r"'DNM' is not a model .*did you mean 'DNN'"):
+        gains_of(found, "DNM")
+    others = {"DNN": MODELS["DNN"], "DPG": {7: {"a": 0.5}}}
+    with pytest.raises(UsageError, match="same seeds"):
+        gains_of(read_table(written(table(others))), "DNN")

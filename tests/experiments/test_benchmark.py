@@ -1,0 +1,188 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from recbole_midpg.data import bayes_of_split, generate
+from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments.benchmark import (
+    find_settings,
+    paper_numbers,
+    plan_trials,
+    read_settings,
+    summarize,
+)
+from recbole_midpg.experiments.table_files import main_table, write_tables
+from recbole_midpg.experiments.trials import TrialResult
+
+CONFIG = {
+    "dataset": "some",
+    "valid_metric": "AUC",
+    "valid_metric_bigger": True,
+    "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None},
+    "data_path": "nowhere",
+}
+SEEDS = range(6)
+# Validation and test are told apart: on test PLE is the best baseline, on validation DNN.
+VALID = {"DNN": 0.66, "PLE": 0.65, "MIDPG": 0.67}
+TEST = {
+    "DNN": [0.60, 0.61, 0.62, 0.60, 0.63, 0.61],
+    "PLE": [0.62, 0.63, 0.62, 0.64, 0.63, 0.62],
+    "MIDPG": [0.63, 0.65, 0.65, 0.64, 0.66, 0.65],
+}
+
+
+def trial(model, seed, auc, **values):
+    scenarios = [
+        {"name": "a", "auc": auc + 0.01, "rows": 5},
+        {"name": "b", "auc": auc if seed else None, "rows": 5},
+    ]
+    test = {"auc": auc, "logloss": 0.5}
+    valid = {"auc": VALID[model]}
+    base = {"valid": valid, "test": test, "scenarios": scenarios, "training_seconds": 2.0}
+    return TrialResult(
+        model, model, seed, {}, **{**base, "parameters_without_embeddings": 10, **values}
+    )
+
+
+@pytest.fixture
+def results():
+    return [trial(model, seed, TEST[model][seed]) for seed in SEEDS for model in TEST]
+
+
+def line_of(summary, label):
+    return next(model for model in summary.models if model.label == label)
+
+
+def test_lines_hold_mean_and_spread_of_the_test_split(results):
+    line = line_of(summarize(results, CONFIG), "DNN")
+    assert line.scores["auc"].mean == pytest.approx(0.61166667)
+    assert line.scores["auc"].sd == pytest.approx(0.0116905, rel=1e-5)
+    assert (line.valid_score, line.training_seconds.mean) == (0.66, 2.0)
+    assert line.scenario_auc()["a"].count == 6
+    assert line.scenario_auc()["b"].count == 5
+
+
+def test_the_best_baseline_is_chosen_on_validation(results):
+    summary = summarize(results, CONFIG)
+    assert summary.best_baseline == "DNN"
+    assert line_of(summary, "DNN").tests.t is None
+    raw = {m: stats.ttest_rel(TEST[m], TEST["DNN"]).pvalue for m in ("PLE", "MIDPG")}
+    low, high = sorted(raw.values())
+    assert line_of(summary, "MIDPG").tests.t == pytest.approx(2 * low)
+    assert line_of(summary, "PLE").tests.t == pytest.approx(max(2 * low, high))
+    assert line_of(summary, "MIDPG").better
+    assert summarize(results, CONFIG, proposed=[]).best_baseline == "MIDPG"
+
+
+def test_significantly_worse_is_no_star(results):
+    summary = summarize(results, CONFIG, proposed=[])
+    assert line_of(summary, "DNN").tests.t < 0.05
+    assert not line_of(summary, "DNN").better
+
+
+def test_a_lower_validation_metric_may_be_better(results):
+    config = CONFIG | {"valid_metric": "LogLoss", "valid_metric_bigger": False}
+    changed = [
+        TrialResult(**{**vars(r), "valid": {"logloss": 0.4 if r.model == "PLE" else 0.5}})
+        for r in results
+    ]
+    assert summarize(changed, config).best_baseline == "PLE"
+
+
+def test_failed_trials_are_left_out_and_told(results, tmp_path):
+    failed = TrialResult("DNN", "DNN", 6, {}, problem="it broke")
+    summary = summarize([*results, failed], CONFIG)
+    assert line_of(summary, "DNN").scores["auc"].count == 6
+    write_tables(summary, tmp_path, {}, scenarios=False)
+    assert "DNN: 1 trials failed, the last one: it broke" in (tmp_path / "table.md").read_text()
+
+
+def test_a_model_without_a_finished_trial_has_an_empty_line(results):
+    failed = TrialResult("STAR", "STAR", 0, {}, problem="it broke")
+    summary = summarize([*results, failed], CONFIG)
+    headers, rows = main_table(summary)
+    assert rows[-1][headers.index("AUC")] == ""
+    assert line_of(summary, "STAR").gap_closed is None
+
+
+def test_generated_data_has_the_best_possible_and_the_share_of_the_gap(tmp_path):
+    generate("amazon_electronics_synth", tmp_path, 3000, 5)
+    folder = tmp_path / "amazon_electronics_synth"
+    config = CONFIG | {"dataset": "amazon_electronics_synth", "data_path": str(folder)}
+    results = [trial(m, s, TEST[m][s]) for s in (0, 1) for m in TEST]
+    summary = summarize(results, config)
+    best = [bayes_of_split(folder, seed=s)["test"]["auc_of_drawn_labels"] for s in (0, 1)]
+    assert summary.bayes[0] == pytest.approx(sum(best) / 2)
+    dnn, midpg = 0.605, 0.64
+    share = (midpg - dnn) / (sum(best) / 2 - dnn)
+    assert line_of(summary, "MIDPG").gap_closed == pytest.approx(share)
+    assert line_of(summary, "DNN").gap_closed == 0
+    assert line_of(summary, "DNN").paper == (0.6590, 0.5235)
+    headers, rows = main_table(summary)
+    assert rows[-1][0] == "best possible"
+    assert rows[-1][headers.index("AUC")] == f"{sum(best) / 2:.4f}"
+    split = {"split": {"LS": "valid_and_test"}, "order": "RO", "group_by": None}
+    assert summarize(results, config | {"eval_args": split}).bayes is None
+
+
+def test_the_papers_numbers():
+    assert paper_numbers("iaac")["MIDPG"] == paper_numbers("iaac_synth")["MIDPG"]
+    assert paper_numbers("iaac_time")["APG"] == (0.6457, 0.0817)
+    assert paper_numbers("ml-100k") == {}
+
+
+def test_files_hold_the_same_table(results, tmp_path):
+    summary = summarize(results, CONFIG)
+    paths = write_tables(summary, tmp_path, {"seeds": [0, 5]}, scenarios=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    cells = ["MIDPG", "0.6467 ± 0.0103 ★"]
+    markdown = (tmp_path / "table.md").read_text()
+    assert all(f"| {cell} " in markdown for cell in cells)
+    assert "best baseline on validation, DNN" in markdown
+    csv = (tmp_path / "table.csv").read_text().splitlines()
+    assert csv[3].split(",")[:2] == cells
+    assert csv[4:6] == ["", "scenario,DNN,PLE,MIDPG"]
+    latex = (tmp_path / "table.tex").read_text()
+    assert r"MIDPG & 0.6467 $\pm$ 0.0103 $^{*}$ & " in latex
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert (content["format"], content["seeds"]) == ("recbole-midpg table 1", [0, 5])
+    line = content["models"][2]
+    assert line["better"] is True
+    assert line["test"]["auc"]["mean"] == pytest.approx(0.64666667)
+    assert [t["test"]["auc"] for t in line["trials"]] == TEST["MIDPG"]
+
+
+def test_one_trial_has_no_spread(results, tmp_path):
+    summary = summarize(results[:3], CONFIG)
+    write_tables(summary, tmp_path, {}, scenarios=True)
+    text = (tmp_path / "table.json").read_text()
+    assert "NaN" not in text
+    assert math.isnan(line_of(summary, "DNN").scores["auc"].sd)
+    assert "0.6000" in (tmp_path / "table.md").read_text()
+
+
+def test_plans_go_seed_by_seed_with_the_models_own_settings():
+    plans = plan_trials(["DNN", "DPG"], 2, 7, {"common": {"a": 1, "b": 1}, "DPG": {"b": 2}})
+    assert [(plan.model, plan.seed) for plan in plans] == [
+        ("DNN", 7),
+        ("DPG", 7),
+        ("DNN", 8),
+        ("DPG", 8),
+    ]
+    assert plans[0].settings == {"a": 1, "b": 1}
+    assert plans[1].settings == {"a": 1, "b": 2}
+
+
+def test_settings_are_the_users_before_the_packages():
+    folder = Path("benchmarks/settings")
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("DNN: {learning_rate: 1e-3}\n")
+    assert find_settings("mine") == folder / "mine.yaml"
+    assert read_settings(folder / "mine.yaml") == {"DNN": {"learning_rate": 0.001}}
+    assert find_settings("unknown") is None
+    (folder / "bad.yaml").write_text("DNN: 3\n")
+    with pytest.raises(UsageError, match="DNN has 3, expected config keys"):
+        read_settings(folder / "bad.yaml")

@@ -1,0 +1,56 @@
+"""The commands of experiments as a user types them."""
+
+import json
+
+import pytest
+
+from tests.processes import run_command
+
+FAST = ["--epochs=2", "--train_batch_size=4096"]
+
+
+def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
+    (tmp_path / "mine.yaml").write_text("DPG: {weighting: rc, n: 4, m: 4}\n")
+    command = ["benchmark", "--dataset=ml-100k", "--models", "DNN", "DeepFM", "DPG"]
+    command += ["--settings_file=mine.yaml", "--jobs=2", "--scenarios", "--m=8", *FAST]
+    result = run_command(*command, "--trials=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "settings: mine.yaml" in result.stdout
+    folder = tmp_path / "benchmark" / "ml-100k"
+    table = json.loads((folder / "table.json").read_text())
+    assert [line["model"] for line in table["models"]] == ["DNN", "DeepFM", "DPG"]
+    (trial,) = table["models"][2]["trials"]
+    assert trial["settings"] == {"weighting": "rc", "n": 4, "m": 8, "epochs": 2,
+                                 "train_batch_size": 4096}  # fmt: skip
+    assert set(trial["test"]) == {"auc", "logloss", "prauc", "pcoc", "ece"}
+    assert len(trial["scenarios"]) == 21
+    assert table["versions"]["torch"]
+    assert "| technician" in (folder / "table.md").read_text()
+
+    again = run_command(*command, "--trials=2", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    table = json.loads((folder / "table.json").read_text())
+    first, second = table["models"][2]["trials"]
+    assert first == trial
+    assert (first["seed"], second["seed"]) == (2020, 2021)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--models", "DNN", "DNN"], "has a model twice"),
+        (["--models", "DNNN"], "model: 'DNNN' is not known"),
+        (["--trials=0"], "--trials: 0 is not allowed"),
+        (["--jobs=0"], "--jobs: 0 is not allowed"),
+        (["--settings_file=none.yaml"], "none.yaml': No such file"),
+        (["--dataset=ml-100m"], "ml-100m"),
+        (["--models", "DPG", "--n=1000"], "n: 1000"),
+        (["--models", "DNN", "--metrics=[AUC,Nonsense]"], "Nonsense"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_sentence(tmp_path, arguments, problem):
+    result = run_command("benchmark", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "benchmark").exists()

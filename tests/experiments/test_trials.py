@@ -1,0 +1,132 @@
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.experiments import trials
+from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trial, run_trials
+from recbole_midpg.experiments.trials import _work as stock_work
+from tests.recbole_data import GAPS
+
+COMMON = {**GAPS, "threshold": {"rating": 3}}
+RECORD = Path("out/trials.jsonl")
+PLANS = [TrialPlan(model, model, seed) for seed in (1, 2) for model in ("DNN", "DPG")]
+
+
+def run(plans=PLANS, **values):
+    arguments = {"settings": COMMON, "show_progress": False, **values}
+    return run_trials(plans, "gaps", RECORD, **arguments)
+
+
+def without_costs(result):
+    costs = {"training_seconds": 0.0, "peak_memory_mib": None}
+    return {**vars(result), **costs}
+
+
+def test_trials_are_what_they_are_one_by_one():
+    results = run(jobs=2)
+    assert [(r.label, r.seed, r.problem) for r in results] == [
+        (plan.label, plan.seed, "") for plan in PLANS
+    ]
+    for plan, result in zip(PLANS, results, strict=True):
+        assert without_costs(result) == without_costs(run_trial(plan, "gaps", COMMON))
+    assert results[0].parameters_without_embeddings < results[1].parameters_without_embeddings
+    assert results[0].peak_memory_mib > 50
+    assert not list(Path("saved").glob("*"))
+
+
+def test_finished_trials_are_kept_and_half_finished_ones_done_again(monkeypatch):
+    whole = run()
+    lines = RECORD.read_text().splitlines(keepends=True)
+    RECORD.write_text("".join(lines[:3]) + lines[3][:20])
+    started = []
+    start = trials._Processes.start
+
+    def watch(self, place, plan):
+        started.append((plan.label, plan.seed))
+        start(self, place, plan)
+
+    monkeypatch.setattr(trials._Processes, "start", watch)
+    again = run()
+    assert started == [("DNN", 2), ("DPG", 2)]
+    assert [without_costs(r) for r in again] == [without_costs(r) for r in whole]
+    started.clear()
+    run()
+    assert started == []
+    run([*PLANS, TrialPlan("DNN", "DNN", 3)])
+    assert started == [("DNN", 3)]
+    run([TrialPlan("DNN", "DNN", 1, {"learning_rate": 0.5})])
+    assert started == [("DNN", 3), ("DNN", 1)]
+
+
+def test_a_failing_trial_is_told_and_ends_nothing(capfd):
+    plans = [TrialPlan("worse", "DNN", 1, {"learning_rate": 1e30}), *PLANS[:1]]
+    failed, fine = run(plans, show_progress=True)
+    assert failed.problem.startswith("validation: AUC is not defined")
+    assert (fine.problem, set(fine.test)) == ("", {"auc", "logloss"})
+    assert "worse, seed 1: validation" in capfd.readouterr().out
+    # A failed trial is not a finished one.
+    entries = [json.loads(line) for line in RECORD.read_text().splitlines()[1:]]
+    assert len(entries) == 2
+    run(plans)
+    assert len(RECORD.read_text().splitlines()) == 4
+
+
+def die(sender, plan, *_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_trial_whose_process_dies_is_told(monkeypatch):
+    monkeypatch.setattr(trials, "_work", die)
+    (result,) = run(PLANS[:1])
+    assert result.problem == "its process ended with status -9"
+
+
+def break_down(*_):
+    raise ZeroDivisionError("inside")
+
+
+def work_badly(*arguments):
+    trials.run_trial = break_down
+    stock_work(*arguments)
+
+
+def test_an_unforeseen_error_is_told_with_its_trace_in_the_log(monkeypatch):
+    monkeypatch.setattr(trials, "_work", work_badly)
+    (result,) = run(PLANS[:1])
+    log = RECORD.parent / "logs" / "DNN-1.log"
+    assert result.problem == f"ZeroDivisionError: inside (see {log})"
+    assert "Traceback" in log.read_text()
+
+
+def test_a_wrong_config_is_told_before_anything_runs():
+    plans = [*PLANS, TrialPlan("DPG", "DPG", 1, {"n": 1000})]
+    with pytest.raises(UsageError, match="n: 1000"):
+        run(plans)
+    assert not RECORD.exists()
+
+
+def test_a_record_of_other_trials_is_left_alone():
+    run(PLANS[:1])
+    before = RECORD.read_text()
+    with pytest.raises(UsageError, match=r"of another trials|other settings"):
+        run(PLANS[:1], settings={**COMMON, "epochs": 2})
+    assert RECORD.read_text() == before
+
+
+def test_config_files_are_part_of_what_is_done():
+    Path("a.yaml").write_text("learning_rate: 0.5\nepochs: 2\n")
+    (result,) = run(PLANS[:1], config_files=["a.yaml"])
+    assert result.epochs == 1  # what is given besides wins over a file
+    expected = run_trial(PLANS[0], "gaps", {**COMMON, "learning_rate": 0.5})
+    assert result.test == expected.test
+
+
+def test_results_answer_only_their_plan():
+    plan = TrialPlan("a", "DNN", 1, {"x": [1]})
+    assert TrialResult("a", "DNN", 1, {"x": [1]}).answers(plan)
+    assert not TrialResult("a", "DNN", 1, {"x": [1]}, problem="p").answers(plan)
+    assert not TrialResult("a", "DNN", 2, {"x": [1]}).answers(plan)
