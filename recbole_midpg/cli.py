@@ -30,6 +30,7 @@ from recbole_midpg.integration.config import build_config, read_config_file
 from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.registry import own_models
+from recbole_midpg.prediction.command import add_export, add_predict
 
 _DEFAULT_MODEL = "MIDPG"
 _DEFAULT_DATASET = "ml-100k"
@@ -171,6 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_benchmark(commands)
     add_analyze(commands)
     _add_fold(commands)
+    add_predict(commands)
+    add_export(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)
     sys.argv[1:] = []  # what is left there RecBole would take for config values

@@ -168,6 +168,22 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
         assert "Traceback" not in result.stderr
 
 
+def test_a_trained_model_scores_new_rows(tmp_path):
+    assert run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
+    (checkpoint,) = (tmp_path / "saved").glob("MIDPG-*.pth")
+    (tmp_path / "new.csv").write_text("user_id,item_id\n196,242\nnobody,\n")
+    predict = ["predict", "--checkpoint", checkpoint, "--input", "new.csv"]
+    result = midpg(*predict, "--output", "scores.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    header, *scores = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "score" and all(0 < float(score) < 1 for score in scores) and len(scores) == 2
+    result = midpg("export", "--checkpoint", checkpoint, "--output", "m.scorer", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    predict[2] = "m.scorer"
+    assert midpg(*predict, "--output", "again.csv", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "scores.csv").read_text()
+
+
 def test_fold_writes_one_network_a_scenario(tmp_path):
     fast = ["--epochs=1", *FAST[1:]]
     arguments = ["--model=DPG", "--dataset=ml-100k", "--generator_input=scenario", *fast]

@@ -1,0 +1,402 @@
+"""What it takes to score new rows: a trained model and what training learned of its fields.
+
+A checkpoint holds weights, by token ids and on training's scale of numbers; which token has which
+id, what the scale is and which features a user or an item has, only the dataset knows. Here the
+dataset is loaded once more as in training, with a look at its numbers before and after each step
+that changes them, and what a row needs is kept: in a file of its own, the dataset is not needed any
+more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data.dataset.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType, ModelType, get_model
+from torch import Tensor, nn
+
+from recbole_midpg.data.column_encoding import (
+    Encoder,
+    EqualBuckets,
+    LogarithmicBuckets,
+    NumberEncoder,
+    NumberScale,
+    NumberSequenceEncoder,
+    TokenEncoder,
+    TokenSequenceEncoder,
+    tokens_from_plain,
+    tokens_to_plain,
+)
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.checkpoint import (
+    config_from_plain,
+    config_to_plain,
+    load_checkpoint,
+    load_plain,
+    write_atomically,
+)
+from recbole_midpg.integration.datasets import atomic_files_exist
+from recbole_midpg.integration.fast_dataset import FastDataset
+from recbole_midpg.integration.saved_dataset import dataset_class_of
+
+# Where a context-aware model looks for its fields, and what is then joined to a row by which id.
+_FIELD_SOURCES = (
+    FeatureSource.INTERACTION,
+    FeatureSource.USER,
+    FeatureSource.USER_ID,
+    FeatureSource.ITEM,
+    FeatureSource.ITEM_ID,
+)
+TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+_BUNDLE = "recbole_midpg.scorer"
+_BUNDLE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ScoredField:
+    """A field that a model reads.
+
+    Attributes:
+        type: how its values look.
+        source: where training had it from.
+        size: how many embeddings it has.
+        encoder: makes the model's input of new values.
+    """
+
+    type: FeatureType
+    source: FeatureSource
+    size: int
+    encoder: Encoder
+
+
+@dataclass(frozen=True)
+class EntityFeatures:
+    """The features of all users or of all items.
+
+    Attributes:
+        id_field: the field that names the user or the item.
+        columns: the features as the model reads them, each by id, ``(ids, ...)``, narrow; at id 0
+            those of an unknown one.
+    """
+
+    id_field: str
+    columns: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """The fields that a model reads; a model takes it for its dataset.
+
+    Attributes:
+        scored: the fields by name, in the order in which the model embeds them.
+        inter_num: how many training rows there were.
+    """
+
+    scored: dict[str, ScoredField]
+    inter_num: int
+
+    @property
+    def field2type(self) -> dict[str, FeatureType]:
+        """As RecBole's ``Dataset.field2type``."""
+        return {name: scored.type for name, scored in self.scored.items()}
+
+    @property
+    def field2source(self) -> dict[str, FeatureSource]:
+        """As RecBole's ``Dataset.field2source``."""
+        return {name: scored.source for name, scored in self.scored.items()}
+
+    def fields(self, ftype: Any = None, source: Any = None) -> list[str]:
+        """As RecBole's ``Dataset.fields``: the fields of some types and from some sources."""
+        return [
+            name
+            for name, scored in self.scored.items()
+            if (ftype is None or scored.type in ftype)
+            and (source is None or scored.source in source)
+        ]
+
+    def num(self, name: str) -> int:
+        """As RecBole's ``Dataset.num``: how many embeddings a field has."""
+        return self.scored[name].size
+
+
+@dataclass(frozen=True)
+class ScoringModel:
+    """A trained model and what it takes to make its input.
+
+    Attributes:
+        config: RecBole's ``Config``.
+        model: in evaluation mode, without gradients, on the config's device.
+        fields: what the model reads.
+        entities: the features that are joined to a row.
+    """
+
+    config: Config
+    model: nn.Module
+    fields: FieldTable
+    entities: list[EntityFeatures]
+
+
+# --------------------------------------------------------------------------------------------------
+# From a checkpoint and its dataset
+
+
+def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
+    """Read a checkpoint, whose dataset has to be where it was, or a file that has all it takes.
+
+    Args:
+        path: a file written by training or by :func:`write_scoring_model`.
+
+    Raises:
+        UsageError: the file cannot be read safely, the model is not context-aware, or the dataset
+            is missing or another one.
+    """
+    place = f"checkpoint {os.fspath(path)!r}"
+    if not Path(path).is_file():
+        raise UsageError(f"{place}: there is no such file.")
+    plain = load_plain(path, "cpu", "checkpoint")
+    if isinstance(plain, dict) and plain.get("format") == _BUNDLE:
+        return _from_bundle(plain, place)
+    checkpoint = load_checkpoint(path)
+    config = checkpoint["config"]
+    if config["MODEL_TYPE"] is not ModelType.CONTEXT or dataset_class_of(config) is not FastDataset:
+        raise UsageError(
+            f"{place}: it holds a {config['model']}, expected a context-aware model, which reads "
+            "each row by itself."
+        )
+    if not atomic_files_exist(config):
+        raise UsageError(
+            f"{place}: the dataset {config['dataset']} is not in {config['data_path']}, expected "
+            "the files that the model was trained on (a file of recbole-midpg export --output "
+            "NAME.scorer needs none)."
+        )
+    fields, entities = _learned_by_training(config)
+    return _assemble(config, fields, entities, checkpoint["state_dict"], place)
+
+
+def _assemble(
+    config: Config,
+    fields: FieldTable,
+    entities: list[EntityFeatures],
+    weights: Mapping[str, Tensor],
+    place: str,
+) -> ScoringModel:
+    model = get_model(config["model"])(config, fields)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{place}: its weights do not fit the dataset {config['dataset']} in "
+            f"{config['data_path']}, expected the files that the model was trained on."
+        ) from error
+    model = model.to(config["device"]).eval().requires_grad_(False)
+    return ScoringModel(config, model, fields, entities)
+
+
+def _learned_by_training(config: Config) -> tuple[FieldTable, list[EntityFeatures]]:
+    dataset = _ObservedDataset(config)
+    training: Any = dataset.build()[0]
+    tables = {
+        FeatureSource.USER: training.user_feat,
+        FeatureSource.ITEM: training.item_feat,
+    }
+    scored: dict[str, ScoredField] = {}
+    for name in training.fields(source=_FIELD_SOURCES):
+        kind, source = training.field2type[name], training.field2source[name]
+        is_number = kind not in TOKEN_LIKE
+        if name == config["LABEL_FIELD"] or (is_number and name not in dataset.scales):
+            continue
+        values = tables.get(source, training.inter_feat).narrow_columns[name]
+        encoder = _encoder(dataset, name, kind, values.shape[1] if values.dim() > 1 else 1)
+        scored[name] = ScoredField(kind, source, training.num(name), encoder)
+    entities = []
+    for source, id_field in (
+        (FeatureSource.USER, training.uid_field),
+        (FeatureSource.ITEM, training.iid_field),
+    ):
+        features = [name for name in scored if scored[name].source is source]
+        if features:
+            columns = tables[source].narrow_columns
+            entities.append(EntityFeatures(id_field, {name: columns[name] for name in features}))
+    return FieldTable(scored, training.inter_num), entities
+
+
+def _encoder(dataset: _ObservedDataset, name: str, kind: FeatureType, width: int) -> Encoder:
+    separator = dataset.config["seq_separator"]
+    if kind is FeatureType.FLOAT:
+        return NumberEncoder(name, dataset.scales[name])
+    if kind is FeatureType.FLOAT_SEQ:
+        return NumberSequenceEncoder(name, dataset.scales[name], separator, width)
+    tokens = dict(dataset.field2id_token.tokens())[name]
+    if kind is FeatureType.TOKEN:
+        return TokenEncoder(name, tokens)
+    return TokenSequenceEncoder(name, tokens, separator, width)
+
+
+class _ObservedDataset(FastDataset):
+    """A dataset that notes what filling, normalising and discretizing do to the model's numbers.
+
+    It is loaded from its files, not from the cache, whose numbers are changed already.
+
+    Attributes:
+        scales: the scale of each number field that a model embeds.
+    """
+
+    def _from_scratch(self) -> None:
+        self.scales: dict[str, NumberScale] = {}
+        Dataset._from_scratch(self)
+
+    def _number_columns(self) -> list[tuple[str, Any]]:
+        """The fields of numbers that a model embeds, and the column of each as it is now."""
+        return [
+            (name, self.field2feats(name)[0][name])
+            for name in self.config["numerical_features"]
+            if self.field2type.get(name) in {FeatureType.FLOAT, FeatureType.FLOAT_SEQ}
+        ]
+
+    def _all_numbers(self, name: str, column: Any) -> Any:
+        """A column's numbers one after the other."""
+        if self.field2type[name] is FeatureType.FLOAT:
+            return column.to_numpy()
+        return np.concatenate(list(column))
+
+    def _fill_nan(self) -> None:
+        for name, column in self._number_columns():
+            is_float = self.field2type[name] is FeatureType.FLOAT
+            # An element of a sequence is never missing.
+            self.scales[name] = NumberScale(float(column.mean()) if is_float else 0.0)
+        super()._fill_nan()
+
+    def _normalize(self) -> None:
+        normalised = self.config["normalize_field"] or []
+        if not normalised and self.config["normalize_all"]:
+            normalised = self.float_like_fields
+        for name, column in self._number_columns():
+            if name in normalised:
+                numbers = self._all_numbers(name, column)
+                bounds = float(numbers.min()), float(numbers.max())
+                self.scales[name] = replace(self.scales[name], bounds=bounds)
+        super()._normalize()
+
+    def _discretization(self) -> None:
+        methods = self.config["discretization"] or {}
+        before = {
+            name: self._all_numbers(name, column)
+            for name, column in self._number_columns()
+            if name in methods
+        }
+        super()._discretization()
+        for name, numbers in before.items():
+            buckets = _buckets(methods[name], numbers, self.field2bucketnum[name])
+            self.scales[name] = replace(self.scales[name], buckets=buckets)
+
+
+def _buckets(
+    method: Mapping[str, Any], numbers: Any, size: int
+) -> EqualBuckets | LogarithmicBuckets:
+    if method["method"] == LogarithmicBuckets.method:
+        return LogarithmicBuckets(np.unique(LogarithmicBuckets.results(numbers)))
+    upper = float(numbers.max() + 1e-9)  # RecBole's own margin
+    return EqualBuckets(float(numbers.min()), upper, int(method["bucket"]), size)
+
+
+# --------------------------------------------------------------------------------------------------
+# A file that has all it takes
+
+
+def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> None:
+    """Write all that scoring takes into one file of plain values and tensors, or nothing.
+
+    Raises:
+        OSError, RuntimeError: the file cannot be written.
+    """
+    entities = [{"id_field": e.id_field, "columns": e.columns} for e in scoring.entities]
+    state = {
+        "format": _BUNDLE,
+        "version": _BUNDLE_VERSION,
+        "config": config_to_plain(scoring.config),
+        "state_dict": scoring.model.state_dict(),
+        "inter_num": scoring.fields.inter_num,
+        "fields": [_field_to_plain(scored) for scored in scoring.fields.scored.values()],
+        "entities": entities,
+    }
+    write_atomically(_with_tensors(state), path)
+
+
+def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
+    if plain.get("version") != _BUNDLE_VERSION:
+        raise UsageError(
+            f"{place}: it is a scorer of version {plain.get('version')!r}, "
+            f"expected {_BUNDLE_VERSION}."
+        )
+    try:
+        fields = [_field_from_plain(values) for values in plain["fields"]]
+        table = FieldTable({scored.encoder.field: scored for scored in fields}, plain["inter_num"])
+        entities = [EntityFeatures(**values) for values in plain["entities"]]
+        config, weights = config_from_plain(plain["config"]), plain["state_dict"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{place}: the file holds no scorer ({error!r}).") from error
+    return _assemble(config, table, entities, weights, place)
+
+
+_ENCODERS: dict[str, Callable[..., Encoder]] = {
+    FeatureType.TOKEN.name: TokenEncoder,
+    FeatureType.TOKEN_SEQ.name: TokenSequenceEncoder,
+    FeatureType.FLOAT.name: NumberEncoder,
+    FeatureType.FLOAT_SEQ.name: NumberSequenceEncoder,
+}
+
+
+def _field_to_plain(scored: ScoredField) -> dict[str, Any]:
+    encoder: dict[str, Any] = dict(vars(scored.encoder))
+    encoder.pop("ids", None)  # made of the tokens when they are first looked up
+    if "tokens" in encoder:
+        encoder["tokens"] = tokens_to_plain(encoder["tokens"])
+    if "scale" in encoder:
+        encoder["scale"] = encoder["scale"].to_plain()
+    return {
+        "type": scored.type.name,
+        "source": scored.source.name,
+        "size": scored.size,
+        "encoder": encoder,
+    }
+
+
+def _field_from_plain(plain: Mapping[str, Any]) -> ScoredField:
+    encoder = _with_arrays(plain["encoder"])
+    if "tokens" in encoder:
+        encoder["tokens"] = tokens_from_plain(encoder["tokens"])
+    if "scale" in encoder:
+        encoder["scale"] = NumberScale.from_plain(encoder["scale"])
+    return ScoredField(
+        FeatureType[plain["type"]],
+        FeatureSource[plain["source"]],
+        plain["size"],
+        _ENCODERS[plain["type"]](**encoder),
+    )
+
+
+def _with_tensors(value: Any) -> Any:
+    """Plain values with every array as a tensor, which is what a plain torch file can hold."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, dict):
+        return {key: _with_tensors(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(item) for item in value]
+    return value
+
+
+def _with_arrays(value: Any) -> Any:
+    """Undo :func:`_with_tensors`."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, dict):
+        return {key: _with_arrays(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,73 @@
+"""The commands ``recbole-midpg predict`` and ``recbole-midpg export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.prediction.export import export_program
+from recbole_midpg.prediction.files import score_file
+from recbole_midpg.prediction.scorer import Scorer
+
+_CHECKPOINT = "of a context-aware model, its dataset where it was; or a .scorer file"
+
+
+def add_predict(commands: Any) -> None:
+    """Add ``predict`` to a parser's commands."""
+    parser = commands.add_parser("predict", help="score the rows of a file")
+    parser.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
+    parser.add_argument("--input", required=True, help="rows: .csv with a line of names, or .inter")
+    parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
+    parser.add_argument(
+        "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
+    )
+    parser.add_argument(
+        "--show_progress",
+        action="store_true",
+        default=None,
+        help="show progress even where stderr is not a terminal",
+    )
+    parser.set_defaults(action=_predict)
+
+
+def _predict(
+    checkpoint: str, input: str, output: str, keep: list[str], show_progress: bool | None
+) -> None:
+    _check_folder(output)
+    rows = score_file(Scorer.read(checkpoint), input, output, keep, show_progress)
+    print(f"{output}: {rows:,} scores.")
+
+
+def add_export(commands: Any) -> None:
+    """Add ``export`` to a parser's commands."""
+    parser = commands.add_parser(
+        "export", help="make a trained model a file that needs no dataset, or a program"
+    )
+    parser.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="NAME.scorer: all that predict needs; NAME.pt2: a program of torch.export, "
+        "from token ids to probabilities",
+    )
+    parser.set_defaults(action=_export)
+
+
+_EXPORTS = {".scorer": Scorer.save, ".pt2": export_program}
+
+
+def _export(checkpoint: str, output: str) -> None:
+    suffix = Path(output).suffix
+    if suffix not in _EXPORTS:
+        raise UsageError(
+            f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
+        )
+    _check_folder(output)
+    _EXPORTS[suffix](Scorer.read(checkpoint), output)
+    print(f"{output}: {Path(output).stat().st_size:,} bytes.")
+
+
+def _check_folder(output: str) -> None:
+    if not Path(output).parent.is_dir():
+        raise UsageError(f"output {output!r}: there is no folder to write it to.")

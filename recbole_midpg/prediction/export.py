@@ -1,0 +1,175 @@
+"""Trained models as programs of ``torch.export``, which run without this package.
+
+Cause for what is replaced here: models with parameters of each scenario lay a batch out by
+scenario, and how many rows each one has decides the shapes of what follows. A program cannot be
+traced through that. In a traced model every row is a group of its own: the layers are the same and
+read a row's parameters by its scenario's number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.scoring import TOKEN_LIKE
+from recbole_midpg.layers.scenario_grouping import Bucket
+from recbole_midpg.models import ple, star
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.prediction.scorer import Scorer
+
+TOLERANCE = 1e-5
+"""How far a program's score may be from the model's."""
+
+# Two sizes of batch that are not those of any layer: one is traced, both are compared.
+_TRACED_ROWS, _OTHER_ROWS = 7, 13
+_LARGEST_BATCH = 1 << 31
+
+
+def export_program(scorer: Scorer, path: str | os.PathLike[str]) -> None:
+    """Write a scorer's model as a program: from encoded columns to probabilities.
+
+    The program is called with the mapping that :meth:`Scorer.encode` makes, of any number of rows,
+    and gives probabilities ``(B,)``. For a model with parameters of each scenario it copies the
+    parameters of every row's scenario: a batch of ``B`` rows takes ``B`` times a network's size.
+
+    Args:
+        scorer: holds one of this package's models; the program runs on its device.
+        path: the ``.pt2`` file to write, whole or not at all.
+
+    Raises:
+        UsageError: the model is not one of this package, or this torch cannot export it, or the
+            file cannot be written.
+    """
+    model = scorer.scoring.model
+    name = type(model).__name__
+    if not isinstance(model, ScenarioRecommender):
+        raise UsageError(f"export: {name} is a model of RecBole, expected one of this package.")
+    temporary = Path(f"{os.fspath(path)}.part")
+    try:
+        with temporary.open("w+b") as file:
+            _compare(scorer, _written(scorer, file))
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"output {os.fspath(path)!r}: it cannot be written ({error.strerror})."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _written(scorer: Scorer, file: BinaryIO) -> Any:
+    """Trace a scorer's model, write the program and read it back.
+
+    Raises:
+        UsageError: this torch cannot do it.
+    """
+    try:
+        torch.export.save(_traced(scorer), file)
+        file.seek(0)
+        return torch.export.load(file).module()
+    except OSError:
+        raise
+    except Exception as error:  # torch raises errors of many kinds that have no ancestor
+        name, reason = type(scorer.scoring.model).__name__, " ".join(str(error).split())
+        raise UsageError(
+            f"export: torch {torch.__version__} cannot export {name} ({reason[:200]})."
+        ) from error
+
+
+class _Program(nn.Module):
+    """A model as a function of a mapping of tensors."""
+
+    def __init__(self, model: ScenarioRecommender) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, columns: dict[str, Tensor]) -> Tensor:
+        return self.model.predict(columns)
+
+
+class _RowByRow:
+    """Stands in for ``ScenarioGroups``: each row of a batch is a group, where it is."""
+
+    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
+        self.buckets = [Bucket(0, scenario_ids.shape[0], 1, scenario_ids, ())]
+
+    def parts(self, scenario_size: int) -> list[Bucket]:
+        return self.buckets
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        return values
+
+    def pick_up(self, values: Tensor) -> Tensor:
+        return values
+
+
+def _no_scenario_ids(model: ScenarioRecommender, columns: Any) -> None:
+    """Stands in for ``scenario_ids``: without them a layer is weighted row by row."""
+
+
+@contextmanager
+def _grouped_row_by_row() -> Iterator[None]:
+    """Replace, while a model is traced, what makes groups of a batch."""
+    substitutes: tuple[tuple[Any, str, Any], ...] = (
+        (star, "ScenarioGroups", _RowByRow),
+        (ple, "ScenarioGroups", _RowByRow),
+        (ScenarioRecommender, "scenario_ids", _no_scenario_ids),
+    )
+    before = [getattr(owner, name) for owner, name, _ in substitutes]
+    for owner, name, substitute in substitutes:
+        setattr(owner, name, substitute)
+    try:
+        yield
+    finally:
+        for (owner, name, _), original in zip(substitutes, before, strict=True):
+            setattr(owner, name, original)
+
+
+@torch.no_grad()
+def _traced(scorer: Scorer) -> Any:
+    columns = _example(scorer, _TRACED_ROWS)
+    rows = torch.export.Dim("rows", max=_LARGEST_BATCH)
+    shapes = {"columns": {name: {0: rows} for name in columns}}
+    with _grouped_row_by_row():
+        return torch.export.export(
+            _Program(scorer.scoring.model), (columns,), dynamic_shapes=shapes, strict=True
+        )
+
+
+@torch.no_grad()
+def _compare(scorer: Scorer, program: Any) -> None:
+    """Check that a program gives the model's scores.
+
+    Raises:
+        UsageError: it does not.
+    """
+    for rows in (_TRACED_ROWS, _OTHER_ROWS):
+        columns = _example(scorer, rows)
+        difference = (program(columns) - scorer.scoring.model.predict(columns)).abs().max()
+        if not difference <= TOLERANCE:
+            raise UsageError(
+                f"export: torch {torch.__version__} exports {type(scorer.scoring.model).__name__} "
+                f"with scores that differ by {difference:.1e}, expected at most {TOLERANCE:.0e}."
+            )
+
+
+def _example(scorer: Scorer, rows: int) -> dict[str, Tensor]:
+    """Encoded rows of random tokens and numbers, on the model's device."""
+    generator = torch.Generator().manual_seed(rows)
+    columns = {}
+    for name, scored in scorer.scoring.fields.scored.items():
+        shape = scored.encoder.encode([None] * rows).shape
+        if scored.type in TOKEN_LIKE:
+            column = torch.randint(scored.size, shape, generator=generator)
+        else:
+            indices = torch.randint(scored.size, shape[:-1], generator=generator)
+            column = torch.stack([torch.rand(shape[:-1], generator=generator), indices], dim=-1)
+        columns[name] = column.to(scorer.scoring.config["device"])
+    return columns

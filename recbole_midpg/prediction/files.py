@@ -1,0 +1,105 @@
+"""Scores of a file's rows, written into another file."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from recbole_midpg.atomic_data_scripts.progress import Progress
+from recbole_midpg.data.column_encoding import BadValueError
+from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.prediction.rows import RowBlock, RowFile, open_rows
+from recbole_midpg.prediction.scorer import Scorer
+
+SCORE = "score"
+# Rows in memory at a time, rounded to whole batches.
+_BLOCK_ROWS = 1 << 15
+
+
+def score_file(
+    scorer: Scorer,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    keep: Sequence[str] = (),
+    show_progress: bool | None = None,
+) -> int:
+    """Score the rows of a file, in its order, whatever its length.
+
+    Args:
+        scorer: gives the scores.
+        source: a ``.csv`` or ``.inter`` file.
+        target: the CSV file to write, whole or not at all: a line a row of ``source``.
+        keep: columns of ``source`` that are copied before the column ``score``.
+        show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        UsageError: a file cannot be read or written, or a line, column or value is not allowed.
+    """
+    if Path(target).resolve() == Path(source).resolve():
+        raise UsageError(f"output {os.fspath(target)!r}: it is the input, expected another file.")
+    separator = scorer.scoring.config["field_separator"]
+    block_rows = max(1, _BLOCK_ROWS // scorer.batch_size) * scorer.batch_size
+    progress = Progress("scoring", show_progress)
+    rows = 0
+    try:
+        with open_rows(source, scorer.fields, separator) as file:
+            _check_columns(scorer, file, keep)
+            with _written_whole(target) as output:
+                writer = csv.writer(output, lineterminator="\n")
+                writer.writerow([*keep, SCORE])
+                for block in file.blocks(block_rows):
+                    scores = _scores(scorer, block, file.path)
+                    kept = [block.columns[name] for name in keep]
+                    writer.writerows(zip(*kept, scores, strict=True))
+                    rows += len(scores)
+                    progress.update(file.share_read, rows)
+    finally:
+        progress.close()
+    return rows
+
+
+def _check_columns(scorer: Scorer, file: RowFile, keep: Sequence[str]) -> None:
+    try:
+        scorer.check(file.names)
+    except UsageError as error:
+        raise UsageError(f"{file.path}, line 1: {error}") from error
+    for name in keep:
+        if name not in file.names:
+            hint = did_you_mean(name, file.names)
+            raise UsageError(
+                f"--keep: {name!r} is not a column of {file.path}"
+                f"{hint or ', expected some of ' + ', '.join(file.names) + '.'}"
+            )
+        if name == SCORE:
+            raise UsageError(f"--keep: {name!r} is not allowed, it is the column of the scores.")
+
+
+def _scores(scorer: Scorer, block: RowBlock, path: str) -> list[str]:
+    """The scores of a block as texts: the shortest that are read back as the same float32."""
+    try:
+        return scorer.scores(block.columns).astype("U").tolist()
+    except BadValueError as error:
+        raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
+
+
+@contextmanager
+def _written_whole(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """A text file that appears under its name when it is complete."""
+    temporary = Path(f"{os.fspath(path)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"output {os.fspath(path)!r}: it cannot be written ({error.strerror})."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,181 @@
+"""Rows of a file, a block at a time, with the line that each one came from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+from recbole_midpg.errors import UsageError
+
+_SUFFIXES = (".csv", ".inter")
+# So few that their lists are gone before Python's garbage collector looks for cycles among them,
+# which takes five times as long as reading does.
+_ROWS_AT_ONCE = 256
+_LINE_END = re.compile("\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class RowBlock:
+    """Some rows in the order of the file.
+
+    Attributes:
+        columns: the texts of each column by name, ``(rows,)`` each.
+        lines_before: how many lines of the file stand before them.
+    """
+
+    columns: Mapping[str, Sequence[str]]
+    lines_before: int
+
+    def line_of(self, row: int) -> int:
+        """The line on which a row ends, from 1; there may be line ends in quoted values."""
+        texts = chain.from_iterable(column[: row + 1] for column in self.columns.values())
+        return self.lines_before + row + 1 + _line_ends(texts)
+
+
+def _line_ends(texts: Iterable[str]) -> int:
+    """How many line ends there are within some values."""
+    return sum(len(_LINE_END.findall(text)) for text in texts)
+
+
+class RowFile:
+    """A file of rows that is being read: CSV, or an atomic file with ``name:type`` headers.
+
+    Empty lines at the end are no rows; an empty line before a row is an error, because it is not
+    clear whether it is one.
+
+    Args:
+        path: the file's name, for errors.
+        binary: its bytes.
+        separator: what stands between two values.
+        types: for an atomic file the types that columns must have, by name.
+
+    Raises:
+        UsageError: the first line is missing, has a name twice, or another type than ``types``.
+    """
+
+    def __init__(
+        self, path: str, binary: BinaryIO, separator: str, types: Mapping[str, str] | None
+    ) -> None:
+        self.path, self._binary = path, binary
+        self._size = max(os.fstat(binary.fileno()).st_size, 1)
+        text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+        self._reader = csv.reader(text, delimiter=separator, strict=True)
+        self.names = self._header(types)
+
+    def _header(self, types: Mapping[str, str] | None) -> list[str]:
+        header = next(iter(self._read(1)), [])
+        if not header:
+            raise UsageError(f"{self.path}, line 1: it is empty, expected the columns' names.")
+        names = header if types is None else [self._name(column, types) for column in header]
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"{self.path}, line 1: column {name!r} is there twice.")
+        return names
+
+    def _name(self, column: str, types: Mapping[str, str]) -> str:
+        name, _, kind = column.partition(":")
+        if kind != types.get(name, kind) or not kind:
+            expected = f"{name}:{types[name]}" if name in types else "name:type"
+            raise UsageError(f"{self.path}, line 1: column {column!r}, expected {expected}.")
+        return name
+
+    @property
+    def share_read(self) -> float:
+        """The share of the file that has been read, in [0, 1]."""
+        return min(self._binary.tell() / self._size, 1.0)
+
+    def blocks(self, rows: int) -> Iterator[RowBlock]:
+        """Read the rows, so many at a time.
+
+        Raises:
+            UsageError: a line does not have as many values as there are names, an empty line stands
+                before a row, or the file is not UTF-8 text or not well quoted.
+        """
+        while True:
+            lines_before = self._reader.line_num
+            columns: dict[str, list[str]] = {name: [] for name in self.names}
+            have = 0
+            while values := self._take(min(rows - have, _ROWS_AT_ONCE)):
+                for column, texts in zip(columns.values(), zip(*values, strict=True), strict=True):
+                    column.extend(texts)
+                have += len(values)
+            if not have:
+                return
+            yield RowBlock(columns, lines_before)
+
+    def _take(self, rows: int) -> list[list[str]]:
+        """Read the next rows, so many if there are, of as many values as there are names."""
+        lines_before = self._reader.line_num
+        values = self._read(rows)
+        width = len(self.names)
+        bad = next((row for row, texts in enumerate(values) if len(texts) != width), None)
+        if bad is None:
+            return values
+        line = lines_before + bad + _line_ends(chain.from_iterable(values[:bad])) + 1
+        self._expect_end(values[bad:], line)
+        return values[:bad]
+
+    def _expect_end(self, values: list[list[str]], line: int) -> None:
+        """Refuse a line with too few or too many values, unless only empty lines follow."""
+        if values[0]:
+            raise UsageError(
+                f"{self.path}, line {line}: {len(values[0])} values, "
+                f"expected {len(self.names)} as in line 1."
+            )
+        while values and not any(values):
+            values = self._read(len(values))
+        if values:
+            raise UsageError(
+                f"{self.path}, line {line}: it is empty, expected {len(self.names)} values."
+            )
+
+    def _read(self, rows: int) -> list[list[str]]:
+        try:
+            return list(islice(self._reader, rows))
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{self.path}, after line {self._reader.line_num}: it is not UTF-8 text."
+            ) from error
+        except csv.Error as error:
+            raise UsageError(f"{self.path}, line {self._reader.line_num}: {error}.") from error
+
+
+@contextmanager
+def open_rows(
+    path: str | os.PathLike[str], types: Mapping[str, str], atomic_separator: str
+) -> Iterator[RowFile]:
+    """Open a file of rows by its name's ending.
+
+    Args:
+        path: a ``.csv`` file with a line of names, or a ``.inter`` file.
+        types: the types that columns of a ``.inter`` file must have, by name.
+        atomic_separator: what stands between two values of a ``.inter`` file.
+
+    Raises:
+        UsageError: the file cannot be opened, or see :class:`RowFile`.
+    """
+    suffix = Path(path).suffix
+    if suffix not in _SUFFIXES:
+        raise UsageError(
+            f"input {os.fspath(path)!r}: its ending is {suffix!r}, expected one of "
+            f"{', '.join(_SUFFIXES)}."
+        )
+    with ExitStack() as stack:
+        try:
+            binary = stack.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise UsageError(
+                f"input {os.fspath(path)!r}: it cannot be read ({error.strerror})."
+            ) from error
+        if suffix == ".csv":
+            yield RowFile(os.fspath(path), binary, ",", None)
+        else:
+            yield RowFile(os.fspath(path), binary, atomic_separator, types)

@@ -1,0 +1,157 @@
+"""Scores of new rows, given as columns of the original tokens and numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.integration.compact_interaction import widen
+from recbole_midpg.integration.scoring import (
+    ScoringModel,
+    read_scoring_model,
+    write_scoring_model,
+)
+
+
+class Scorer:
+    """A trained model that scores rows of tokens and numbers as they stand in a file.
+
+    A row's features are taken from its own columns; those of its user or item that it does not
+    bring are the ones that training had for that user or item. What training has not seen is
+    treated as RecBole treats what is missing:
+
+    * a token without an id, an empty one and a missing one are token 0, ``[PAD]``. Its embedding
+      has learned only from training rows in which the field was missing; where there were none, it
+      is as it was drawn at the start. An unknown token of a sequence counts as absent.
+    * an unknown user or item has the features of token 0: its tokens are 0, its numbers the mean.
+    * an unknown scenario is scenario 0, which each model knows how to score: the models with
+      parameters of each scenario have a slot for it, the others generate theirs from its embedding.
+    * a missing number is the mean; one beyond the training numbers keeps its place on the scale,
+      and the nearest bucket where the field is discretized.
+
+    The scores are those of ``model.predict`` for the same rows in the same batches.
+
+    Example:
+        >>> scorer = Scorer.read("saved/MIDPG-Jan-01-2025_00-00-00.pth")  # doctest: +SKIP
+        >>> scorer.scores({"user_id": ["196"], "item_id": ["242"]})  # doctest: +SKIP
+
+    Args:
+        scoring: the model and what it takes to make its input.
+    """
+
+    def __init__(self, scoring: ScoringModel) -> None:
+        self.scoring = scoring
+        self.batch_size: int = scoring.config["eval_batch_size"]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Scorer:
+        """Read a checkpoint, whose dataset has to be where it was, or a file of :meth:`save`.
+
+        Raises:
+            UsageError: the file cannot be read safely, the model is not context-aware, or the
+                checkpoint's dataset is missing or another one.
+        """
+        return cls(read_scoring_model(path))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a file that scores without the dataset: weights, tokens, scales and features.
+
+        It holds plain values and tensors only, and is written whole or not at all.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        try:
+            write_scoring_model(self.scoring, path)
+        except (OSError, RuntimeError) as error:
+            raise UsageError(
+                f"output {os.fspath(path)!r}: it cannot be written ({error})."
+            ) from error
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields that the model reads, and the type of each as in an atomic file's header."""
+        return {name: kind.value for name, kind in self.scoring.fields.field2type.items()}
+
+    def check(self, names: list[str]) -> None:
+        """Check that rows with these columns can be scored.
+
+        Raises:
+            UsageError: a field is not among them and is no feature of the user or the item.
+        """
+        joined = {name for entity in self.scoring.entities for name in entity.columns}
+        for name in self.scoring.fields.scored:
+            if name not in names and name not in joined:
+                found = did_you_mean(name, names).replace("did you mean", "is it")
+                raise UsageError(
+                    f"column {name!r} is missing, which the model reads for each row; "
+                    f"found {', '.join(names) or 'no column'}{found or '.'}"
+                )
+
+    def encode(self, columns: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Make the model's input.
+
+        Args:
+            columns: arrays, Series or sequences of ``B`` rows each by field, or a frame; columns
+                that the model does not read are passed over. A sequence is a text as in an atomic
+                file or a list.
+
+        Returns:
+            The fields that the model reads, on the CPU: token ids ``(B,)``, sequences of them
+            ``(B, length)``, numbers ``(B, 2)`` and sequences of them ``(B, length, 2)``.
+
+        Raises:
+            UsageError: a field is missing, columns differ in length, or a value cannot stand in its
+                column.
+        """
+        names = [str(name) for name in columns]
+        self.check(names)
+        scored = self.scoring.fields.scored
+        given = [name for name in scored if name in names]
+        lengths = {name: len(columns[name]) for name in given}
+        if len(set(lengths.values())) > 1:
+            raise UsageError(f"columns: their lengths are {lengths}, expected one length.")
+        encoded = {
+            name: torch.from_numpy(scored[name].encoder.encode(columns[name])) for name in given
+        }
+        for entity in self.scoring.entities:
+            ids = encoded[entity.id_field]
+            for name, features in entity.columns.items():
+                if name not in encoded:
+                    encoded[name] = widen(features.index_select(0, ids))
+        return encoded
+
+    @torch.no_grad()
+    def scores(self, columns: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Score rows, in batches of ``eval_batch_size``.
+
+        Args:
+            columns: see :meth:`encode`.
+
+        Returns:
+            The probability of each row's label being 1, ``(B,)``, in the order of the rows.
+
+        Raises:
+            UsageError: see :meth:`encode`.
+        """
+        model, device = self.scoring.model, self.scoring.config["device"]
+        parts = [
+            model.predict(batch.to(device)).view(-1).cpu().numpy()
+            for batch in self._batches(self.encode(columns))
+        ]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
+
+    def _batches(self, encoded: dict[str, Tensor]) -> Iterator[Interaction]:
+        slices = zip(*(column.split(self.batch_size) for column in encoded.values()), strict=True)
+        for columns in slices:
+            batch = Interaction(dict(zip(encoded, columns, strict=True)))
+            if len(batch):
+                yield batch

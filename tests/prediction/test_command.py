@@ -1,0 +1,86 @@
+"""The commands ``predict`` and ``export``, as the command line gives them."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.prediction.command import add_export, add_predict
+from tests.prediction.checkpoints import gaps_checkpoint
+from tests.prediction.test_export import EXPORTS_ALL
+from tests.prediction.test_files import HEADER, ROWS
+
+
+def run(*words):
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    add_predict(commands)
+    add_export(commands)
+    options = vars(parser.parse_args([str(word) for word in words]))
+    options.pop("action")(**options)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    (tmp_path / "new.csv").write_text(HEADER + "\n".join(ROWS))
+    return gaps_checkpoint(tmp_path / "saved").path
+
+
+def read_scores(path):
+    return np.loadtxt(path, dtype=np.float32, skiprows=1)
+
+
+def test_predict_with_a_checkpoint_and_with_an_exported_scorer(checkpoint, tmp_path, capsys):
+    run("predict", "--checkpoint", checkpoint, "--input", "new.csv", "--output", "scores.csv")
+    assert capsys.readouterr().out == "scores.csv: 4 scores.\n"
+    run("export", "--checkpoint", checkpoint, "--output", "model.scorer")
+    run("predict", "--checkpoint", "model.scorer", "--input", "new.csv", "--output", "again.csv",
+        "--keep", "note", "coupon")  # fmt: skip
+    assert (tmp_path / "again.csv").read_text().splitlines()[1].startswith("a,c1,0.")
+    again = np.loadtxt(tmp_path / "again.csv", np.float32, delimiter=",", skiprows=1, usecols=2)
+    np.testing.assert_array_equal(again, read_scores(tmp_path / "scores.csv"))
+
+
+@pytest.mark.skipif(not EXPORTS_ALL, reason="this torch cannot export")
+def test_export_of_a_program(tmp_path, capsys):
+    checkpoint = gaps_checkpoint(tmp_path, "DNN").path
+    run("export", "--checkpoint", checkpoint, "--output", "model.pt2")
+    assert "model.pt2: " in capsys.readouterr().out
+    assert torch.export.load("model.pt2").module()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["export", "--output", "model.onnx"], "its ending is '.onnx', expected one of .scorer"),
+        (["export", "--output", "none/m.pt2"], "there is no folder to write it to"),
+        (["predict", "--input", "new.csv", "--output", "none/s.csv"], "there is no folder"),
+        (["predict", "--input", "none.csv", "--output", "s.csv"], "input 'none.csv': it cannot"),
+    ],
+)
+def test_what_is_wrong_is_told(checkpoint, tmp_path, words, told):
+    with pytest.raises(UsageError, match=told):
+        run(*words, "--checkpoint", checkpoint)
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in {"", ".csv"}]
+    assert not (tmp_path / "s.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_checkpoints_that_cannot_be_read_are_told_before_anything_is_written(
+    checkpoint, tmp_path, command
+):
+    with open(checkpoint, "rb") as file:  # noqa: PTH123 - RecBole's plain strings
+        whole = file.read()
+    torch.save({"weights": 1}, tmp_path / "foreign.pth")
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "flipped.pth").write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+    output = tmp_path / "kept.scorer"
+    output.write_text("old")
+    more = ["--input", "new.csv"] if command == "predict" else []
+    for name in ("none.pth", "cut.pth", "flipped.pth", "foreign.pth", "new.csv"):
+        with pytest.raises(UsageError, match=f"checkpoint '{name}': ") as error:
+            run(command, "--checkpoint", name, "--output", output, *more)
+        assert "\n" not in str(error.value)
+    assert output.read_text() == "old"
