@@ -44,6 +44,7 @@ class MIDPG(DPG):
         "mi_estimator": Choice(MI_ESTIMATORS),
         "mi_mask_same_scenario": Flag(),
         "mi_detach_scenario": Flag(),
+        "mi_standardize": Flag(),
         "discriminator_hidden_size": Sizes(minimum_length=1),
     }
 
@@ -60,6 +61,7 @@ class MIDPG(DPG):
             self.backbone.matrix_size(),
             config["discriminator_hidden_size"],
             self.activation,
+            standardize=config["mi_standardize"],
         )
         self.mutual_information = mutual_information_loss(
             discriminator, config["mi_estimator"], config["mi_mask_same_scenario"]

@@ -18,6 +18,7 @@ from recbole_midpg.layers.mutual_information import (
     jensen_shannon_loss,
     kullback_leibler_loss,
     mutual_information_loss,
+    standardized,
 )
 from tests.reference.mutual_information import infonce_loss, shuffled_pairs_loss
 
@@ -326,3 +327,60 @@ def test_each_estimator_has_its_loss():
             assert loss_module.mask_same_scenario is mask
     assert isinstance(mutual_information_loss(discriminator, "infonce", True), InfoNCELoss)
     assert MI_ESTIMATORS == ("jsd", "kl", "dv", "infonce")
+
+
+# --------------------------------------------------------------------------------------------------
+# Standardized inputs
+
+
+def test_standardized_columns_by_hand():
+    values = double([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]])
+    deviation = math.sqrt((9 + 1 + 16) / 3)
+    expected = double([[-3 / deviation, 0.0], [-1 / deviation, 0.0], [4 / deviation, 0.0]])
+    torch.testing.assert_close(standardized(values), expected)
+    assert standardized(values[:1]).tolist() == [[0.0, 0.0]]
+    assert standardized(values[:0]).shape == (0, 2)
+
+
+def test_the_gradient_of_standardized_columns_is_passed_unchanged():
+    values = (1e-4 * double([[1.0, 2.0], [4.0, 3.0]])).requires_grad_()
+    upstream = double([[0.5, -1.0], [2.0, 3.0]])
+    (standardized(values) * upstream).sum().backward()
+    assert torch.equal(values.grad, upstream)
+
+
+@pytest.mark.parametrize("estimator", ["jsd", "infonce"])
+def test_small_inputs_are_told_apart_where_they_are_standardized(estimator):
+    """Embeddings of the scale that a table of a million rows starts with."""
+
+    def loss_after_training(standardize):
+        torch.manual_seed(3)
+        ids = torch.randint(4, (256, 1))
+        scenario = 1e-3 * torch.randn(4, 8)[ids[:, 0]]
+        matrices = 0.5 + scenario @ torch.randn(8, 32) + 1e-4 * torch.randn(256, 32)
+        discriminator = PairDiscriminator(8, 32, [16], standardize=standardize)
+        loss = mutual_information_loss(discriminator, estimator, True)
+        optimizer = torch.optim.Adam(loss.parameters(), lr=0.003)
+        for _ in range(150):
+            optimizer.zero_grad()
+            value = loss(scenario, matrices, ids)
+            value.backward()
+            optimizer.step()
+        return value.item()
+
+    knows_nothing = 2 * math.log(2) if estimator == "jsd" else math.log(256 * 3 / 4)
+    assert loss_after_training(standardize=False) > 0.9 * knows_nothing
+    assert loss_after_training(standardize=True) < 0.3 * knows_nothing
+
+
+def test_shuffled_pairs_of_a_standardized_discriminator_match_its_own_scores():
+    torch.manual_seed(0)
+    discriminator = PairDiscriminator(3, 4, [5], standardize=True).double()
+    scenario, matrices, ids = random_batch([0, 1, 2, 1])
+    shuffled = torch.tensor([1, 2, 3, 0])
+    loss = ShuffledPairsLoss(discriminator, "jsd").loss_of(scenario, matrices, ids, shuffled)
+    positive = discriminator(scenario, matrices)
+    # The shuffle of all rows leaves mean and deviation as they are.
+    negative = discriminator(scenario[shuffled], matrices)
+    kept = ids[:, 0] != ids[shuffled, 0]
+    torch.testing.assert_close(loss, jensen_shannon_loss(positive, negative, kept))
