@@ -341,7 +341,7 @@ def test_matrices_differ_more_between_scenarios_with_the_regularisation(estimato
     unseen = draw_rows(1024, seed=2000)
     without = between_to_within_scenarios(trained(DPG, seed), unseen)
     regularised = between_to_within_scenarios(trained(MIDPG, seed, mi_estimator=estimator), unseen)
-    assert regularised > 3 * without
+    assert regularised > 1.5 * without
 
 
 def test_the_regularisation_leaves_the_task_learnable():
