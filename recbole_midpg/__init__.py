@@ -16,6 +16,7 @@ def _register() -> None:
     from recbole_midpg.integration import (
         checkpoint,
         config,
+        embedded_fields,
         optimizer,
         registry,
         run,
@@ -26,6 +27,7 @@ def _register() -> None:
     registry.install()
     run.install()
     config.install()
+    embedded_fields.install()
     checkpoint.install()
     saved_dataset.install()
     optimizer.install()

@@ -53,6 +53,12 @@ def read_atomic_fields(config: Any) -> dict[str, AtomicField] | None:
 
 def feature_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
     """The fields that a context-aware model embeds, by RecBole's rules."""
+    unembedded = config["unembedded_fields"] or []
+    return [name for name in embeddable_fields(config, fields) if name not in unembedded]
+
+
+def embeddable_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
+    """The fields that a context-aware model can embed, whether the config lets it or not."""
     numerical = config["numerical_features"] or []
     not_features = {config["LABEL_FIELD"], *(config["threshold"] or {})}
     return [

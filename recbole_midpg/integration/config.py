@@ -20,6 +20,7 @@ from recbole_midpg.command_line import parse_value
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
+    embeddable_fields,
     feature_fields,
     read_atomic_fields,
 )
@@ -251,11 +252,13 @@ def check_config(config: Config) -> None:
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)
         fields = read_atomic_fields(config)
+        _check_unembedded(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
-    check_metrics(values, None if fields is None else _usable(config, fields))
+    groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
+    check_metrics(values, groups)
 
 
 def check_key_names(given: Mapping[str, Any], model: str) -> None:
@@ -307,8 +310,40 @@ def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed:
         _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
 
 
+def _check_unembedded(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check ``unembedded_fields``.
+
+    Raises:
+        UsageError: it is no list of names, or a name is not a field that could be embedded.
+    """
+    values = config.final_config_dict
+    if isinstance(values["unembedded_fields"], str):
+        values["unembedded_fields"] = [values["unembedded_fields"]]
+    names = values["unembedded_fields"]
+    if names is None:
+        return
+    if not Names().accepts(names):
+        raise UsageError(
+            f"unembedded_fields: {names!r} is not allowed, expected {Names().allowed}."
+        )
+    if fields is None:
+        return
+    candidates = embeddable_fields(config, fields)
+    for name in names:
+        if name not in candidates:
+            hint = did_you_mean(name, candidates) or "."
+            raise UsageError(
+                f"unembedded_fields: {name!r} is not a field that a model embeds, "
+                f"expected some of {', '.join(candidates)}{hint}"
+            )
+
+
 def _usable(config: Config, fields: dict[str, AtomicField]) -> list[str]:
-    return [name for name in feature_fields(config, fields) if fields[name].type == "token"]
+    return _token_fields(fields, feature_fields(config, fields))
+
+
+def _token_fields(fields: dict[str, AtomicField], names: list[str]) -> list[str]:
+    return [name for name in names if fields[name].type == "token"]
 
 
 def _check_scenario_field(
@@ -320,6 +355,8 @@ def _check_scenario_field(
     field = fields.get(name) if isinstance(name, str) else None
     if name == config["LABEL_FIELD"] or name in (config["threshold"] or {}):
         reason = "is the label"
+    elif name in (config["unembedded_fields"] or ()):
+        reason = "is not embedded (unembedded_fields)"
     elif field is None:
         reason = f"is not a field of {config.dataset}"
     elif not field.loaded:

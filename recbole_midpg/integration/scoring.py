@@ -54,6 +54,8 @@ _FIELD_SOURCES = (
     FeatureSource.ITEM,
     FeatureSource.ITEM_ID,
 )
+# Where features of users and of items come from, and the dataset's name of the id that joins them.
+_ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}
 TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 _BUNDLE = "recbole_midpg.scorer"
 _BUNDLE_VERSION = 1
@@ -97,10 +99,12 @@ class FieldTable:
     Attributes:
         scored: the fields by name, in the order in which the model embeds them.
         inter_num: how many training rows there were.
+        unembedded: those of the fields by which features are joined, and nothing else.
     """
 
     scored: dict[str, ScoredField]
     inter_num: int
+    unembedded: frozenset[str]
 
     @property
     def field2type(self) -> dict[str, FeatureType]:
@@ -117,7 +121,8 @@ class FieldTable:
         return [
             name
             for name, scored in self.scored.items()
-            if (ftype is None or scored.type in ftype)
+            if name not in self.unembedded
+            and (ftype is None or scored.type in ftype)
             and (source is None or scored.source in source)
         ]
 
@@ -207,7 +212,13 @@ def _learned_by_training(config: Config) -> tuple[FieldTable, list[EntityFeature
         FeatureSource.ITEM: training.item_feat,
     }
     scored: dict[str, ScoredField] = {}
-    for name in training.fields(source=_FIELD_SOURCES):
+    embedded = training.fields(source=_FIELD_SOURCES)
+    joined_by = [
+        getattr(training, id_field)
+        for source, id_field in _ENTITIES.items()
+        if any(training.field2source[name] is source for name in embedded)
+    ]
+    for name in dict.fromkeys([*embedded, *joined_by]):
         kind, source = training.field2type[name], training.field2source[name]
         is_number = kind not in TOKEN_LIKE
         if name == config["LABEL_FIELD"] or (is_number and name not in dataset.scales):
@@ -216,15 +227,14 @@ def _learned_by_training(config: Config) -> tuple[FieldTable, list[EntityFeature
         encoder = _encoder(dataset, name, kind, values.shape[1] if values.dim() > 1 else 1)
         scored[name] = ScoredField(kind, source, training.num(name), encoder)
     entities = []
-    for source, id_field in (
-        (FeatureSource.USER, training.uid_field),
-        (FeatureSource.ITEM, training.iid_field),
-    ):
+    for source, id_field in _ENTITIES.items():
         features = [name for name in scored if scored[name].source is source]
         if features:
             columns = tables[source].narrow_columns
-            entities.append(EntityFeatures(id_field, {name: columns[name] for name in features}))
-    return FieldTable(scored, training.inter_num), entities
+            id_name = getattr(training, id_field)
+            entities.append(EntityFeatures(id_name, {name: columns[name] for name in features}))
+    unembedded = frozenset(scored).difference(embedded)
+    return FieldTable(scored, training.inter_num, unembedded), entities
 
 
 def _encoder(dataset: _ObservedDataset, name: str, kind: FeatureType, width: int) -> Encoder:
@@ -337,9 +347,13 @@ def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
         )
     try:
         fields = [_field_from_plain(values) for values in plain["fields"]]
-        table = FieldTable({scored.encoder.field: scored for scored in fields}, plain["inter_num"])
-        entities = [EntityFeatures(**values) for values in plain["entities"]]
         config, weights = config_from_plain(plain["config"]), plain["state_dict"]
+        table = FieldTable(
+            {scored.encoder.field: scored for scored in fields},
+            plain["inter_num"],
+            frozenset(config["unembedded_fields"] or ()),
+        )
+        entities = [EntityFeatures(**values) for values in plain["entities"]]
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{place}: the file holds no scorer ({error!r}).") from error
     return _assemble(config, table, entities, weights, place)
