@@ -8,7 +8,7 @@ lines in their dashes besides, and bars stand in a panel of their own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.whole_files import write_text, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +116,7 @@ def save_figure(figure: Figure, data: Any, folder: str | Path, name: str) -> lis
         UsageError: they cannot be written.
     """
     paths = [Path(folder) / f"{name}.{ending}" for ending in ("png", "svg", "json")]
-    with _written_whole(paths) as (png, svg, text), print_style():
+    with written_whole(paths) as (png, svg, text), print_style():
         figure.savefig(png, format="png", dpi=_DOTS_PER_INCH)
         figure.savefig(svg, format="svg", metadata={"Date": None})
         text.write_text(json_text(asdict(data)), encoding="utf-8")
@@ -128,30 +129,7 @@ def write_json(content: Any, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    with _written_whole([path]) as (text,):
-        text.write_text(json_text(content), encoding="utf-8")
-
-
-@contextmanager
-def _written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Give files in one folder to write to, which take the paths' names when all are written.
-
-    Raises:
-        UsageError: the folder cannot be made, or a file not be written.
-    """
-    parts = [path.with_name(f".{path.name}.part") for path in paths]
-    folder = paths[0].parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            yield parts
-            for part, path in zip(parts, paths, strict=True):
-                part.replace(path)
-        finally:
-            for part in parts:
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"output {str(folder)!r}: {error.strerror or error}.") from error
+    write_text(path, json_text(content))
 
 
 def json_text(content: Any) -> str:

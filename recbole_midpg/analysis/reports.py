@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.experiments.table_files import TABLE_FORMAT
-from recbole_midpg.integration.baseline_run import RUN_FORMAT
+from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT, read_report_file
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def read_run(path: str | Path) -> FinishedRun:
     Raises:
         UsageError: there is no such file, or it holds no report of a run.
     """
-    content = _read(path, RUN_FORMAT, "report of a run")
+    content = read_report_file(path, RUN_FORMAT, "report of a run")
     try:
         return FinishedRun(
             path=str(path),
@@ -110,7 +108,7 @@ def read_table(path: str | Path) -> BenchmarkTable:
     Raises:
         UsageError: there is no such file, or it holds no table of a benchmark.
     """
-    content = _read(path, TABLE_FORMAT, "table of a benchmark")
+    content = read_report_file(path, TABLE_FORMAT, "table of a benchmark")
     try:
         scenarios: dict[str, None] = {}
         models: dict[str, list[ScenarioTrial]] = {}
@@ -133,23 +131,6 @@ def distinct_labels(paths: Sequence[str | Path]) -> list[str]:
     """Name files in a figure: by their stem, or as they were given where stems are the same."""
     stems = [Path(path).stem for path in paths]
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-
-
-def _read(path: str | Path, expected_format: str, kind: str) -> dict[str, Any]:
-    place = f"{kind} {str(path)!r}"
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{place}: it cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise UsageError(f"{place}: it is not JSON text.") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != expected_format:
-        raise UsageError(
-            f"{place}: its format is {found!r}, expected {expected_format!r}, "
-            f"a {kind} by this version."
-        )
-    return content
 
 
 def _damaged(path: str | Path, kind: str, error: Exception) -> UsageError:

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.whole_files import write_text
 
 BAYES_FILE = "bayes.json"
 TRUTH = np.dtype([("probability", "<f4"), ("label", "u1")])
@@ -217,6 +218,4 @@ def read_bayes(folder: str | Path) -> dict[str, Any] | None:
 
 def write_bayes(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``bayes.json``, whole or not at all."""
-    temporary = folder / f".{BAYES_FILE}"
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / BAYES_FILE)
+    write_text(folder / BAYES_FILE, json.dumps(content, indent=1) + "\n")

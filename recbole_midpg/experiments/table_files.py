@@ -15,8 +15,9 @@ from tabulate import tabulate
 
 from recbole_midpg.experiments.benchmark import ModelSummary, Summary
 from recbole_midpg.experiments.statistics import Spread
+from recbole_midpg.report_files import TABLE_FORMAT
+from recbole_midpg.whole_files import written_whole
 
-TABLE_FORMAT = "recbole-midpg table 1"
 _METRIC_NAMES = {
     "auc": "AUC",
     "logloss": "LogLoss",
@@ -31,7 +32,7 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", _STAR:
 def write_tables(
     summary: Summary, folder: Path, about: dict[str, Any], *, scenarios: bool
 ) -> list[Path]:
-    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, each whole or not at all.
+    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, all of them or none.
 
     Args:
         summary: the table.
@@ -51,13 +52,10 @@ def write_tables(
         "table.tex": "\n".join(_latex(*block) for block in blocks),
         "table.json": json.dumps(as_json(summary, about), indent=1) + "\n",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in texts.items():
-        path, temporary = folder / name, folder / f".{name}"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-        paths.append(path)
+    paths = [folder / name for name in texts]
+    with written_whole(paths) as parts:
+        for part, text in zip(parts, texts.values(), strict=True):
+            part.write_text(text, encoding="utf-8")
     return paths
 
 

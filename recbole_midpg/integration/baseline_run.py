@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.report_files import RUN_FORMAT, read_report_file
 
 PHASE = "phase"
 VALID, TEST = "valid", "test"
-RUN_FORMAT = "recbole-midpg run 1"
 # What must be the same in both runs for their rows to be the same.
 _SAME = ("dataset", "seed", "eval_args", "LABEL_FIELD", "threshold")
 
@@ -54,15 +53,7 @@ def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:
 
 @functools.lru_cache(maxsize=4)
 def _read_report(path: str) -> dict[str, Any]:
-    try:
-        report = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"baseline_run: {path!r}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UsageError(f"baseline_run: {path!r} is not JSON text.") from error
-    if not isinstance(report, dict) or report.get("format") != RUN_FORMAT:
-        raise UsageError(f"baseline_run: {path!r} is not the report of a run.")
-    return report
+    return read_report_file(path, RUN_FORMAT, "baseline_run")
 
 
 def _plain(value: Any) -> Any:

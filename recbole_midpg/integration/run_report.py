@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
-from recbole_midpg.integration.baseline_run import RUN_FORMAT
 from recbole_midpg.integration.checkpoint import config_to_plain
 from recbole_midpg.integration.history import Epoch
+from recbole_midpg.report_files import RUN_FORMAT
+from recbole_midpg.whole_files import write_text
 
 _PACKAGES = ("recbole-midpg", "recbole", "torch", "numpy", "pandas")
 _GIT_SECONDS = 5.0
@@ -92,10 +93,15 @@ class RunReport:
 
     def write(self, path: Path) -> None:
         """Write the JSON text, whole or not at all."""
-        temporary = path.with_name(f".{path.name}")
-        text = json.dumps(self.as_json(), indent=1, default=_json_value)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
+        plain = json.loads(
+            json.dumps(self.as_json(), default=_json_value), parse_constant=_no_value
+        )
+        text = json.dumps(plain, indent=1, allow_nan=False)
+        write_text(path, text + "\n")
+
+
+def _no_value(_: str) -> None:
+    """What stands for NaN and infinity, which JSON does not have."""
 
 
 def _json_value(value: Any) -> Any:

@@ -23,6 +23,7 @@ from recbole_midpg.layers.scenario_grouping import Bucket
 from recbole_midpg.models import ple, star
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.whole_files import written_whole
 
 TOLERANCE = 1e-5
 """How far a program's score may be from the model's."""
@@ -51,17 +52,8 @@ def export_program(scorer: Scorer, path: str | os.PathLike[str]) -> None:
     name = type(model).__name__
     if not isinstance(model, ScenarioRecommender):
         raise UsageError(f"export: {name} is a model of RecBole, expected one of this package.")
-    temporary = Path(f"{os.fspath(path)}.part")
-    try:
-        with temporary.open("w+b") as file:
-            _compare(scorer, _written(scorer, file))
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"output {os.fspath(path)!r}: it cannot be written ({error.strerror})."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole([Path(path)]) as (part,), part.open("w+b") as file:
+        _compare(scorer, _written(scorer, file))
 
 
 def _written(scorer: Scorer, file: BinaryIO) -> Any:

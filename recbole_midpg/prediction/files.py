@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 from recbole_midpg.atomic_data_scripts.progress import Progress
 from recbole_midpg.data.column_encoding import BadValueError
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.prediction.rows import RowBlock, RowFile, open_rows
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.whole_files import written_whole
 
 SCORE = "score"
 # Rows in memory at a time, rounded to whole batches.
@@ -51,7 +50,10 @@ def score_file(
     try:
         with open_rows(source, scorer.fields, separator) as file:
             _check_columns(scorer, file, keep)
-            with _written_whole(target) as output:
+            with (
+                written_whole([Path(target)]) as (part,),
+                part.open("w", encoding="utf-8", newline="") as output,
+            ):
                 writer = csv.writer(output, lineterminator="\n")
                 writer.writerow([*keep, SCORE])
                 for block in file.blocks(block_rows):
@@ -87,19 +89,3 @@ def _scores(scorer: Scorer, block: RowBlock, path: str) -> list[str]:
         return scorer.scores(block.columns).astype("U").tolist()
     except BadValueError as error:
         raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
-
-
-@contextmanager
-def _written_whole(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """A text file that appears under its name when it is complete."""
-    temporary = Path(f"{os.fspath(path)}.part")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"output {os.fspath(path)!r}: it cannot be written ({error.strerror})."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -45,9 +45,9 @@ def test_runs_on_other_rows_are_refused(tmp_path, report, key):
 def test_what_is_no_report_is_refused(tmp_path, report):
     for number, (content, problem) in enumerate(
         [
-            ("{", "is not JSON text"),
-            ([], "is not the report of a run"),
-            ({**report, "format": "other"}, "is not the report of a run"),
+            ("{", "it is not JSON text"),
+            ([], "its format is None"),
+            ({**report, "format": "other"}, "its format is 'other'"),
             ({**report, "test": {"logloss": 0.5}}, "has an AUC of None on test"),
             ({**report, "test": {"auc": 0.5}}, "expected one beside 0.5"),
         ]

@@ -227,7 +227,7 @@ def config_with(metrics_, **values):
         ({"metrics_": ["AUC", "RelaImpr"]}, "baseline_run: RelaImpr needs a run"),
         (
             {"metrics_": ["AUC", "RelaImpr"], "baseline_run": "nowhere.json"},
-            "baseline_run: 'nowhere.json': No such file",
+            "baseline_run 'nowhere.json': it cannot be read .No such file",
         ),
     ],
 )

@@ -128,6 +128,17 @@ def test_models_without_scenarios_have_no_table():
     assert prepared.report().as_json()["scenarios"] == []
 
 
+def test_what_is_not_a_number_is_null_in_the_report(tmp_path):
+    prepared = run.Run.prepare(gaps_config("DNN"))
+    prepared.best_valid = {"auc": float("nan"), "logloss": 0.5}
+    prepared.report().write(tmp_path / "a.json")
+    assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)["valid"] == {
+        "auc": None,
+        "logloss": 0.5,
+    }
+    assert [path.name for path in tmp_path.glob("*.json")] == ["a.json"]
+
+
 def test_the_state_of_a_checkout(tmp_path):
     assert git_state(tmp_path) is None
     assert set(versions()) >= {"python", "torch", "numpy", "pandas", "recbole"}

@@ -81,7 +81,7 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path, scorer):
     with pytest.raises(UsageError, match="it is the input"):
         score_file(scorer, source, tmp_path / "." / "new.csv")
     with pytest.raises(UsageError, match="it cannot be written"):
-        score_file(scorer, source, tmp_path / "none" / "scores.csv")
+        score_file(scorer, source, source / "scores.csv")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match="it cannot be written"):
         score_file(scorer, source, tmp_path / "folder")

@@ -1,0 +1,39 @@
+"""The JSON files that runs and benchmarks leave, told apart by the format that they name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.errors import UsageError
+
+RUN_FORMAT = "recbole-midpg run 1"
+TABLE_FORMAT = "recbole-midpg table 1"
+
+
+def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[str, Any]:
+    """Read a report.
+
+    Args:
+        path: the file.
+        expected_format: the format that it has to name.
+        kind: what it is called in errors, as "report of a run".
+
+    Raises:
+        UsageError: there is no such file, or it is of another kind.
+    """
+    place = f"{kind} {str(path)!r}"
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{place}: it cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise UsageError(f"{place}: it is not JSON text.") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != expected_format:
+        raise UsageError(
+            f"{place}: its format is {found!r}, expected {expected_format!r}, "
+            f"a {kind} by this version."
+        )
+    return content
