@@ -32,7 +32,7 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", _STAR:
 def write_tables(
     summary: Summary, folder: Path, about: dict[str, Any], *, scenarios: bool
 ) -> list[Path]:
-    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, all of them or none.
+    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, and ``trials.csv``; all or none.
 
     Args:
         summary: the table.
@@ -51,6 +51,7 @@ def write_tables(
         "table.csv": "\n".join(_csv(*block) for block in blocks),
         "table.tex": "\n".join(_latex(*block) for block in blocks),
         "table.json": json.dumps(as_json(summary, about), indent=1) + "\n",
+        "trials.csv": _csv(*trial_table(summary)),
     }
     paths = [folder / name for name in texts]
     with written_whole(paths) as parts:
@@ -98,6 +99,24 @@ def scenario_auc_table(summary: Summary) -> Block:
         [name, *(_spread(scores.get(name), 4) for scores in by_model.values())] for name in names
     ]
     return ["scenario", *by_model], rows
+
+
+def trial_table(summary: Summary) -> Block:
+    """A line a finished trial: its validation and test metrics, those of scenarios aside."""
+    trials = [trial for model in summary.models for trial in model.trials]
+    names = list(dict.fromkeys(name for trial in trials for name in trial.test if "/" not in name))
+    rows = [
+        [
+            trial.label,
+            str(trial.seed),
+            *(str(scores.get(name, "")) for scores in (trial.valid, trial.test) for name in names),
+            str(trial.epochs),
+            str(trial.training_seconds),
+        ]
+        for trial in trials
+    ]
+    scores = [f"{split} {name}" for split in ("valid", "test") for name in names]
+    return ["model", "seed", *scores, "epochs", "training s"], rows
 
 
 def markdown(summary: Summary, blocks: Sequence[Block]) -> str:

@@ -147,6 +147,9 @@ def test_files_hold_the_same_table(results, tmp_path):
     assert csv[4:6] == ["", "scenario,DNN,PLE,MIDPG"]
     latex = (tmp_path / "table.tex").read_text()
     assert r"MIDPG & 0.6467 $\pm$ 0.0103 $^{*}$ & " in latex
+    header, first, *_ = (tmp_path / "trials.csv").read_text().splitlines()
+    assert header == "model,seed,valid auc,valid logloss,test auc,test logloss,epochs,training s"
+    assert first == "DNN,0,0.66,,0.6,0.5,0,2.0"
     content = json.loads((tmp_path / "table.json").read_text())
     assert (content["format"], content["seeds"]) == ("recbole-midpg table 1", [0, 5])
     line = content["models"][2]
