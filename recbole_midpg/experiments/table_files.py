@@ -32,7 +32,7 @@ _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", _STAR:
 def write_tables(
     summary: Summary, folder: Path, about: dict[str, Any], *, scenarios: bool
 ) -> list[Path]:
-    """Write ``table`` as ``.md``, ``.csv``, ``.tex`` and ``.json``, and ``trials.csv``; all or none.
+    """Write the table as markdown, CSV, LaTeX and JSON, and the trials as CSV: all files or none.
 
     Args:
         summary: the table.
