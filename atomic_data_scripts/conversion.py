@@ -14,16 +14,22 @@ from __future__ import annotations
 import errno
 import gc
 import json
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_midpg.errors import UsageError, did_you_mean
+
+try:
+    import fcntl
+except ImportError:  # on Windows, where two conversions into one folder do not see each other
+    fcntl = None  # type: ignore[assignment]
 
 from .conversion_pass import (
     DUPLICATES,
@@ -40,6 +46,9 @@ FORMAT_VERSION = 1
 """To be raised when all converters write something else than before."""
 
 ON_ERROR = ("stop", "skip")
+
+_TEMPORARY = ".converting-"
+_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,9 @@ def convert(
 
     Files are written to a temporary folder inside ``output/NAME/`` and renamed when all are
     complete, the manifest ``NAME.manifest.json`` last; an error or an interrupt leaves what was
-    there before. A second call with the same file and options changes nothing.
+    there before. Where the process is killed, the next call ends the renames that it had begun, or
+    removes what it had written. A second call with the same file and options changes nothing; one
+    that is made at the same time waits.
 
     Args:
         converter: the dataset.
@@ -110,10 +121,13 @@ def convert(
     with _told_in_a_sentence(folder), _without_cycle_collection():
         source = RawFile(Path(raw), converter.raw_name)
         job = _Job(converter, source, folder, on_error, duplicates)
-        origin = _origin(job)
-        if not force and (report := _up_to_date(job, origin)) is not None:
-            return report
-        return _convert(job, origin, show_progress)
+        with _held(folder) as alone:
+            if alone:
+                _settle(job)
+            origin = _origin(job)
+            if not force and (report := _up_to_date(job, origin)) is not None:
+                return report
+            return _convert(job, origin, show_progress)
 
 
 def _convert(job: _Job, origin: dict[str, Any], show_progress: bool | None) -> ConversionReport:
@@ -122,7 +136,6 @@ def _convert(job: _Job, origin: dict[str, Any], show_progress: bool | None) -> C
         files, report = _write_files(job, temporary, show_progress)
         job.raw.check_unchanged()
         report.seconds = round(time.monotonic() - start, 3)
-        manifest = temporary / job.manifest.name
         content = {
             **origin,
             "files": {
@@ -131,16 +144,39 @@ def _convert(job: _Job, origin: dict[str, Any], show_progress: bool | None) -> C
             },
             "report": report.to_json(),
         }
+        files.rename(temporary / _COMPLETE)
+        manifest = temporary / "manifest.part"
         manifest.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        # Without a manifest the folder is not complete, should this be cut off in between.
-        job.manifest.unlink(missing_ok=True)
-        for name in job.possible_files():
-            if name in report.files:
-                (files / name).replace(job.folder / name)
-            else:
-                (job.folder / name).unlink(missing_ok=True)
-        manifest.replace(job.manifest)
+        manifest.replace(temporary / job.manifest.name)
+        _put_in_place(job, temporary)
     return report
+
+
+def _put_in_place(job: _Job, temporary: Path) -> None:
+    """Rename complete files, the manifest last; also those that a killed process has not got to."""
+    manifest = temporary / job.manifest.name
+    written = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    job.manifest.unlink(missing_ok=True)
+    for name in job.possible_files():
+        complete = temporary / _COMPLETE / name
+        if complete.exists():
+            complete.replace(job.folder / name)
+        elif name not in written:
+            (job.folder / name).unlink(missing_ok=True)
+    manifest.replace(job.manifest)
+
+
+def _settle(job: _Job) -> None:
+    """End the renames of a killed conversion, where it had begun them, and remove all it left."""
+    for leftover in job.folder.glob(f"{_TEMPORARY}*"):
+        if (leftover / job.manifest.name).is_file():
+            _put_in_place(job, leftover)
+        shutil.rmtree(leftover)
+
+
+def was_cut_off(folder: Path) -> bool:
+    """Whether a conversion was killed while its files took their names: some are missing."""
+    return any(folder.glob(f"{_TEMPORARY}*/*.manifest.json"))
 
 
 def _write_files(
@@ -251,18 +287,36 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
-    """A folder inside ``folder`` that is removed at the end, and ``folder`` with it where empty."""
+def _held(folder: Path) -> Iterator[bool]:
+    """Make a folder and wait until no other conversion works in it; remove it where it is empty.
+
+    Yields:
+        Whether this process is alone in it, which not every file system can tell.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder))
+    alone = False
+    with ExitStack() as stack:
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system lets go when a process ends
+                alone = True
         try:
-            yield temporary
+            yield alone
         finally:
-            shutil.rmtree(temporary)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+@contextmanager
+def _temporary_folder(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder`` that is removed at the end."""
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder))
+    try:
+        yield temporary
     finally:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        shutil.rmtree(temporary)
 
 
 @contextmanager

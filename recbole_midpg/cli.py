@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from math import prod
@@ -47,6 +48,8 @@ test split and print AUC and LogLoss.
                         (default: {default_dataset}, which RecBole ships)
   --config_files FILE.. RecBole config files; later ones win, the command line wins over all
   --KEY VALUE           any config key, also as --KEY=VALUE; lists as [a,b]
+  --resume              go on with this command's run after its last complete epoch, where it was
+                        cut off; --resume=auto starts anew where there is none
   --nproc N             processes on this machine, one GPU each (default: 1)
   --world_size N        processes on all machines (default: nproc)
   --ip, --port          the first machine's address (default: localhost, 5678)
@@ -80,16 +83,24 @@ def _guarded(program: str, action: Callable[[], None]) -> int:
     """Run an action; tell what the user can mend in a sentence, without a traceback.
 
     Returns:
-        The exit status: 0, 2 for a :class:`UsageError`, 130 for an interrupt.
+        The exit status: 0, 2 for a :class:`UsageError` or a file that the operating system refuses,
+        130 for an interrupt.
     """
     try:
         action()
     except UsageError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return USAGE_STATUS
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
+        details = f"; {interrupt}" if str(interrupt) else ""
+        print(f"{program}: interrupted{details}.", file=sys.stderr)
         return INTERRUPT_STATUS
+    except OSError as error:
+        # What the operating system refuses: a full disk, a folder that cannot be written.
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"{program}: error: {place}{error.strerror or error}.", file=sys.stderr)
+        return USAGE_STATUS
     return 0
 
 

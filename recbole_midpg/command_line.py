@@ -11,6 +11,8 @@ import yaml
 from recbole_midpg.errors import UsageError
 
 _SHORT_NAMES = {"-m": "--model", "-d": "--dataset"}
+# Keys that may stand alone, and what they mean then.
+_ALONE = {"resume": "True"}
 _WORDS = {"true": True, "false": False, "null": None, "~": None}
 
 
@@ -50,7 +52,7 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
     Args:
         arguments: ``--key=value`` or ``--key value``, also ``-m`` and ``-d`` for model and dataset;
-            ``--config_files`` takes several values.
+            ``--config_files`` takes several values, ``--resume`` may stand alone.
 
     Returns:
         The text of each key's value; several values are joined by spaces.
@@ -67,6 +69,8 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"argument {argument!r}: expected --key=value or --key value.")
         key = name[len("--") :]
         values = [value] if has_value else _following_values(key, remaining)
+        if not values and key in _ALONE:
+            values = [_ALONE[key]]
         if not values:
             raise UsageError(f"argument {argument!r}: a value is missing, expected {name}=value.")
         text = " ".join(values)

@@ -80,3 +80,17 @@ def test_wrong_arguments_are_named(arguments, words):
 
 def test_the_same_value_twice_is_one_value():
     assert split_arguments(["--seed=1", "--seed=1"]) == {"seed": "1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--resume"], "True"),
+        (["--resume", "--model=DNN"], "True"),
+        (["--resume=auto"], "auto"),
+        (["--resume", "auto"], "auto"),
+        (["--resume=saved/x.pth"], "saved/x.pth"),
+    ],
+)
+def test_resume_may_stand_alone(arguments, text):
+    assert split_arguments(arguments)["resume"] == text

@@ -40,7 +40,7 @@ def read_atomic_fields(config: Any) -> dict[str, AtomicField] | None:
     """
     fields: dict[str, AtomicField] = {}
     inter_found = False
-    for path, source in _atomic_files(config):
+    for path, source in atomic_files(config):
         if not path.is_file():
             continue
         inter_found = inter_found or source == "inter"
@@ -70,7 +70,8 @@ def embeddable_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
     ]
 
 
-def _atomic_files(config: Any) -> Iterator[tuple[Path, str]]:
+def atomic_files(config: Any) -> Iterator[tuple[Path, str]]:
+    """The files that a dataset may have, and the part of RecBole's data that each holds."""
     folder, dataset = Path(config["data_path"]), config["dataset"]
     benchmark_names = config["benchmark_filename"]
     if benchmark_names is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from enum import Enum
@@ -36,10 +37,17 @@ from recbole.utils import (
 )
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
+from recbole_midpg.whole_files import written_whole
 
 _ENUMS: dict[str, type[Enum]] = {
     enum.__name__: enum for enum in (ModelType, EvaluatorType, InputType)
 }
+# What torch's reader meets in bytes that are not what was written.
+_DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError),
+    *(AttributeError, AssertionError, OverflowError, MemoryError, struct.error),
+)
 # Made anew from the machine that reads the checkpoint.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
 
@@ -51,6 +59,8 @@ def install() -> None:
         return
     trainer_class._save_checkpoint = _save_checkpoint
     trainer_class.resume_checkpoint = _resume_checkpoint
+    # Set by a run: the dataset's vocabulary, what makes the run's state, the checkpoint's epoch.
+    trainer_class.vocabulary = trainer_class.run_state = trainer_class.saved_epoch = None
     trainer_class.evaluate = _with_safe_loading(trainer_class.evaluate)
     recbole_trainer.PretrainTrainer.save_pretrained_model = _save_pretrained_model
     for module in (quick_start, recbole.quick_start):
@@ -183,13 +193,14 @@ def _other_from_plain(values: Any) -> Any:
 
 
 def write_atomically(state: Any, path: str | os.PathLike[str]) -> None:
-    """Write with ``torch.save`` to a temporary name beside ``path``, then rename."""
-    temporary = Path(f"{os.fspath(path)}.part")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write with ``torch.save``, whole or not at all.
+
+    Raises:
+        UsageError: the disk is full or the folder cannot be written.
+    """
+    # Of a file that torch opens itself it cannot tell why writing fails.
+    with written_whole([Path(path)]) as (part,), part.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:
@@ -241,7 +252,7 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
             f"{place}: the file holds more than plain values and is not unpickled "
             "(RecBole without recbole-midpg writes such files)."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{place}: the file is damaged ({first_line}).") from error
 
@@ -268,21 +279,40 @@ def _is_sound_archive(path: str | os.PathLike[str]) -> bool:
 # RecBole's methods, with these files
 
 
+def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str, Any]:
+    """The content of a checkpoint.
+
+    Args:
+        trainer: RecBole's ``Trainer`` after an epoch.
+        epoch: its number.
+        best_epoch: the epoch that is the best so far, if there is one.
+
+    Returns:
+        RecBole's own entries as plain values; the vocabulary of the dataset that embeddings belong
+        to, ``None`` where the trainer was not told; and, for a run that can go on, its state.
+    """
+    content = {
+        "config": config_to_plain(trainer.config),
+        "epoch": epoch,
+        "cur_step": trainer.cur_step,
+        "best_valid_score": float(trainer.best_valid_score),
+        "state_dict": trainer.model.state_dict(),
+        "other_parameter": other_to_plain(trainer.model),
+        "optimizer": trainer.optimizer.state_dict(),
+        "vocabulary": trainer.vocabulary,
+    }
+    if trainer.run_state is not None:
+        content["run_state"] = _to_plain(trainer.run_state(best_epoch))
+    return content
+
+
 def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
     """Stand in for ``Trainer._save_checkpoint``."""
     if not self.config["single_spec"] and self.config["local_rank"] != 0:
         return
     path = kwargs.pop("saved_model_file", self.saved_model_file)
-    state = {
-        "config": config_to_plain(self.config),
-        "epoch": epoch,
-        "cur_step": self.cur_step,
-        "best_valid_score": float(self.best_valid_score),
-        "state_dict": self.model.state_dict(),
-        "other_parameter": other_to_plain(self.model),
-        "optimizer": self.optimizer.state_dict(),
-    }
-    write_atomically(state, path)
+    write_atomically(checkpoint_of(self, epoch, best_epoch=epoch), path)
+    self.saved_epoch = epoch
     if verbose:
         self.logger.info(set_color("Saving current", "blue") + f": {path}")
 
@@ -300,7 +330,17 @@ def _save_pretrained_model(self: Any, epoch: int, saved_model_file: str) -> None
     self.saved_model_file = saved_model_file
 
 
-def _load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
+def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Args:
+        model: the model.
+        checkpoint: what :func:`load_checkpoint` gave.
+        path: where it was read, for the error.
+
+    Raises:
+        UsageError: they do not fit.
+    """
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -321,7 +361,7 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
         raise UsageError(
             f"checkpoint {path!r}: it holds a {saved_model}, expected a {self.config['model']}."
         )
-    _load_weights(self.model, checkpoint, path)
+    load_weights(self.model, checkpoint, path)
     self.optimizer.load_state_dict(checkpoint["optimizer"])
     self.saved_model_file = path
     self.start_epoch = checkpoint["epoch"] + 1
@@ -342,7 +382,7 @@ def _with_safe_loading(stock_evaluate: Any) -> Any:
     ) -> Any:
         if eval_data and load_best_model:
             path = str(model_file or self.saved_model_file)
-            _load_weights(self.model, load_checkpoint(path, self.device), path)
+            load_weights(self.model, load_checkpoint(path, self.device), path)
             self.logger.info(f"Loading model structure and parameters from {path}")
         return stock_evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
@@ -370,9 +410,12 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
 
     dataset = quick_start.create_dataset(config)
     logger.info(dataset)
+    if checkpoint.get("vocabulary") is not None:
+        place = f"checkpoint {model_file!r}"
+        check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), place)
     train_data, valid_data, test_data = quick_start.data_preparation(config, dataset)
 
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-    _load_weights(model, checkpoint, model_file)
+    load_weights(model, checkpoint, model_file)
     return config, model, dataset, train_data, valid_data, test_data

@@ -27,6 +27,7 @@ from recbole_midpg.integration.atomic_header import (
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
+from recbole_midpg.integration.progress import Resume
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Flag, FolderName, Integer, Names, Rules, check_settings
 
@@ -40,6 +41,7 @@ _COMMON_SETTINGS: Rules = {
     "dataset_cache": Flag(),
     "dataset_cache_dir": FolderName(),
     "compile_model": Flag(),
+    "resume": Resume(),
 }
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that RecBole reads and none of its property files names.
@@ -82,7 +84,15 @@ def build_config(
         return Config(model, dataset, config_files, dict(values))
     except UsageError:
         raise
-    except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise UsageError(f"configuration: {error}") from error
 
 
@@ -251,6 +261,7 @@ def check_config(config: Config) -> None:
     fields = None
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)
+        _check_columns(values)
         fields = read_atomic_fields(config)
         _check_unembedded(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
@@ -308,6 +319,25 @@ def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed:
         for name in names:
             _check_scenario_field("scenario_fields", name, config, fields)
         _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
+
+
+def _check_columns(values: dict[str, Any]) -> None:
+    """Check ``load_col`` and ``unload_col``, which name columns by file.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    for key in ("load_col", "unload_col"):
+        columns = values[key]
+        fine = columns is None or (
+            isinstance(columns, dict)
+            and all(names == "*" or Names().accepts(names) for names in columns.values())
+        )
+        if not fine:
+            raise UsageError(
+                f"{key}: {columns!r} is not allowed, expected columns by file, as "
+                "{inter: [user_id, item_id], item: '*'}."
+            )
 
 
 def _check_unembedded(config: Config, fields: dict[str, AtomicField] | None) -> None:

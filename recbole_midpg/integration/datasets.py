@@ -11,6 +11,7 @@ import recbole
 import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
+from recbole_midpg.atomic_data_scripts.conversion import was_cut_off
 from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.data import GENERATED, generate, read_bayes
 from recbole_midpg.data.generate import DEFAULT_SEED
@@ -73,6 +74,11 @@ def require_dataset(config: Any) -> None:
     if name in GENERATED:
         _require_generated(config, folder)
         return
+    if was_cut_off(folder):
+        raise UsageError(
+            f"dataset: {folder} is incomplete, as its conversion was killed; "
+            f"the same recbole-midpg prepare {name} completes it."
+        )
     if atomic_files_exist(config):
         return
     if name in CONVERTERS:

@@ -39,12 +39,7 @@ def fold_checkpoint(
             "expected a DPG or MIDPG."
         )
     folded = fold_model(model)
-    try:
-        write_atomically(folded.to_plain(), output)
-    except (OSError, RuntimeError) as error:
-        raise UsageError(
-            f"output {os.fspath(output)!r}: it cannot be written ({error})."
-        ) from error
+    write_atomically(folded.to_plain(), output)
     return folded
 
 

@@ -12,15 +12,19 @@ from typing import Any
 
 import torch.distributed
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
+from recbole.data import data_preparation
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
 from recbole.utils import get_environment, get_trainer, init_logger, init_seed, set_color
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
+from recbole_midpg.integration import trust
+from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.registry import get_flops, get_model, replace_everywhere
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
+from recbole_midpg.integration.saved_dataset import create_dataset
+from recbole_midpg.integration.vocabulary import vocabulary_of
 from recbole_midpg.models.base import count_parameters
 
 _stock_run_recbole = quick_start.run_recbole
@@ -29,6 +33,7 @@ _stock_run_recbole = quick_start.run_recbole
 def install() -> None:
     """Put our run in the place of RecBole's; a second call does nothing."""
     replace_everywhere(_stock_run_recbole, run_recbole)
+    trust.install()
 
 
 @dataclass
@@ -78,26 +83,41 @@ class Run:
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)
+        trust.check_data(config, *(part._dataset for part in (train_data, valid_data, test_data)))
         init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
         model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
         trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        trainer.vocabulary = vocabulary_of(dataset)
         seconds = time.monotonic() - started
         return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)
 
-    def train(self, *, saved: bool, verbose: bool = True) -> None:
-        """Train until validation stops it; ``saved`` says whether checkpoints are written.
+    def train(self, *, saved: bool, verbose: bool = True, progress: Progress | None = None) -> None:
+        """Train until validation stops it.
+
+        Args:
+            saved: whether checkpoints are written.
+            verbose: whether each epoch is told in the log.
+            progress: keeps each epoch, so that another process can go on; nobody by default.
 
         Raises:
             UsageError: the loss is not finite, or no epoch has a validation score.
         """
         started = time.monotonic()
-        self.best_valid_score, results = self.trainer.fit(
-            self.train_data,
-            self.valid_data,
-            verbose=verbose,
-            saved=saved,
-            show_progress=self.config["show_progress"],
-        )
+        trainer = self.trainer
+        if progress is not None:
+            progress.follow()
+        if progress is not None and progress.is_trained:
+            self.best_valid_score, results = trainer.best_valid_score, trainer.best_valid_result
+        else:
+            self.best_valid_score, results = trainer.fit(
+                self.train_data,
+                self.valid_data,
+                verbose=verbose,
+                saved=saved,
+                show_progress=self.config["show_progress"],
+            )
+            if progress is not None and trainer.history:
+                progress.keep(trainer.history[-1].epoch)
         self.best_valid = dict(results or {})
         self.training_seconds = time.monotonic() - started
         evaluated = any(epoch.valid for epoch in self.trainer.history)
@@ -106,6 +126,15 @@ class Run:
                 f"validation: {self.config['valid_metric']} is not defined in any epoch; the rows "
                 "are of one class only, or the predictions are not numbers."
             )
+
+    def best_so_far(self) -> str:
+        """Say how good the best epoch so far is, as after an interrupt."""
+        results = self.trainer.best_valid_result
+        if not results:
+            return "no epoch was complete"
+        best = next(epoch for epoch in self.trainer.history if epoch.valid == dict(results))
+        metrics = ", ".join(f"{name} {value}" for name, value in results.items())
+        return f"the best epoch so far is {best.epoch}, with {metrics} on validation"
 
     def test(self, *, saved: bool) -> None:
         """Evaluate on the test split: the best epoch where it was ``saved``, else the last one."""
@@ -171,13 +200,20 @@ def run_recbole(
     logger.info(config)
 
     run = Run.prepare(config)
+    progress = Progress.of(run.trainer, run.train_data) if saved else None
+    if progress is not None:
+        progress.resume()
     logger.info(run.dataset)
     logger.info(run.model)
     flops = get_flops(run.model, run.dataset, config["device"], logger, construct_transform(config))
     logger.info(f"{set_color('FLOPs', 'blue')}: {flops}")
 
-    run.train(saved=saved)
-    run.test(saved=saved)
+    try:
+        run.train(saved=saved, progress=progress)
+        run.test(saved=saved)
+    except KeyboardInterrupt:
+        goes_on = "; the same command with --resume goes on" if progress else ""
+        raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on}") from None
 
     environment = get_environment(config).draw()
     logger.info(f"The running environment of this training is as follows:\n{environment}")
@@ -187,6 +223,8 @@ def run_recbole(
         path = Path(run.trainer.saved_model_file).with_suffix(".json")
         run.report().write(path)
         logger.info(f"{set_color('report', 'yellow')}: {path}")
+    if progress is not None:
+        progress.complete()
     logger.info(f"{set_color('best valid ', 'yellow')}: {run.best_valid}")
     logger.info(f"{set_color('test result', 'yellow')}: {run.test_results}")
 

@@ -27,6 +27,7 @@ from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.atomic_problem import find_problem
 from recbole_midpg.integration.checkpoint import (
     config_from_plain,
     config_to_plain,
@@ -84,7 +85,8 @@ def create_dataset(config: Any) -> Dataset:
     """Stand in for ``recbole.data.create_dataset``: load the saved dataset or build it.
 
     Raises:
-        UsageError: a file lies at the saved dataset's name that cannot be read safely.
+        UsageError: a file lies at the saved dataset's name that cannot be read safely, or an atomic
+            file cannot be loaded.
     """
     dataset_class = dataset_class_of(config)
     named = config["dataset_save_path"]
@@ -94,7 +96,15 @@ def create_dataset(config: Any) -> Dataset:
         if all(config[key] == dataset.config[key] for key in _DECISIVE_KEYS):
             getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
             return dataset
-    dataset = dataset_class(config)
+    try:
+        dataset = dataset_class(config)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        problem = find_problem(config)
+        raise UsageError(
+            problem
+            or f"dataset {config['dataset']}: its files cannot be loaded with this config "
+            f"({type(error).__name__}: {error})."
+        ) from error
     if config["save_dataset"]:
         dataset.save()
     return dataset

@@ -45,6 +45,7 @@ from recbole_midpg.integration.checkpoint import (
 from recbole_midpg.integration.datasets import atomic_files_exist
 from recbole_midpg.integration.fast_dataset import FastDataset
 from recbole_midpg.integration.saved_dataset import dataset_class_of
+from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 
 # Where a context-aware model looks for its fields, and what is then joined to a row by which id.
 _FIELD_SOURCES = (
@@ -181,7 +182,7 @@ def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
             "the files that the model was trained on (a file of recbole-midpg export --output "
             "NAME.scorer needs none)."
         )
-    fields, entities = _learned_by_training(config)
+    fields, entities = _learned_by_training(config, checkpoint.get("vocabulary"), place)
     return _assemble(config, fields, entities, checkpoint["state_dict"], place)
 
 
@@ -204,8 +205,13 @@ def _assemble(
     return ScoringModel(config, model, fields, entities)
 
 
-def _learned_by_training(config: Config) -> tuple[FieldTable, list[EntityFeatures]]:
+def _learned_by_training(
+    config: Config, vocabulary: Mapping[str, str] | None, place: str
+) -> tuple[FieldTable, list[EntityFeatures]]:
+    """What training learned of the fields, where the dataset still has the tokens it had then."""
     dataset = _ObservedDataset(config)
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, vocabulary_of(dataset), place)
     training: Any = dataset.build()[0]
     tables = {
         FeatureSource.USER: training.user_feat,
@@ -324,7 +330,7 @@ def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> 
     """Write all that scoring takes into one file of plain values and tensors, or nothing.
 
     Raises:
-        OSError, RuntimeError: the file cannot be written.
+        UsageError: the file cannot be written.
     """
     entities = [{"id_field": e.id_field, "columns": e.columns} for e in scoring.entities]
     state = {

@@ -69,12 +69,7 @@ class Scorer:
         Raises:
             UsageError: it cannot be written.
         """
-        try:
-            write_scoring_model(self.scoring, path)
-        except (OSError, RuntimeError) as error:
-            raise UsageError(
-                f"output {os.fspath(path)!r}: it cannot be written ({error})."
-            ) from error
+        write_scoring_model(self.scoring, path)
 
     @property
     def fields(self) -> dict[str, str]:

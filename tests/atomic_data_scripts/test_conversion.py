@@ -2,9 +2,13 @@ import errno
 import gc
 import gzip
 import json
+import os
+import shutil
+import time
 import tracemalloc
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,11 +16,13 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, convert, prepare
 from recbole_midpg.atomic_data_scripts import raw_file as raw_file_module
+from recbole_midpg.atomic_data_scripts.conversion import was_cut_off
 from recbole_midpg.atomic_data_scripts.conversion_pass import ConversionPass
 from recbole_midpg.atomic_data_scripts.entity_table import EntityTable
 from recbole_midpg.errors import UsageError
 
 from .raw_files import (
+    AMAZON_HEADER,
     GOLDEN_BAD,
     GOLDEN_RAW,
     amazon_file,
@@ -449,3 +455,85 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+# Killed
+
+
+def kill_at(monkeypatch, method, times):
+    """Let a process end at the nth call of a path's method, without any cleaning up."""
+    stock, calls = getattr(Path, method), []
+
+    def killed(self, *args, **kwargs):
+        calls.append(self)
+        if len(calls) == times:
+            os._exit(9)
+        return stock(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, method, killed)
+
+
+def prepare_killed(monkeypatch, raw, method, times):
+    """Convert in a process that is killed; its status."""
+    process = os.fork()
+    if process == 0:
+        kill_at(monkeypatch, method, times)
+        prepare_amazon(raw)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+@pytest.mark.parametrize("method", ["replace", "rename", "unlink", "mkdir", "write_text"])
+def test_a_killed_conversion_is_ended_by_the_next(tmp_path, raw, monkeypatch, method):
+    folder, old, new = tmp_path / FOLDER, raw.read_text(), "\n".join([AMAZON_HEADER, amazon_line()])
+    raw.write_text(new + "\n")
+    prepare_amazon(raw)
+    after = contents(folder)
+    for times in range(1, 9):
+        shutil.rmtree(tmp_path / "dataset")
+        raw.write_text(old)
+        prepare_amazon(raw)
+        before = contents(folder)
+        raw.write_text(new + "\n")
+        status = prepare_killed(monkeypatch, raw, method, times)
+        if status == 0:
+            break
+        assert status == 9
+        files = {path.name: path for path in folder.iterdir() if path.is_file()}
+        unfinished = "amazon_electronics.manifest.json" not in files
+        assert was_cut_off(folder) or not unfinished
+        if not unfinished:
+            seen = {name: path.read_text() for name, path in files.items() if name in before}
+            assert seen in (before, after)
+        prepare_amazon(raw)
+        assert contents(folder) == after
+    assert times > 1
+
+
+def test_what_another_conversion_left_is_removed(tmp_path, raw):
+    left = tmp_path / FOLDER / ".converting-abc"
+    left.mkdir(parents=True)
+    (left / "amazon_electronics.inter").write_text("half")
+    prepare_amazon(raw)
+    assert not left.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+def test_a_second_conversion_waits_for_the_first(tmp_path, raw, monkeypatch):
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        stock = ConversionPass.run
+
+        def slowly(self):
+            os.write(writer, b"in work")
+            time.sleep(0.5)
+            return stock(self)
+
+        ConversionPass.run = slowly
+        prepare_amazon(raw)
+        os._exit(0)
+    os.read(reader, 7)
+    assert prepare_amazon(raw).changed is False
+    assert os.waitpid(process, 0)[1] == 0

@@ -206,3 +206,10 @@ def test_float_fields_count_only_where_numerical():
     assert gaps_config("MIDPG", n=24, embedding_size=3)["n"] == 24
     with pytest.raises(UsageError, match="at most 21"):
         gaps_config("MIDPG", n=24, embedding_size=3, numerical_features=["price", "age"])
+
+
+@pytest.mark.parametrize("key", ["load_col", "unload_col"])
+@pytest.mark.parametrize("value", [False, ["user_id"], {"inter": "user_id"}, {"inter": [1]}])
+def test_columns_are_given_by_file(key, value):
+    with pytest.raises(UsageError, match=f"{key}: .* is not allowed, expected columns by file"):
+        gaps_config("DNN", **{key: value})

@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration import run
+from recbole_midpg.integration.fast_dataset import FastDataset
 from recbole_midpg.integration.run_report import git_state, versions
 from tests.recbole_data import GAPS, gaps_config
 
@@ -111,6 +112,12 @@ def test_validation_without_a_score_is_told():
     prepared = run.Run.prepare(gaps_config("DNN", learning_rate=1e30))
     with pytest.raises(UsageError, match="validation: AUC is not defined in any epoch"):
         prepared.train(saved=False, verbose=False)
+
+
+def test_the_dataset_is_ours_and_kept_in_the_cache(tmp_path):
+    prepared = run.Run.prepare(gaps_config("DNN", threshold={"rating": 3}))
+    assert type(prepared.dataset) is FastDataset
+    assert list((tmp_path / "cache").rglob("gaps*.arrays"))
 
 
 def test_models_without_scenarios_have_no_table():

@@ -1,0 +1,105 @@
+"""Why atomic files could not be loaded: the first line that is wrong, in a sentence.
+
+Cause: RecBole and pandas tell of a value that is no number, or a column that is missing, by an
+error that names neither file nor line. The files are read again here, slowly, after such an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recbole_midpg.integration.atomic_header import atomic_files
+
+_BYTE_ORDER_MARK = "\ufeff"
+_LONGEST_SHOWN = 40
+
+
+def find_problem(config: Any) -> str | None:
+    """Find the first thing that is wrong with a dataset's atomic files.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Returns:
+        A sentence that names the file, line, column and value; ``None`` where nothing is found.
+    """
+    for path, source in atomic_files(config):
+        if path.is_file():
+            for problem in _problems(path, source, config):
+                return f"{path}, {problem}"
+    return None
+
+
+def _problems(path: Path, source: str, config: Any) -> Iterator[str]:
+    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
+    columns: list[tuple[str, str]] = []
+    with path.open("rb") as file:
+        for number, content in enumerate(file, start=1):
+            try:
+                line = content.decode(encoding).rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                yield f"line {number}: it is not text in {encoding} ({error.reason})."
+                return
+            values = line.split(separator)
+            if number == 1:
+                columns = [_named_and_typed(value) for value in values]
+                yield from _header_problems(line, columns, source, config)
+            elif line:
+                yield from _row_problems(number, values, columns, config)
+
+
+def _named_and_typed(title: str) -> tuple[str, str]:
+    name, _, kind = title.rpartition(":")
+    return name, kind
+
+
+def _header_problems(
+    line: str, columns: list[tuple[str, str]], source: str, config: Any
+) -> Iterator[str]:
+    if line.startswith(_BYTE_ORDER_MARK):
+        yield "line 1: it starts with a byte order mark, expected the first column's name."
+    for name, kind in columns:
+        if kind not in {"token", "token_seq", "float", "float_seq"}:
+            yield (
+                f"line 1: column {name!r} is of type {kind!r}, "
+                "expected token, token_seq, float or float_seq."
+            )
+    names = [name for name, _ in columns]
+    ids = {"user": ["USER_ID_FIELD"], "item": ["ITEM_ID_FIELD"]}
+    for key in ids.get(source, ["USER_ID_FIELD", "ITEM_ID_FIELD"]):
+        if config[key] not in names:
+            yield f"line 1: there is no column {config[key]!r} ({key}), found {', '.join(names)}."
+    if len(set(names)) < len(names):
+        yield f"line 1: a column is there twice, found {', '.join(names)}."
+
+
+def _row_problems(
+    number: int, values: list[str], columns: list[tuple[str, str]], config: Any
+) -> Iterator[str]:
+    if len(values) != len(columns):
+        yield f"line {number}: it has {len(values)} columns, expected {len(columns)}."
+        return
+    for (name, kind), value in zip(columns, values, strict=True):
+        if kind.startswith("float"):
+            parts = value.split(config["seq_separator"]) if kind == "float_seq" else [value]
+            for part in parts:
+                if part and not _is_number(part):
+                    yield (
+                        f"line {number}, column {name!r}: {part[:_LONGEST_SHOWN]!r} is not a "
+                        "number."
+                    )
+        if '"' in value:
+            yield (
+                f"line {number}, column {name!r}: {value[:_LONGEST_SHOWN]!r} holds a quote, "
+                "which RecBole takes for the start of a text of several columns."
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,178 @@
+"""Whether a dataset's numbers can be trusted: labels, splits, scenarios, and fields that leak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from recbole.trainer import Trainer
+from recbole.utils import FeatureSource, FeatureType, ModelType
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.evaluation.binary_metrics import auc
+from recbole_midpg.integration.compact_interaction import CompactInteraction
+
+# A field that reaches more by itself tells the label.
+LEAKING_AUC = 0.99
+_SAMPLED_ROWS = 100_000
+# Among fewer a perfect order may be luck.
+_LEAST_ROWS = 1000
+_QUANTILES = 100
+# Where a context-aware model looks for its fields.
+_SOURCES = (
+    FeatureSource.INTERACTION,
+    FeatureSource.USER,
+    FeatureSource.USER_ID,
+    FeatureSource.ITEM,
+    FeatureSource.ITEM_ID,
+)
+
+
+def install() -> None:
+    """Let RecBole's own trainers end at a loss that is not finite, in a sentence."""
+    Trainer._check_nan = check_loss
+
+
+def check_loss(_self: Any, loss: torch.Tensor) -> None:
+    """Stand in for ``Trainer._check_nan``, which passes over infinity.
+
+    Raises:
+        UsageError: the loss is NaN or infinite.
+    """
+    if not torch.isfinite(loss):
+        raise UsageError(
+            f"training: the loss is not finite ({loss.item()}); a lower learning_rate may help."
+        )
+
+
+def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
+    """Check the labelled rows that a context-aware model is about to be trained and judged on.
+
+    Warns in the log of splits without AUC, scenario fields without scenarios and fields that tell
+    the label.
+
+    Args:
+        config: RecBole's ``Config``.
+        train: RecBole's ``Dataset`` of the training split, built.
+        valid: that of the validation split.
+        test: that of the test split.
+
+    Raises:
+        UsageError: a split is empty, a label is neither 0 nor 1, or all training labels are equal.
+    """
+    sampled = any(
+        config[f"{phase}_neg_sample_args"]["distribution"] != "none"
+        for phase in ("train", "valid", "test")
+    )
+    if config["MODEL_TYPE"] != ModelType.CONTEXT or sampled:
+        return
+    for name, split in (("training", train), ("validation", valid), ("test", test)):
+        _check_labels(config["LABEL_FIELD"], name, split)
+    for field in config["scenario_fields"] or ():
+        values = _column(train, field)
+        if values is not None and len(values.unique()) == 1:
+            getLogger().warning(
+                f"scenario_fields: {field!r} has one value in the training split, "
+                "and so makes no scenarios."
+            )
+    for field, area in _leaking_fields(config["LABEL_FIELD"], train):
+        getLogger().warning(
+            f"The field {field!r} alone tells the label with an AUC of {area:.4f}: it leaks what "
+            "is to be predicted, unless it is known before (unload_col leaves it out)."
+        )
+
+
+def _check_labels(label_field: str, name: str, split: Any) -> None:
+    if len(split) == 0:
+        raise UsageError(
+            f"eval_args: the {name} split is empty, expected some rows in each of the three."
+        )
+    labels = _column(split, label_field)
+    if labels is None:
+        return
+    other = labels[(labels != 0) & (labels != 1)]
+    if len(other):
+        raise UsageError(
+            f"label {label_field!r}: {len(other):,} of the {len(labels):,} rows of the {name} "
+            f"split are neither 0 nor 1 ({other[0].item():g} for one); threshold makes labels of "
+            "numbers, as {rating: 4}."
+        )
+    if bool((labels == labels[0]).all()):
+        told = f"label {label_field!r}: it is {labels[0].item():g} in all {len(labels):,} rows"
+        if name == "training":
+            raise UsageError(f"{told} of the training split, expected rows of both classes.")
+        getLogger().warning(f"{told} of the {name} split, where AUC is not defined.")
+
+
+def _column(split: Any, field: str) -> torch.Tensor | None:
+    """A column of a split's rows, features of their users and items too, ``(rows, ...)``."""
+    for table, key in (
+        (split.inter_feat, None),
+        (split.user_feat, split.uid_field),
+        (split.item_feat, split.iid_field),
+    ):
+        columns = _columns(table)
+        if field in columns:
+            column = columns[field]
+            return column if key is None else column[_columns(split.inter_feat)[key].long()]
+    return None
+
+
+def _columns(table: Any) -> dict[str, torch.Tensor]:
+    if table is None:
+        return {}
+    return table.narrow_columns if isinstance(table, CompactInteraction) else table.interaction
+
+
+def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]:
+    """The fields whose values tell the label, with the AUC of what they tell.
+
+    The mean label of each value is learned on half of a sample and scored on the other half, so
+    that a field of which each value is seen once, as a user's id, tells nothing.
+    """
+    # A generator of its own: what a run draws from the global ones must not depend on this.
+    order = np.random.default_rng(0).permutation(len(train))[:_SAMPLED_ROWS]
+    sample = torch.from_numpy(order)
+    whole = _column(train, label_field)
+    if whole is None or len(sample) < _LEAST_ROWS:
+        return
+    labels = whole[sample].numpy().astype(np.float64)
+    learned = len(labels) // 2
+    for field in train.fields(source=_SOURCES):
+        if field == label_field or train.field2type[field] not in _CODED:
+            continue
+        column = _column(train, field)
+        if column is None:
+            continue
+        values = column[sample].numpy()
+        # A number with an embedding comes with the number of its bucket.
+        best = max(
+            _area(_coded(part), labels, learned) for part in values.reshape(len(values), -1).T
+        )
+        if best > LEAKING_AUC:
+            yield field, best
+
+
+_CODED = (FeatureType.TOKEN, FeatureType.FLOAT)
+
+
+def _coded(values: NDArray[Any]) -> NDArray[np.intp]:
+    """Number the values from 0; numbers that are many go by quantiles."""
+    if values.dtype.kind == "f":
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, _QUANTILES + 1), method="lower"))
+        return np.searchsorted(edges, values, side="right")
+    return values.astype(np.intp)
+
+
+def _area(codes: NDArray[np.intp], labels: NDArray[np.float64], learned: int) -> float:
+    """AUC of the mean label of each code in the first rows, on all others; -1 where undefined."""
+    size = int(codes.max()) + 1
+    counts = np.bincount(codes[:learned], minlength=size)
+    sums = np.bincount(codes[:learned], weights=labels[:learned], minlength=size)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), labels[:learned].mean())
+    area = auc(labels[learned:], means[codes[learned:]])
+    return -1.0 if np.isnan(area) else area

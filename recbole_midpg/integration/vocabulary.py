@@ -1,0 +1,90 @@
+"""What a checkpoint and its dataset must agree on: the token that each embedding stands for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from recbole.utils import FeatureType
+
+from recbole_midpg.data.atomic_reader import Tokens
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.integration.dataset_state import TokenTables
+
+
+def vocabulary_of(dataset: Any) -> dict[str, str]:
+    """Digest the tokens of each field, in the order of their ids.
+
+    Args:
+        dataset: RecBole's ``Dataset``.
+
+    Returns:
+        Hexadecimal digits by token field; the same for two datasets where each id stands for the
+        same token in both.
+    """
+    tables = dataset.field2id_token
+    kept: dict[str, Any] = dict(tables.tokens() if isinstance(tables, TokenTables) else tables)
+    token_like = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+    return {
+        str(field): _digest(tokens)  # a name that was read from a file is of numpy
+        for field, tokens in sorted(kept.items())
+        if dataset.field2type.get(field) in token_like
+    }
+
+
+def _digest(tokens: Any) -> str:
+    if not isinstance(tokens, Tokens):
+        tokens = Tokens.of([str(token) for token in tokens])
+    offsets = tokens.offsets.astype(np.int64)
+    digest = hashlib.sha256(offsets.tobytes())
+    digest.update(tokens.blob[: int(offsets[-1])].tobytes())
+    return digest.hexdigest()[:32]
+
+
+def check_vocabulary(saved: Mapping[str, str], here: Mapping[str, str], place: str) -> None:
+    """Compare a checkpoint's vocabulary with a dataset's.
+
+    Args:
+        saved: what :func:`vocabulary_of` gave when the checkpoint was written.
+        here: what it gives now.
+        place: the checkpoint, for the error.
+
+    Raises:
+        UsageError: a field's tokens are others, or there are other fields; names the field.
+    """
+    for field in sorted({*saved, *here}):
+        if saved.get(field) == here.get(field):
+            continue
+        if field in saved and field in here:
+            problem = "has other tokens, or in another order, in this dataset"
+        else:
+            problem = f"is only in {'that' if field in saved else 'this'} dataset"
+        raise UsageError(
+            f"{place}: the field {field!r} {problem}, "
+            "expected the dataset that the model was trained on."
+        )
+
+
+def digest_of_rows(dataset: Any) -> str:
+    """Digest the values of a split's rows, and of all users' and items' features.
+
+    Args:
+        dataset: RecBole's ``Dataset``, built.
+
+    Returns:
+        Hexadecimal digits; other rows, or the same in another order, have others.
+    """
+    digest = hashlib.sha256()
+    for table in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
+        if table is None:
+            continue
+        compact = isinstance(table, CompactInteraction)
+        columns = table.narrow_columns if compact else table.interaction
+        for name, column in columns.items():
+            values = np.ascontiguousarray(column.cpu().numpy())
+            digest.update(f"{name} {values.dtype} {values.shape}".encode())
+            digest.update(values.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()[:32]

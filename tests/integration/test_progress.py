@@ -1,0 +1,447 @@
+"""A run that is cut off after an epoch and gone on with, beside one that was left alone."""
+
+import contextlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recbole.quick_start import run_recbole
+from recbole.trainer import Trainer
+
+from recbole_midpg import cli
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration import checkpoint as checkpoint_module
+from recbole_midpg.integration import progress as progress_module
+from recbole_midpg.integration.checkpoint import load_checkpoint
+from recbole_midpg.integration.progress import Progress
+from recbole_midpg.integration.run import Run
+from tests.recbole_data import GAPS, gaps_config
+
+EPOCHS = 6
+ROWS = 1200
+FIELDS = ("user_id", "item_id", "place", "hour")
+
+
+class Killed(BaseException):
+    """Ends a run where a signal would."""
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A dataset of four token fields whose label follows none of them for long."""
+    write_rows(np.random.default_rng(1))
+    return tmp_path
+
+
+def write_rows(generator, name="some"):
+    folder = Path("dataset") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = [generator.integers(0, size, ROWS) for size in (60, 40, 4, 24)]
+    chance = 1 / (1 + np.exp(-(columns[0] % 3 - 1.0) * (columns[2] - 1.5)))
+    label = (generator.random(ROWS) < chance).astype(int)
+    lines = ["\t".join([*(f"{field}:token" for field in FIELDS), "label:float"])]
+    lines += ["\t".join(map(str, row)) for row in zip(*columns, label, strict=True)]
+    (folder / f"{name}.inter").write_text("\n".join(lines) + "\n")
+
+
+def settings(**values):
+    return {
+        "data_path": "dataset",
+        "load_col": None,
+        "threshold": None,
+        "LABEL_FIELD": "label",
+        "scenario_fields": ["place"],
+        "embedding_size": 4,
+        "mlp_hidden_size": [16, 8],
+        "learning_rate": 0.1,
+        "train_batch_size": 128,
+        "epochs": EPOCHS,
+        "stopping_step": 2,
+        "dropout_prob": 0.2,
+        "show_progress": False,
+        "state": "WARNING",
+        **values,
+    }
+
+
+def trained(monkeypatch, model, values, kill=None):
+    """Run to the end or until ``kill(progress, epoch)`` raises; the finished run and its result."""
+    finished = []
+    stock_test, stock_keep = Run.test, Progress.keep
+
+    def test(self, **kwargs):
+        finished.append((self, state_of(self)))
+        stock_test(self, **kwargs)
+
+    def keep(self, epoch):
+        stock_keep(self, epoch)
+        if kill:
+            kill(self, epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "test", test)
+        patch.setattr(Progress, "keep", keep)
+        result = run_recbole(model, "some", config_dict=settings(**values))
+    return finished[0], result
+
+
+def state_of(run):
+    """All that training has made: weights, moments, and what the generators would draw next."""
+    optimizer = run.trainer.optimizer.state_dict()["state"]
+    return {
+        "weights": {name: value.clone() for name, value in run.model.state_dict().items()},
+        "moments": [
+            {name: torch.as_tensor(value).clone() for name, value in entry.items()}
+            for entry in optimizer.values()
+        ],
+        "torch": torch.get_rng_state(),
+        "loader": run.train_data.generator.get_state(),
+        "numpy": np.random.get_state()[1].tolist(),
+        "python": random.getstate(),
+    }
+
+
+def told(run):
+    """The history, but for its times."""
+    return [(epoch.epoch, epoch.loss, epoch.valid) for epoch in run.trainer.history]
+
+
+def assert_same(found, expected):
+    for name, value in expected["weights"].items():
+        assert torch.equal(found["weights"][name], value), name
+    for left, right in zip(found["moments"], expected["moments"], strict=True):
+        for name, value in right.items():
+            assert torch.equal(left[name], value), name
+    for name in ("torch", "loader"):
+        assert torch.equal(found[name], expected[name]), name
+    assert found["numpy"] == expected["numpy"]
+    assert found["python"] == expected["python"]
+
+
+def kill_after(number):
+    def kill(_, epoch):
+        if epoch == number:
+            raise Killed
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        ("DNN", {}),
+        ("DNN", {"sparse_updates": "on"}),
+        ("DNN", {"sparse_updates": "off", "learner": "adagrad"}),
+        ("DNN", {"sparse_updates": "on", "eval_step": 2}),
+        ("MIDPG", {"sparse_updates": "on"}),
+        ("AdaSparse", {}),
+        ("STAR", {}),
+        ("DeepFM", {"sparse_updates": "on"}),
+        ("DeepFM", {"sparse_updates": "off"}),
+    ],
+)
+def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(rows, monkeypatch, model, values):
+    (whole, expected), result = trained(monkeypatch, model, values)
+    epochs = len(whole.trainer.history)
+    best = load_checkpoint(whole.trainer.saved_model_file)
+    scores = [epoch.valid["auc"] for epoch in whole.trainer.history if epoch.valid]
+    assert len(scores) < epochs or scores != sorted(scores), (
+        "some epoch is to be in the progress file"
+    )
+    shutil.rmtree("saved")
+    for number in (0, epochs - 2):
+        with pytest.raises(Killed):
+            trained(monkeypatch, model, {**values, "resume": "auto"}, kill_after(number))
+    (resumed, found), its_result = trained(monkeypatch, model, {**values, "resume": True})
+    assert resumed.trainer.start_epoch == epochs - 1
+    assert_same(found, expected)
+    assert told(resumed) == told(whole)
+    assert its_result == result
+    again = load_checkpoint(resumed.trainer.saved_model_file)
+    for name, value in best["state_dict"].items():
+        assert torch.equal(again["state_dict"][name], value), name
+    assert {path.suffix for path in Path("saved").iterdir()} == {".pth", ".json"}
+    assert len(list(Path("saved").iterdir())) == 2
+
+
+def test_a_run_that_is_trained_is_only_tested(rows, monkeypatch):
+    (whole, expected), result = trained(monkeypatch, "DNN", {})
+    last = len(whole.trainer.history) - 1
+    with pytest.raises(Killed):
+        trained(monkeypatch, "DNN", {}, kill_after(last))
+    monkeypatch.setattr(Trainer, "fit", None)
+    (resumed, found), its_result = trained(monkeypatch, "DNN", {"resume": True})
+    assert_same(found, expected)
+    assert its_result == result
+    assert told(resumed) == told(whole)
+
+
+@pytest.mark.parametrize(
+    ("written", "nth"), [("checkpoint", 1), ("checkpoint", 2), ("progress", 1), ("run", 1)]
+)
+def test_a_kill_before_or_after_any_rename_mixes_nothing(rows, monkeypatch, written, nth):
+    """Each file is one rename; here the run is cut off right before and right after each."""
+    (_, expected), result = trained(monkeypatch, "DNN", {})
+    shutil.rmtree("saved")
+    stock = Path.replace
+    ending = {"checkpoint": ".pth", "progress": ".progress", "run": ".run"}[written]
+    for after in (False, True):
+        counted = []
+
+        def replace(self, target, *, after=after, counted=counted):
+            counts = str(target).endswith(ending)
+            counted.extend([target] * counts)
+            if after or not (counts and len(counted) == nth):
+                stock(self, target)
+            if counts and len(counted) == nth:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            with contextlib.suppress(Killed):
+                trained(monkeypatch, "DNN", {"resume": "auto"})
+        (_, found), its_result = trained(monkeypatch, "DNN", {"resume": "auto"})
+        assert_same(found, expected)
+        assert its_result == result
+
+
+@pytest.fixture
+def unfinished(rows, monkeypatch):
+    """A run that was cut off after its last epoch: its checkpoint and progress file."""
+    with pytest.raises(Killed):
+        trained(monkeypatch, "DNN", {}, kill_after(EPOCHS - 2))
+    (checkpoint,) = Path("saved").glob("*.pth")
+    (progress,) = Path("saved").glob("*.progress")
+    return checkpoint, progress
+
+
+def refused(values, model="DNN", dataset="some"):
+    """The sentence with which a run is refused; nothing is written by it."""
+    before = {path: path.read_bytes() for path in Path("saved").iterdir()}
+    with pytest.raises(UsageError) as error:
+        run_recbole(model, dataset, config_dict=settings(**values))
+    assert "\n" not in str(error.value)
+    assert {path: path.read_bytes() for path in Path("saved").iterdir()} == before
+    return str(error.value)
+
+
+def test_files_that_no_run_goes_on_from(unfinished):
+    checkpoint, progress = unfinished
+    whole, best = progress.read_bytes(), checkpoint.read_bytes()
+    place = len(whole) // 2
+    flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+    for content in (whole[:place], flipped, b"", b"other"):
+        progress.write_bytes(content)
+        assert "the file is damaged" in refused({"resume": "auto"}) or "plain values" in refused(
+            {"resume": "auto"}
+        )
+    progress.write_bytes(whole)
+    checkpoint.write_bytes(best[: len(best) // 2])
+    assert "damaged" in refused({"resume": True})
+    checkpoint.unlink()
+    assert "there is no such file" in refused({"resume": True})
+    progress.unlink()
+    assert "the checkpoint of the unfinished run, is not there" in refused({"resume": True})
+    (run_file,) = Path("saved").glob("*.run")
+    run_file.write_text("{")
+    assert "is damaged" in refused({"resume": True})
+    run_file.unlink()
+    assert "no unfinished run of DNN on some with this config" in refused({"resume": True})
+    assert "there is no such file" in refused({"resume": "saved/none.pth"})
+
+
+def test_runs_of_something_else_are_refused(unfinished, monkeypatch):
+    _, progress = unfinished
+    path = str(progress)
+    assert "it is of model DNN, expected MIDPG" in refused({"resume": path}, model="MIDPG")
+    sentence = refused({"resume": path, "learning_rate": 0.5})
+    assert "it was trained with learning_rate: 0.1, here it is 0.5" in sentence
+    with monkeypatch.context() as patch:
+        patch.setattr(progress_module, "__version__", "9")
+        assert "written by recbole-midpg 0.1.0, and this is 9" in refused({"resume": True})
+    write_rows(np.random.default_rng(1), "other")
+    assert "it is of dataset some, expected other" in refused({"resume": path}, dataset="other")
+    file = Path("dataset/some/some.inter")
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
+    assert "saved/DNN" in refused({"resume": True})
+    first = lines[1].split("\t")
+    file.write_text("\n".join([lines[0], "\t".join([*first[:3], "99", first[4]]), *lines[2:]]))
+    assert "the field 'hour' has other tokens" in refused({"resume": True})
+    swapped = "\t".join([*first[:4], str(1 - int(first[4]))])
+    file.write_text("\n".join([lines[0], swapped, *lines[2:]]) + "\n")
+    sentence = refused({"resume": True})
+    assert "the training rows of some are not those" in sentence
+
+
+def test_a_checkpoint_of_weights_alone_is_refused(rows, monkeypatch):
+    run = Run.prepare(gaps_config("DNN", threshold={"rating": 3}, metrics=["LogLoss"],
+                                  valid_metric="LogLoss"))  # fmt: skip
+    run.train(saved=True, verbose=False)
+    with pytest.raises(UsageError, match="it holds weights and not the state of a run"):
+        run_recbole("DNN", "gaps", config_dict={
+            **GAPS, "threshold": {"rating": 3}, "resume": run.trainer.saved_model_file,
+        })  # fmt: skip
+
+
+def test_resuming_from_a_named_checkpoint(unfinished, monkeypatch):
+    checkpoint, _ = unfinished
+    (_, found), result = trained(monkeypatch, "DNN", {"resume": str(checkpoint)})
+    shutil.rmtree("saved")
+    (_, expected), expected_result = trained(monkeypatch, "DNN", {})
+    assert_same(found, expected)
+    assert result == expected_result
+
+
+def test_a_changed_dataset_is_refused_when_a_checkpoint_is_loaded(unfinished):
+    from recbole_midpg.integration.scoring import read_scoring_model
+
+    checkpoint, _ = unfinished
+    read_scoring_model(checkpoint)
+    file = Path("dataset/some/some.inter")
+    file.write_text(file.read_text().replace("\t17\t", "\t77\t"))
+    with pytest.raises(UsageError, match="the field 'hour' has other tokens"):
+        checkpoint_module.load_data_and_model(str(checkpoint))
+    with pytest.raises(UsageError, match="the field 'hour' has other tokens"):
+        read_scoring_model(checkpoint)
+
+
+def test_starting_anew_is_told_and_nothing_is_lost_before_an_epoch(unfinished, monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING), pytest.raises(Killed):
+        stock = Trainer._save_checkpoint
+
+        def killed(*_args, **_kwargs):
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "_save_checkpoint", killed)
+            trained(monkeypatch, "DNN", {})
+        assert stock is Trainer._save_checkpoint
+    assert "An unfinished run of this config is in 'saved'" in caplog.text
+    (resumed, _), _ = trained(monkeypatch, "DNN", {"resume": True})
+    assert resumed.trainer.start_epoch == EPOCHS - 1
+
+
+@pytest.mark.parametrize("value", ["yes", 3, "file.txt"])
+def test_what_resume_may_not_be(rows, value):
+    with pytest.raises(UsageError, match=r"resume: .* is not allowed, expected True, False, auto"):
+        run_recbole("DNN", "some", config_dict=settings(resume=value))
+
+
+def test_models_that_cannot_go_on():
+    with pytest.raises(UsageError, match="resume: True does not go with RecBole's BPR"):
+        run_recbole("BPR", "ml-100k", config_dict={"resume": True, "epochs": 1})
+
+
+def test_trials_do_not_go_on(rows):
+    from recbole_midpg.experiments.trials import TrialPlan, run_trial
+
+    plan = TrialPlan("DNN", "DNN", 1, {"epochs": 2})
+    common = {**settings(), "stopping_step": 10, "resume": "auto"}
+    first, second = (run_trial(plan, "some", common) for _ in range(2))
+    assert first.valid == second.valid and first.epochs == second.epochs == 2
+    assert not Path("saved").exists()
+
+
+# Interrupts and what the operating system refuses
+
+
+def test_ctrl_c_tells_the_best_epoch(rows, monkeypatch, capsys):
+    def interrupt(_, epoch):
+        if epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    stock = Progress.keep
+
+    def keep(self, epoch):
+        stock(self, epoch)
+        interrupt(self, epoch)
+
+    monkeypatch.setattr(Progress, "keep", keep)
+    try:
+        status = command()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL  # a second one ends at once
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert status == 130
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("run_recbole: interrupted; the best epoch so far is ")
+    assert "auc 0." in told and told.endswith("the same command with --resume goes on.")
+
+
+def command(*arguments):
+    """``run_recbole`` in this process: its exit status."""
+    given = [f"--{key}={value}" for key, value in settings().items() if value is not None]
+    return cli.run_recbole_command(
+        ["--model=DNN", "--dataset=some", "--load_col=~", "--threshold=~", *given, *arguments]
+    )
+
+
+def test_the_command_line(unfinished, capsys):
+    assert command("--resume") == 0
+    assert not list(Path("saved").glob("*.progress"))
+    assert command("--resume") == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("run_recbole: error: resume: no unfinished run of DNN on some")
+
+
+@pytest.mark.parametrize("name", ["saved", "log", "log_tensorboard"])
+def test_a_file_in_a_folder_s_place(rows, name, monkeypatch, capsys):
+    Path(name).write_text("in the way")
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert command() == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("run_recbole: error: ") and name in told
+    assert Path(name).read_text() == "in the way"
+
+
+@pytest.mark.parametrize("ending", [".pth.part", ".progress.part", ".run.part", ".json.part"])
+def test_a_full_disk(unfinished, monkeypatch, capsys, ending):
+    """What is written is whole before and after; the run goes on where there is space again."""
+    stock = Path.open
+
+    def open_on_full_disk(self, mode="r", *args, **kwargs):
+        if "w" in mode and self.name.endswith(ending):
+            raise OSError(28, "No space left on device", str(self))
+        return stock(self, mode, *args, **kwargs)
+
+    before = {path.name: path.read_bytes() for path in Path("saved").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", open_on_full_disk)
+        assert command() == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        told.startswith("run_recbole: error: output 'saved") and "No space left on device" in told
+    )
+    if ending in (".pth.part", ".run.part"):
+        after = {path.name: path.read_bytes() for path in Path("saved").iterdir()}
+        assert {name: after[name] for name in before if ".progress" not in name} == {
+            name: content for name, content in before.items() if ".progress" not in name
+        }
+    assert not list(Path("saved").glob("*.part"))
+    assert command("--resume=auto") == 0
+
+
+def test_old_leftovers_are_removed(rows, monkeypatch):
+    Path("saved").mkdir()
+    for name, hours in (("old.pth.part", 2), ("new.pth.part", 0)):
+        path = Path("saved") / name
+        path.write_bytes(b"half")
+        changed = path.stat().st_mtime - hours * 3600
+        os.utime(path, (changed, changed))
+    trained(monkeypatch, "DNN", {"epochs": 1})
+    assert [path.name for path in Path("saved").glob("*.part")] == ["new.pth.part"]
+
+
+def test_the_run_file_names_the_checkpoint(unfinished):
+    checkpoint, _ = unfinished
+    (run_file,) = Path("saved").glob("DNN-some-*.run")
+    assert json.loads(run_file.read_text()) == {"checkpoint": checkpoint.name}

@@ -1,0 +1,186 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recbole.quick_start import run_recbole
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.trust import LEAKING_AUC, _area, _coded
+from tests.recbole_data import gaps_config
+
+ROWS = 4000
+
+
+def columns(**others):
+    """Rows of users that appear once, a field without meaning, and labels by chance."""
+    random = np.random.default_rng(3)
+    return {
+        "user_id:token": np.arange(ROWS),
+        "item_id:token": random.integers(0, 50, ROWS),
+        "place:token": random.integers(0, 3, ROWS),
+        "label:float": random.integers(0, 2, ROWS),
+        **others,
+    }
+
+
+def prepared(values, **settings):
+    """A run's data after its checks."""
+    folder = Path("dataset/some")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "\t".join(values),
+        *("\t".join(map(str, row)) for row in zip(*values.values(), strict=True)),
+    ]
+    (folder / "some.inter").write_text("\n".join(lines) + "\n")
+    given = {
+        "load_col": None,
+        "threshold": None,
+        "LABEL_FIELD": "label",
+        "scenario_fields": ["place"],
+        "data_path": "dataset",
+        "embedding_size": 2,
+        "mlp_hidden_size": [2],
+        **settings,
+    }
+    config = some_config(given)
+    return Run.prepare(config)
+
+
+def some_config(given):
+    from recbole.config import Config
+
+    return Config(model=given.pop("model", "DNN"), dataset="some", config_dict=given)
+
+
+def warnings_of(caplog, values, **settings):
+    with caplog.at_level(logging.WARNING):
+        prepared(values, **settings)
+    return [record.getMessage() for record in caplog.records if "AUC" in record.getMessage()
+            or "scenario_fields" in record.getMessage()]  # fmt: skip
+
+
+def test_sound_data_has_no_warnings(caplog):
+    assert warnings_of(caplog, columns()) == []
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_labels_beside_zero_and_one(model):
+    values = columns()
+    values["label:float"] = values["label:float"] * 4
+    with pytest.raises(
+        UsageError, match=r"label 'label': 1,\d\d\d of the 3,200 rows of the train.*4"
+    ):
+        prepared(values, model=model)
+
+
+def test_a_constant_label():
+    values = columns(**{"label:float": np.ones(ROWS, dtype=int)})
+    with pytest.raises(UsageError, match="it is 1 in all 3,200 rows of the training split"):
+        prepared(values)
+
+
+def test_a_constant_label_of_a_judged_split_is_a_warning(caplog):
+    values = columns(**{"label:float": np.arange(ROWS) % 2})
+    values["label:float"][-400:] = 0
+    values["time:float"] = np.arange(ROWS)
+    (told,) = warnings_of(
+        caplog,
+        values,
+        TIME_FIELD="time",
+        eval_args={
+            "split": {"RS": [0.8, 0.1, 0.1]},
+            "order": "TO",
+            "group_by": None,
+            "mode": "labeled",
+        },
+    )
+    assert (
+        told
+        == "label 'label': it is 0 in all 400 rows of the test split, where AUC is not defined."
+    )
+
+
+@pytest.mark.parametrize(
+    ("shares", "name"), [([0.8, 0.0, 0.2], "validation"), ([0.8, 0.2, 0.0], "test")]
+)
+def test_an_empty_split(shares, name):
+    split = {"split": {"RS": shares}, "order": "RO", "group_by": None, "mode": "labeled"}
+    with pytest.raises(UsageError, match=f"the {name} split is empty"):
+        prepared(columns(), eval_args=split)
+
+
+def test_a_scenario_field_of_one_value(caplog):
+    values = columns(**{"place:token": np.full(ROWS, 7)})
+    (told,) = warnings_of(caplog, values)
+    assert "'place' has one value in the training split" in told
+
+
+@pytest.mark.parametrize("kind", ["token", "number", "copied number", "bent number"])
+def test_a_field_that_leaks_is_named(caplog, kind):
+    values = columns()
+    label = values["label:float"]
+    random = np.random.default_rng(4)
+    settings = {}
+    if kind == "token":
+        values["clicked:token"] = 2 * label + random.integers(0, 2, ROWS)
+    else:
+        settings = {"numerical_features": ["clicked"]}
+        noise = {"number": 0.4, "copied number": 0, "bent number": 0.2}[kind]
+        number = label + noise * random.random(ROWS)
+        values["clicked:float"] = np.abs(number - 0.6) if kind == "bent number" else number
+    if kind == "bent number":  # low and high values are positive, those between are not
+        values["clicked:float"] = random.choice([-1, 1], ROWS) * label + random.random(ROWS) * 0.1
+    told = warnings_of(caplog, values, **settings)
+    assert len(told) == 1 and "The field 'clicked' alone tells the label" in told[0]
+
+
+def test_a_strong_field_is_no_leak():
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 2, ROWS).astype(float)
+    field = np.where(random.random(ROWS) < 0.95, labels, 1 - labels).astype(int)
+    assert 0.9 < _area(field, labels, ROWS // 2) < LEAKING_AUC
+
+
+def test_the_area_is_of_the_other_rows():
+    codes = np.array([0, 0, 1, 1, 0, 1, 2, 1])
+    labels = np.array([0.0, 0, 1, 1, 0, 1, 1, 0])
+    # Learned: 0 is 0, 1 is 1; unseen 2 is 0.5. Positives score 1 and 0.5, negatives 0 and 1.
+    assert _area(codes, labels, 4) == pytest.approx((1 + 0.5 + 1 + 0) / 4)
+    assert _area(codes, np.zeros(8), 4) == -1
+
+
+def test_numbers_go_by_quantiles():
+    numbers = np.random.default_rng(0).random(50_000)
+    codes = _coded(numbers)
+    assert len(np.unique(codes)) <= 101
+    assert (np.diff(codes[np.argsort(numbers)]) >= 0).all()
+
+
+def test_infinite_loss_of_a_built_in_model(monkeypatch):
+    import torch
+    from recbole.model.context_aware_recommender.deepfm import DeepFM
+
+    monkeypatch.setattr(DeepFM, "calculate_loss", lambda *_: torch.tensor(float("inf")))
+    run = Run.prepare(gaps_config("DeepFM", threshold={"rating": 3}))
+    with pytest.raises(UsageError, match=r"the loss is not finite \(inf\)"):
+        run.train(saved=False, verbose=False)
+
+
+def test_workers_change_nothing():
+    results = [
+        run_recbole(
+            "DNN",
+            "ml-100k",
+            config_dict={
+                "worker": worker,
+                "epochs": 1,
+                "train_batch_size": 8192,
+                "show_progress": False,
+            },
+            saved=False,
+        )
+        for worker in (0, 2)
+    ]
+    assert results[0] == results[1]
