@@ -20,7 +20,7 @@ class Knowing(nn.Module):
 
     def __init__(self, sureness):
         super().__init__()
-        self.scenario_map = self.matrix_map = nn.Identity()
+        self.map_scenario = self.map_matrices = nn.Identity()
         self.sureness = sureness
 
     def score(self, scenario, matrices):
