@@ -11,6 +11,9 @@ import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is me
 # Threads that wait for each other make tiny steps thirty times slower on a busy machine.
 torch.set_num_threads(1)
 
+# RecBole reads the command line, in fixtures of a module too, and pytest's is not meant for it.
+sys.argv[1:] = []
+
 
 @pytest.fixture(autouse=True)
 def quiet_surroundings(tmp_path, monkeypatch):
