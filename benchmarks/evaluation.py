@@ -1,7 +1,8 @@
 """Time of evaluation: AUC, LogLoss, and all that ``Trainer.evaluate`` does around a model.
 
 Ours, RecBole's and scikit-learn's take turns in every round; a round's ratio is taken within the
-round. The model of the whole evaluation only returns a column of the batch.
+round. The model of the whole evaluation only returns a column of the batch. "and scenarios" is ours
+with each scenario's line besides, as after an epoch, here of eight.
 
 Run from the repository's root:
 
@@ -25,15 +26,16 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import collector, metrics
 from recbole.evaluator.evaluator import Evaluator
 from recbole.trainer import Trainer
+from recbole.trainer import trainer as trainer_module
 from recbole.utils import EvaluatorType
 from sklearn.metrics import log_loss as scikit_log_loss
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.batches import CPU, Rows, random_columns
+from benchmarks.batches import CPU, SIZES, Rows, random_columns
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss
 from recbole_midpg.integration.batches import BlockEvalDataLoader
 from recbole_midpg.integration.compact_interaction import CompactInteraction
-from recbole_midpg.integration.metrics import AUC, GrowingDataStruct, LogLoss, take_data_struct
+from recbole_midpg.integration.metrics import AUC, LogLoss, rows_of_scenarios
 
 NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
 CONFIG = {
@@ -49,8 +51,18 @@ CONFIG = {
     "topk": [10],
     "LABEL_FIELD": "label",
     "eval_type": EvaluatorType.VALUE,
+    "scenario_id_field": None,
     "eval_args": {"mode": {"test": "labeled"}},
 }
+
+
+SCENARIO = "age"
+
+
+class NamedRows(Rows):
+    """Rows with the names of their scenarios."""
+
+    field2id_token = {SCENARIO: [str(token) for token in range(SIZES[SCENARIO])]}  # noqa: RUF012
 
 
 def as_shipped(module: ModuleType) -> ModuleType:
@@ -64,7 +76,12 @@ def as_shipped(module: ModuleType) -> ModuleType:
 
 
 class Surroundings(Trainer):
-    """RecBole's trainer around a model that takes no time."""
+    """RecBole's trainer around a model that takes no time.
+
+    Args:
+        config: what evaluation reads of a config.
+        ours: whether metrics, collecting and evaluation are ours or as RecBole ships them.
+    """
 
     def __init__(self, config: dict[str, Any], ours: bool) -> None:
         self.config, self.device, self.gpu_available = config, CPU, False
@@ -74,19 +91,29 @@ class Surroundings(Trainer):
         self.evaluator = Evaluator(config)
         kinds = (AUC, LogLoss) if ours else (metrics.AUC, metrics.LogLoss)
         self.evaluator.metric_class = {kind.__name__.lower(): kind(config) for kind in kinds}
-        self.eval_collector = as_shipped(collector).Collector(config)
-        if ours:
-            self.eval_collector.data_struct = GrowingDataStruct()
-            self.eval_collector.get_data_struct = lambda: take_data_struct(self.eval_collector)
+        module = collector if ours else as_shipped(collector)
+        self.eval_collector = module.Collector(config)
+        if not ours:
+            evaluate = as_shipped(trainer_module).Trainer.evaluate
+            self.evaluate = lambda *args, **options: evaluate(self, *args, **options)
+
+
+def validate(trainer: Surroundings, data: Any) -> Any:
+    """Evaluate, and describe each scenario as an epoch's history does."""
+    result = trainer.evaluate(data, load_best_model=False)
+    rows_of_scenarios(trainer.evaluator.evaluated)
+    return result
 
 
 def whole_evaluation(columns: dict[str, Any], batch_size: int) -> dict[str, Callable[[], Any]]:
     """Evaluations of the same rows by RecBole's parts and by ours."""
     config = CONFIG | {"eval_batch_size": batch_size}
+    with_scenarios = config | {"scenario_id_field": SCENARIO}
     stock = NegSampleEvalDataLoader(config, Rows(Interaction(columns)), None)
-    ours = BlockEvalDataLoader(config, Rows(CompactInteraction(columns)), None)
+    ours = BlockEvalDataLoader(config, NamedRows(CompactInteraction(columns)), None)
     return {
         "ours": lambda: Surroundings(config, True).evaluate(ours, load_best_model=False),
+        "and scenarios": lambda: validate(Surroundings(with_scenarios, True), ours),
         "RecBole": lambda: Surroundings(config, False).evaluate(stock, load_best_model=False),
     }
 

@@ -27,7 +27,7 @@ from recbole_midpg.data.generate import DEFAULT_SEED
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.command import add_benchmark, add_models, add_tune
 from recbole_midpg.integration.catalogue import list_datasets
-from recbole_midpg.integration.config import build_config, read_config_file
+from recbole_midpg.integration.config import build_config, read_config_files
 from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.registry import own_models
@@ -116,14 +116,12 @@ def _train(texts: dict[str, str]) -> None:
     # RecBole reads the rest of the configuration from the command line itself, in workers too.
     sys.argv[1:] = [f"--{key}={text}" for key, text in texts.items()]
     config_files = texts.get("config_files", "").split()
-    in_files: dict[str, Any] = {}
-    for file in config_files:
-        in_files.update(read_config_file(file))
+    in_files = read_config_files(config_files)
     model = texts.get("model", in_files.get("model", _DEFAULT_MODEL))
     dataset = texts.get("dataset", in_files.get("dataset", _DEFAULT_DATASET))
     n_processes = _whole_number(texts, "nproc", 1, minimum=1)
     # Built once here, so that what is wrong with it is told before a run begins.
-    build_config(model, dataset, config_files, {})
+    build_config(model, dataset, config_files)
     _check_devices(n_processes)
     run(
         model,

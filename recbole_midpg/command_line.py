@@ -80,6 +80,21 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
     return texts
 
 
+def config_values(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read command-line arguments as config values; see the two functions above."""
+    return {key: parse_value(text) for key, text in split_arguments(arguments).items()}
+
+
+def require_positive(option: str, value: int) -> None:
+    """Check an option that counts something.
+
+    Raises:
+        UsageError: it is less than 1.
+    """
+    if value < 1:
+        raise UsageError(f"--{option}: {value} is not allowed, expected at least 1.")
+
+
 def _following_values(key: str, remaining: list[str]) -> list[str]:
     """Take a key's values off the front of the remaining arguments."""
     most = len(remaining) if key == "config_files" else 1

@@ -27,3 +27,13 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     by_lower_case = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=cutoff)
     return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
+
+
+def expected_some_of(known: Iterable[str], word: str) -> str:
+    """The end of a sentence on a word that is not among the known ones.
+
+    Returns:
+        ``", expected some of a, b."``, or with the nearest one as :func:`did_you_mean` names it.
+    """
+    names = list(known)
+    return f", expected some of {', '.join(names)}{did_you_mean(word, names) or '.'}"

@@ -12,6 +12,11 @@ RUN_FORMAT = "recbole-midpg run 1"
 TABLE_FORMAT = "recbole-midpg table 1"
 
 
+def as_json(value: Any) -> Any:
+    """A value as JSON gives it back: lists for tuples, texts for keys."""
+    return json.loads(json.dumps(value))
+
+
 def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[str, Any]:
     """Read a report.
 

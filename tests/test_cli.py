@@ -1,10 +1,12 @@
 """The command as a user types it, in a process of its own."""
 
+import json
 import re
 import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.processes import run_module, run_python
 
@@ -159,8 +161,12 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
     arguments = ["--model=DNN", "--space=space.hyper", "--trials=2", *fast]
     result = midpg("tune", *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    chosen = (tmp_path / "tuning" / "DNN-ml-100k.yaml").read_text()
-    assert "epochs: 1" in chosen
+    chosen = yaml.safe_load((tmp_path / "tuning" / "DNN-ml-100k.yaml").read_text())
+    record = (tmp_path / "tuning" / "DNN-ml-100k.jsonl").read_text().splitlines()[1:]
+    first, second = map(json.loads, record)
+    assert first["parameters"] == {} and set(second["parameters"]) == {"embedding_size"}
+    best = max(first, second, key=lambda trial: trial["score"])
+    assert chosen == {"epochs": 1, "train_batch_size": 8192, **best["parameters"]}
     assert "--config_files=tuning" in result.stdout
     for wrong, words in ((["--trials=0"], "--trials: 0"), (["--space=none"], "none")):
         result = midpg("tune", *arguments[:1], *wrong, cwd=tmp_path)

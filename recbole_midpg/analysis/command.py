@@ -33,7 +33,7 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
 )
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.command_line import config_values
 from recbole_midpg.errors import UsageError
 
 _SEED = 2020
@@ -59,10 +59,6 @@ def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.Arg
     parser = parts.add_parser(name, help=about, description=about, allow_abbrev=False, **options)
     parser.add_argument("--output", required=True, help="the folder of the files to write")
     return parser
-
-
-def _read_settings(settings: list[str]) -> dict[str, Any]:
-    return {key: parse_value(text) for key, text in split_arguments(settings).items()}
 
 
 def _tell(paths: Sequence[Path]) -> None:
@@ -121,7 +117,7 @@ def _analyze_matrices(
     import_matplotlib()
     folder = Path(output)
     if dataset is not None:
-        values = _read_settings(settings)
+        values = config_values(settings)
         pair = train_pair(dataset, folder / "checkpoints", seed, config_files, values)
         checkpoints = [str(path) for path in pair]
     elif settings or config_files:
@@ -277,7 +273,7 @@ def _analyze_sweep(
 ) -> None:
     import_matplotlib()
     pairs = parse_sizes(sizes)
-    values = _read_settings(settings)
+    values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
     candidates = list_candidates(pairs, variants, count)
     print(_candidates_table(pairs, candidates))

@@ -12,13 +12,14 @@ import torch
 
 from recbole_midpg.analysis.diversity import Floats, Integers
 from recbole_midpg.data import read_bayes
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.errors import UsageError, expected_some_of
+from recbole_midpg.evaluation.grouped_metrics import rows_by_group
 from recbole_midpg.integration.checkpoint import load_data_and_model
+from recbole_midpg.integration.split_columns import column_of
 from recbole_midpg.models.base import flatten_matrices
 from recbole_midpg.models.dpg import DPG
 
 SPLITS = ("train", "valid", "test")
-_SCANNED_ROWS = 1 << 16
 _BATCH_ROWS = 1024
 
 
@@ -91,15 +92,17 @@ def collect_matrices(
         )
     loader = loaders[SPLITS.index(split)]
     field = model.scenario_id_field
-    tokens = _column(loader.dataset, field)
-    names = [str(name) for name in loader.dataset.id2token(field, np.unique(tokens))]
-    rows_by_name = dict(zip(names, _rows_by_token(tokens), strict=True))
+    assert field is not None  # DPG is not built without scenarios
+    column = column_of(loader.dataset, field)
+    assert column is not None  # nor without a column of theirs
+    tokens, rows_of_tokens = rows_by_group(column.numpy())
+    names = [str(name) for name in loader.dataset.id2token(field, tokens)]
+    rows_by_name = dict(zip(names, rows_of_tokens, strict=True))
     for name in chosen:
         if name not in rows_by_name:
-            hint = did_you_mean(name, names) or "."
             raise UsageError(
-                f"scenarios: no row of the {split} split has {field} = {name!r}, "
-                f"expected some of {', '.join(names)}{hint}"
+                f"scenarios: no row of the {split} split has {field} = {name!r}"
+                f"{expected_some_of(names, name)}"
             )
     names = list(chosen) or names
     generator = np.random.default_rng(seed)
@@ -113,22 +116,6 @@ def collect_matrices(
         values=_matrices_of_rows(model, loader, np.concatenate(rows), config["device"]),
         planted=_planted_similarity(config["data_path"], field, names),
     )
-
-
-def _column(dataset: Any, field: Any) -> Integers:
-    """A token field's values in all rows, ``(rows,)``, whichever atomic file it is from."""
-    chunks = [
-        dataset[torch.arange(start, min(start + _SCANNED_ROWS, len(dataset)))][field].numpy()
-        for start in range(0, len(dataset), _SCANNED_ROWS)
-    ]
-    return np.concatenate(chunks)
-
-
-def _rows_by_token(tokens: Integers) -> list[Integers]:
-    """The rows of each distinct token, the smallest token first."""
-    order = np.argsort(tokens, kind="stable")
-    starts = np.flatnonzero(np.diff(tokens[order])) + 1
-    return list(np.split(order, starts))
 
 
 def _sample(rows: Integers, size: int, generator: np.random.Generator) -> Integers:

@@ -11,13 +11,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.utils import get_model
 
 from recbole_midpg.analysis.figures import SizeSweep, SweepPoint, deviation_of, mean_of
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.command_line import require_positive
+from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
+from recbole_midpg.integration.config import build_config, read_config_files
 from recbole_midpg.models.base import count_parameters
 
 DPG_VARIANTS = ("non", "rc", "r", "c")
@@ -79,10 +80,8 @@ def check_variants(variants: Sequence[str]) -> None:
     """
     for variant in variants:
         if variant not in VARIANTS:
-            hint = did_you_mean(variant, VARIANTS) or "."
             raise UsageError(
-                f"--variants: {variant!r} is not allowed, "
-                f"expected some of {', '.join(VARIANTS)}{hint}"
+                f"--variants: {variant!r} is not allowed{expected_some_of(VARIANTS, variant)}"
             )
     if not variants:
         raise UsageError(f"--variants: none is given, expected some of {', '.join(VARIANTS)}.")
@@ -101,8 +100,7 @@ def parameter_counter(
     loaded: list[Any] = []
 
     def count(model: str, own_settings: Mapping[str, Any]) -> int:
-        values = {**settings, **own_settings}
-        config = Config(model, dataset_name, list(config_files), values)
+        config = build_config(model, dataset_name, config_files, {**settings, **own_settings})
         if not loaded:
             loaded.append(create_dataset(config))
         return count_parameters(get_model(model)(config, loaded[0]))[1]
@@ -210,9 +208,8 @@ def run_sweep(
     Raises:
         UsageError: a value is not allowed, or every trial failed.
     """
-    for name, value in (("--trials", trials), ("--jobs", jobs)):
-        if value < 1:
-            raise UsageError(f"{name}: {value} is not allowed, expected at least 1.")
+    require_positive("trials", trials)
+    require_positive("jobs", jobs)
     plans = [
         TrialPlan(candidate.label, candidate.model, seed + number, candidate.settings)
         for candidate in candidates
@@ -222,8 +219,7 @@ def run_sweep(
         plans,
         dataset,
         record,
-        config_files=list(config_files),
-        settings=dict(settings or {}),
+        settings={**read_config_files(config_files), **(settings or {})},
         jobs=jobs,
     )
     if all(result.problem for result in results):

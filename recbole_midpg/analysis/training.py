@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole.config import Config
 from recbole.utils import init_logger
 
+from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.run import Run
 
 PAIR = ("DPG", "MIDPG")
@@ -38,7 +38,7 @@ def train_pair(
     """
     fixed = {**(settings or {}), "seed": seed, "checkpoint_dir": str(folder)}
     # Both before the first is trained: what is wrong with one is told at once.
-    configs = [Config(model, dataset, list(config_files), dict(fixed)) for model in PAIR]
+    configs = [build_config(model, dataset, config_files, fixed) for model in PAIR]
     return [_train(config) for config in configs]
 
 

@@ -46,6 +46,24 @@ class GroupedValues:
         return float(np.average(self.values[defined], weights=self.rows[defined]))
 
 
+def rows_by_group(groups: Array) -> tuple[Array, list[NDArray[np.intp]]]:
+    """Sort rows by their group, once for all groups.
+
+    Args:
+        groups: the id of each row's group, at least 0, ``(B,)``.
+
+    Returns:
+        The ids that occur, ascending, ``(G,)``, and the rows of each, in their order.
+    """
+    if len(groups) == 0:
+        return groups, []
+    # numpy sorts integers of up to 16 bits by their digits, which is faster than comparing them.
+    order = np.argsort(groups.astype(np.min_scalar_type(groups.max())), kind="stable")
+    ranked = groups[order]
+    starts = np.flatnonzero(ranked[1:] != ranked[:-1]) + 1
+    return ranked[np.append(0, starts)], np.split(order, starts)
+
+
 def measure_groups(measure: Measure, labels: Array, scores: Array, groups: Array) -> GroupedValues:
     """Apply a metric to the rows of each group.
 
@@ -58,12 +76,10 @@ def measure_groups(measure: Measure, labels: Array, scores: Array, groups: Array
     Returns:
         The metric of each group that has rows.
     """
-    ids, rows = np.unique(groups, return_counts=True)
-    order = np.argsort(groups, kind="stable")
-    ends = np.cumsum(rows)[:-1]
-    parts = zip(np.split(labels[order], ends), np.split(scores[order], ends), strict=True)
-    values = [measure(*part) for part in parts] if len(ids) else []
-    return GroupedValues(ids.astype(np.int64), rows, np.array(values, dtype=np.float64))
+    ids, parts = rows_by_group(groups)
+    values = [measure(labels[rows], scores[rows]) for rows in parts]
+    counts = np.array([len(rows) for rows in parts], dtype=np.int64)
+    return GroupedValues(ids.astype(np.int64), counts, np.array(values, dtype=np.float64))
 
 
 def grouped_auc(labels: Array, scores: Array, groups: Array) -> GroupedValues:

@@ -9,7 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss, predicted_over_observed
-from recbole_midpg.evaluation.grouped_metrics import Array
+from recbole_midpg.evaluation.grouped_metrics import Array, rows_by_group
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class ScenarioTable:
         return f"{table}\nscenarios of one class, without an AUC: {self.without_auc}"
 
 
-def scenario_table(
+def scenario_rows(
     labels: Array, scores: Array, scenarios: Array, names: Sequence[str]
-) -> ScenarioTable:
-    """Describe each scenario that has rows, in the order of their ids, and all rows.
+) -> tuple[ScenarioRow, ...]:
+    """Describe each scenario that has rows, in the order of their ids.
 
     Args:
         labels: ``(B,)``, 0 or 1; at least one.
@@ -77,13 +77,21 @@ def scenario_table(
         names: the scenarios' names by id.
 
     Returns:
-        The table.
+        A line a scenario.
     """
-    rows = []
-    for scenario in np.unique(scenarios):
-        here = scenarios == scenario
-        rows.append(_describe(str(names[int(scenario)]), labels[here], scores[here]))
-    return ScenarioTable(tuple(rows), _describe("all", labels, scores))
+    return tuple(
+        _describe(str(names[int(scenario)]), labels[rows], scores[rows])
+        for scenario, rows in zip(*rows_by_group(scenarios), strict=True)
+    )
+
+
+def scenario_table(
+    labels: Array, scores: Array, scenarios: Array, names: Sequence[str]
+) -> ScenarioTable:
+    """Describe each scenario as :func:`scenario_rows` does, and all rows."""
+    return ScenarioTable(
+        scenario_rows(labels, scores, scenarios, names), _describe("all", labels, scores)
+    )
 
 
 def _describe(name: str, labels: Array, scores: Array) -> ScenarioRow:

@@ -12,7 +12,7 @@ import torch
 import yaml
 from tabulate import tabulate
 
-from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.command_line import config_values, require_positive
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.benchmark import (
     PROPOSED,
@@ -26,9 +26,10 @@ from recbole_midpg.experiments.search_space import packaged_space
 from recbole_midpg.experiments.table_files import main_table, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
-from recbole_midpg.integration.config import build_config, read_config_file
+from recbole_midpg.integration.config import build_config, read_config_files
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.run_report import git_state, now, versions
+from recbole_midpg.whole_files import write_text
 
 _DEFAULT_SEED = 2020
 _TABLE_DEFAULTS = {
@@ -101,8 +102,8 @@ def _tune(
     config_files: list[str],
     settings: list[str],
 ) -> None:
-    _require_positive("trials", trials)
-    values = _config_values(settings)
+    require_positive("trials", trials)
+    values = config_values(settings)
     path = Path(record or f"tuning/{model}-{dataset}.jsonl")
     best = tune(
         model,
@@ -115,7 +116,7 @@ def _tune(
         settings=values,
     )
     chosen = path.with_suffix(".yaml")
-    chosen.write_text(yaml.safe_dump({**values, **best.parameters}), encoding="utf-8")
+    write_text(chosen, yaml.safe_dump({**values, **best.parameters}))
     print(f"best validation score: {best.score}")
     print(f"run_recbole --model={model} --dataset={dataset} --config_files={chosen}")
 
@@ -181,20 +182,18 @@ def _benchmark(
     config_files: list[str],
     settings: list[str],
 ) -> None:
-    _require_positive("trials", trials)
-    _require_positive("jobs", jobs)
+    require_positive("trials", trials)
+    require_positive("jobs", jobs)
     if len(set(models)) < len(models):
         raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
     file = settings_file or find_settings(dataset)
     tuned = read_settings(file) if file else {}
-    given = _config_values(settings)
+    given = config_values(settings)
     plans = plan_trials(models, trials, seed, tuned)
     # What is on the command line wins over what was tuned, and that over config files.
     plans = [replace(plan, settings={**plan.settings, **given}) for plan in plans]
     folder = Path(output or f"benchmark/{dataset}")
-    common = dict(_TABLE_DEFAULTS)
-    for config_file in config_files:
-        common.update(read_config_file(config_file))
+    common = {**_TABLE_DEFAULTS, **read_config_files(config_files)}
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")
     results = run_trials(
         plans,
@@ -203,7 +202,7 @@ def _benchmark(
         settings=common,
         jobs=jobs,
     )
-    config = build_config(models[0], dataset, None, {**common, **plans[0].settings})
+    config = build_config(models[0], dataset, values={**common, **plans[0].settings})
     summary = summarize(results, config, proposed)
     about = {
         "date": now(),
@@ -228,12 +227,3 @@ def _benchmark(
         print(path)
     if all(result.problem for result in results):
         raise UsageError(f"benchmark: every trial failed, the last one: {results[-1].problem}")
-
-
-def _require_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise UsageError(f"--{name}: {value} is not allowed, expected at least 1.")
-
-
-def _config_values(arguments: list[str]) -> dict[str, Any]:
-    return {key: parse_value(text) for key, text in split_arguments(arguments).items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.report_files import as_json
 
 
 class Record:
@@ -43,8 +44,8 @@ class Record:
             raise UsageError(f"record {str(path)!r}: is no record of {name}.") from error
         if not all(isinstance(line, dict) for line in (first, *self.entries)):
             raise UsageError(f"record {str(path)!r}: is no record of {name}.")
-        if first != json.loads(json.dumps(work)):
-            changed = sorted(key for key in work if first.get(key) != _plain(work[key]))
+        if first != as_json(work):
+            changed = sorted(key for key in work if first.get(key) != as_json(work[key]))
             raise UsageError(
                 f"record {str(path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
                 f"(other {', '.join(changed)}), expected a new file or the same one."
@@ -58,7 +59,3 @@ class Record:
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))

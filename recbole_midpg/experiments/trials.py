@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.record import Record
-from recbole_midpg.integration.config import build_config, read_config_file
+from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.run import Run
 from recbole_midpg.integration.run_report import peak_memory_mib
 
@@ -91,7 +91,6 @@ def run_trials(
     dataset: str,
     record: str | Path,
     *,
-    config_files: Sequence[str] = (),
     settings: dict[str, Any] | None = None,
     jobs: int = 1,
     show_progress: bool = True,
@@ -102,8 +101,7 @@ def run_trials(
         plans: the trials.
         dataset: the dataset.
         record: the file of finished trials; each trial's log goes into ``logs/`` beside it.
-        config_files: RecBole config files, the same for all trials.
-        settings: further config values, the same for all; a plan's own win.
+        settings: config values, the same for all trials; a plan's own win.
         jobs: how many trials run at a time. Each has its share of the cores.
         show_progress: whether a bar shows the trials done and the time left.
 
@@ -116,11 +114,9 @@ def run_trials(
             other trials.
     """
     common = dict(settings or {})
-    for file in reversed(config_files):
-        common = {**read_config_file(file), **common}
     for plan in {(p.model, str(p.settings)): p for p in plans}.values():
         # Makes the dataset's files too, before several processes ask for them.
-        build_config(plan.model, dataset, None, {**common, **plan.settings})
+        build_config(plan.model, dataset, values={**common, **plan.settings})
     kept = Record(Path(record), {"trials of": dataset, "settings": common}, "these trials")
     finished = [TrialResult(**entry) for entry in kept.entries]
     results = {
@@ -256,8 +252,7 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
         config = build_config(
             plan.model,
             dataset,
-            None,
-            {
+            values={
                 "show_progress": False,
                 **common,
                 **plan.settings,

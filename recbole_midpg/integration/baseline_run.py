@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.report_files import RUN_FORMAT, read_report_file
+from recbole_midpg.report_files import RUN_FORMAT, as_json, read_report_file
 
 PHASE = "phase"
 VALID, TEST = "valid", "test"
@@ -37,7 +36,7 @@ def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:
         )
     report = _read_report(path)
     for key in _SAME:
-        own, other = _plain(config[key]), report["config"].get(key)
+        own, other = as_json(config[key]), report["config"].get(key)
         if own != other:
             raise UsageError(
                 f"baseline_run: {path!r} is of another {key} ({other!r}, here {own!r}), "
@@ -54,8 +53,3 @@ def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:
 @functools.lru_cache(maxsize=4)
 def _read_report(path: str) -> dict[str, Any]:
     return read_report_file(path, RUN_FORMAT, "baseline_run")
-
-
-def _plain(value: Any) -> Any:
-    """A config value as JSON gives it back."""
-    return json.loads(json.dumps(value))

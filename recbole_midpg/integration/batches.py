@@ -21,7 +21,7 @@ from recbole.utils import ModelType
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from recbole_midpg.integration.compact_interaction import CompactInteraction, widen
+from recbole_midpg.integration.compact_interaction import kept_columns, widen
 
 # Below the 32,768 values from which torch wakes a second thread for a conversion, which on a busy
 # machine costs more than the conversion.
@@ -191,6 +191,4 @@ def _gather(dataset: Any, rows: Tensor, device: torch.device) -> dict[str, Tenso
 
 
 def _take(table: Interaction, rows: Tensor) -> dict[str, Tensor]:
-    compact = isinstance(table, CompactInteraction)
-    columns = table.narrow_columns if compact else table.interaction
-    return {name: column.index_select(0, rows) for name, column in columns.items()}
+    return {name: column.index_select(0, rows) for name, column in kept_columns(table).items()}

@@ -50,6 +50,11 @@ def widen(column: Tensor) -> Tensor:
     return column.long()
 
 
+def kept_columns(table: Interaction) -> Mapping[str, Tensor]:
+    """The columns of a table as they are kept: narrow where it is a :class:`CompactInteraction`."""
+    return table.narrow_columns if isinstance(table, CompactInteraction) else table.interaction
+
+
 class _Columns(MutableMapping[str, Tensor]):
     """Columns by name, narrow where they are kept and wide where they are read."""
 

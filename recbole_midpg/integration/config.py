@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from logging import getLogger
 from pathlib import Path
@@ -17,7 +17,7 @@ from recbole.config import Config
 from recbole.utils import ModelType
 
 from recbole_midpg.command_line import parse_value
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
     embeddable_fields,
@@ -64,15 +64,18 @@ def install() -> None:
 
 
 def build_config(
-    model: str, dataset: str, config_files: list[str] | None, values: dict[str, Any]
+    model: str,
+    dataset: str,
+    config_files: Sequence[str] | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> Config:
     """Build a config, telling in a sentence whatever is wrong with it.
 
     Args:
         model: the model's name.
         dataset: the dataset's name.
-        config_files: RecBole config files.
-        values: further values, which win over the files.
+        config_files: RecBole config files; none by default.
+        values: further values, which win over the files; none by default.
 
     Returns:
         RecBole's ``Config``.
@@ -81,7 +84,7 @@ def build_config(
         UsageError: what is wrong.
     """
     try:
-        return Config(model, dataset, config_files, dict(values))
+        return Config(model, dataset, list(config_files or ()), dict(values or {}))
     except UsageError:
         raise
     except (
@@ -174,10 +177,7 @@ def _load_command_line(self: Config) -> dict[str, Any]:
 
 def _load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
     """Stand in for ``Config._load_config_files``, with errors that name the file and line."""
-    values: dict[str, Any] = {}
-    for file in files or []:
-        values.update(read_config_file(file))
-    return values
+    return read_config_files(files or [])
 
 
 class _ConfigLoader(yaml.SafeLoader):
@@ -219,6 +219,14 @@ def read_config_file(file: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"config file {str(file)!r}: expected lines of the form key: value.")
     return content
+
+
+def read_config_files(files: Iterable[str | Path]) -> dict[str, Any]:
+    """Read several files by :func:`read_config_file`; of a key in two the later value holds."""
+    values: dict[str, Any] = {}
+    for file in files:
+        values.update(read_config_file(file))
+    return values
 
 
 # --------------------------------------------------------------------------------------------------
@@ -361,10 +369,9 @@ def _check_unembedded(config: Config, fields: dict[str, AtomicField] | None) -> 
     candidates = embeddable_fields(config, fields)
     for name in names:
         if name not in candidates:
-            hint = did_you_mean(name, candidates) or "."
             raise UsageError(
-                f"unembedded_fields: {name!r} is not a field that a model embeds, "
-                f"expected some of {', '.join(candidates)}{hint}"
+                f"unembedded_fields: {name!r} is not a field that a model embeds"
+                f"{expected_some_of(candidates, name)}"
             )
 
 
@@ -393,5 +400,4 @@ def _check_scenario_field(
         reason = f"of {field.file} is not loaded (load_col)"
     else:
         reason = f"is of type {field.type}, not token"
-    hint = did_you_mean(str(name), usable) or "."
-    raise UsageError(f"{key}: {name!r} {reason}, expected some of {', '.join(usable)}{hint}")
+    raise UsageError(f"{key}: {name!r} {reason}{expected_some_of(usable, str(name))}")

@@ -9,6 +9,8 @@ from typing import Any
 
 from recbole.trainer import trainer as recbole_trainer
 
+from recbole_midpg.integration.metrics import rows_of_scenarios
+
 
 @dataclass
 class Epoch:
@@ -78,9 +80,9 @@ def _with_results(stock: Any) -> Any:
     def valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
         score, results = stock(self, *args, **kwargs)
         if self.history:
-            epoch, table = self.history[-1], self.evaluator.scenario_table
+            epoch = self.history[-1]
             epoch.valid = dict(results)
-            for row in table.scenarios if table else ():
+            for row in rows_of_scenarios(self.evaluator.evaluated):
                 if row.auc is not None:
                     epoch.scenario_auc[row.name] = row.auc
                     self.tensorboard.add_scalar(f"Valid_AUC/{row.name}", row.auc, epoch.epoch)

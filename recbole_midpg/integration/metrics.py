@@ -17,7 +17,7 @@ from recbole.evaluator import base_metric, evaluator, metrics, register
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import EvaluatorType, ModelType
 
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import (
     auc,
     average_precision,
@@ -31,7 +31,12 @@ from recbole_midpg.evaluation.grouped_metrics import (
     grouped_auc,
     measure_groups,
 )
-from recbole_midpg.evaluation.scenario_table import ScenarioTable, scenario_table
+from recbole_midpg.evaluation.scenario_table import (
+    ScenarioRow,
+    ScenarioTable,
+    scenario_rows,
+    scenario_table,
+)
 from recbole_midpg.integration import collecting
 from recbole_midpg.integration.baseline_run import PHASE, TEST, VALID, baseline_auc
 from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, group_key
@@ -52,7 +57,7 @@ def install() -> None:
         register.metric_types[name] = metric.metric_type
         if metric.smaller and name not in register.smaller_metrics:
             register.smaller_metrics.append(name)
-    evaluator.Evaluator.evaluate = _with_scenario_table(evaluator.Evaluator.evaluate)
+    evaluator.Evaluator.evaluate = _with_evaluated_rows(evaluator.Evaluator.evaluate)
     trainer_class = recbole_trainer.Trainer
     trainer_class.evaluate = _with_names(trainer_class.evaluate)
     trainer_class._valid_epoch = _with_phase(trainer_class._valid_epoch)
@@ -371,10 +376,9 @@ def _check_gauc_fields(values: dict[str, Any], usable: list[str] | None) -> None
         raise UsageError("gauc_fields: FieldGAUC needs fields, expected a list as [user_id].")
     for field in fields:
         if usable is not None and field not in usable:
-            hint = did_you_mean(str(field), usable) or "."
             raise UsageError(
-                f"gauc_fields: {field!r} is not a token field that is loaded, "
-                f"expected some of {', '.join(usable)}{hint}"
+                f"gauc_fields: {field!r} is not a token field that is loaded"
+                f"{expected_some_of(usable, str(field))}"
             )
 
 
@@ -400,24 +404,31 @@ def _check_valid_metric(values: dict[str, Any], names: set[str]) -> None:
 # Trainers
 
 
-def _with_scenario_table(stock: Any) -> Any:
-    """Wrap ``Evaluator.evaluate``: keep a table of the scenarios of the last evaluation."""
+def _with_evaluated_rows(stock: Any) -> Any:
+    """Wrap ``Evaluator.evaluate``: keep what was evaluated last, for tables of it."""
 
     @functools.wraps(stock)
     def evaluate(self: Any, dataobject: Any) -> Any:
-        self.scenario_table = table_of_scenarios(dataobject)
+        self.evaluated = dataobject
         return stock(self, dataobject)
 
     return evaluate
 
 
+def rows_of_scenarios(dataobject: Any) -> tuple[ScenarioRow, ...]:
+    """Describe the scenarios of what was collected; none where rows have no scenario."""
+    return scenario_rows(*_with_scenarios(dataobject)) if SCENARIO in dataobject else ()
+
+
 def table_of_scenarios(dataobject: Any) -> ScenarioTable | None:
-    """Describe the scenarios of what was collected; ``None`` where rows have no scenario."""
-    if SCENARIO not in dataobject:
-        return None
+    """Describe scenarios and all rows; ``None`` where rows have no scenario."""
+    return scenario_table(*_with_scenarios(dataobject)) if SCENARIO in dataobject else None
+
+
+def _with_scenarios(dataobject: Any) -> tuple[Any, Any, Any, list[str]]:
     scores, labels = scores_and_labels(None, dataobject)
     scenarios = dataobject.get(SCENARIO).reshape(-1).numpy()
-    return scenario_table(labels, scores, scenarios, dataobject.get(SCENARIO_NAMES))
+    return labels, scores, scenarios, dataobject.get(SCENARIO_NAMES)
 
 
 def _with_names(stock: Any) -> Any:

@@ -20,6 +20,7 @@ from recbole.utils import get_environment, get_trainer, init_logger, init_seed, 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration import trust
+from recbole_midpg.integration.metrics import table_of_scenarios
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.registry import get_flops, get_model, replace_everywhere
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
@@ -142,7 +143,7 @@ class Run:
         self.test_results = self.trainer.evaluate(
             self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
         )
-        self.test_table = getattr(self.trainer.evaluator, "scenario_table", None)
+        self.test_table = table_of_scenarios(self.trainer.evaluator.evaluated)
         self.testing_seconds = time.monotonic() - started
 
     def report(self) -> RunReport:

@@ -45,16 +45,9 @@ from recbole_midpg.integration.checkpoint import (
 from recbole_midpg.integration.datasets import atomic_files_exist
 from recbole_midpg.integration.fast_dataset import FastDataset
 from recbole_midpg.integration.saved_dataset import dataset_class_of
+from recbole_midpg.integration.split_columns import MODEL_SOURCES
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 
-# Where a context-aware model looks for its fields, and what is then joined to a row by which id.
-_FIELD_SOURCES = (
-    FeatureSource.INTERACTION,
-    FeatureSource.USER,
-    FeatureSource.USER_ID,
-    FeatureSource.ITEM,
-    FeatureSource.ITEM_ID,
-)
 # Where features of users and of items come from, and the dataset's name of the id that joins them.
 _ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}
 TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
@@ -218,7 +211,7 @@ def _learned_by_training(
         FeatureSource.ITEM: training.item_feat,
     }
     scored: dict[str, ScoredField] = {}
-    embedded = training.fields(source=_FIELD_SOURCES)
+    embedded = training.fields(source=MODEL_SOURCES)
     joined_by = [
         getattr(training, id_field)
         for source, id_field in _ENTITIES.items()

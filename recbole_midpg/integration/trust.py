@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from recbole.trainer import Trainer
-from recbole.utils import FeatureSource, FeatureType, ModelType
+from recbole.utils import FeatureType, ModelType
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import auc
-from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
 
 # A field that reaches more by itself tells the label.
 LEAKING_AUC = 0.99
@@ -22,14 +22,6 @@ _SAMPLED_ROWS = 100_000
 # Among fewer a perfect order may be luck.
 _LEAST_ROWS = 1000
 _QUANTILES = 100
-# Where a context-aware model looks for its fields.
-_SOURCES = (
-    FeatureSource.INTERACTION,
-    FeatureSource.USER,
-    FeatureSource.USER_ID,
-    FeatureSource.ITEM,
-    FeatureSource.ITEM_ID,
-)
 
 
 def install() -> None:
@@ -73,7 +65,7 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     for name, split in (("training", train), ("validation", valid), ("test", test)):
         _check_labels(config["LABEL_FIELD"], name, split)
     for field in config["scenario_fields"] or ():
-        values = _column(train, field)
+        values = column_of(train, field)
         if values is not None and len(values.unique()) == 1:
             getLogger().warning(
                 f"scenario_fields: {field!r} has one value in the training split, "
@@ -91,7 +83,7 @@ def _check_labels(label_field: str, name: str, split: Any) -> None:
         raise UsageError(
             f"eval_args: the {name} split is empty, expected some rows in each of the three."
         )
-    labels = _column(split, label_field)
+    labels = column_of(split, label_field)
     if labels is None:
         return
     other = labels[(labels != 0) & (labels != 1)]
@@ -108,26 +100,6 @@ def _check_labels(label_field: str, name: str, split: Any) -> None:
         getLogger().warning(f"{told} of the {name} split, where AUC is not defined.")
 
 
-def _column(split: Any, field: str) -> torch.Tensor | None:
-    """A column of a split's rows, features of their users and items too, ``(rows, ...)``."""
-    for table, key in (
-        (split.inter_feat, None),
-        (split.user_feat, split.uid_field),
-        (split.item_feat, split.iid_field),
-    ):
-        columns = _columns(table)
-        if field in columns:
-            column = columns[field]
-            return column if key is None else column[_columns(split.inter_feat)[key].long()]
-    return None
-
-
-def _columns(table: Any) -> dict[str, torch.Tensor]:
-    if table is None:
-        return {}
-    return table.narrow_columns if isinstance(table, CompactInteraction) else table.interaction
-
-
 def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]:
     """The fields whose values tell the label, with the AUC of what they tell.
 
@@ -137,15 +109,15 @@ def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]
     # A generator of its own: what a run draws from the global ones must not depend on this.
     order = np.random.default_rng(0).permutation(len(train))[:_SAMPLED_ROWS]
     sample = torch.from_numpy(order)
-    whole = _column(train, label_field)
+    whole = column_of(train, label_field)
     if whole is None or len(sample) < _LEAST_ROWS:
         return
     labels = whole[sample].numpy().astype(np.float64)
     learned = len(labels) // 2
-    for field in train.fields(source=_SOURCES):
+    for field in train.fields(source=MODEL_SOURCES):
         if field == label_field or train.field2type[field] not in _CODED:
             continue
-        column = _column(train, field)
+        column = column_of(train, field)
         if column is None:
             continue
         values = column[sample].numpy()

@@ -11,7 +11,7 @@ from recbole.utils import FeatureType
 
 from recbole_midpg.data.atomic_reader import Tokens
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.integration.compact_interaction import kept_columns
 from recbole_midpg.integration.dataset_state import TokenTables
 
 
@@ -81,9 +81,7 @@ def digest_of_rows(dataset: Any) -> str:
     for table in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
         if table is None:
             continue
-        compact = isinstance(table, CompactInteraction)
-        columns = table.narrow_columns if compact else table.interaction
-        for name, column in columns.items():
+        for name, column in kept_columns(table).items():
             values = np.ascontiguousarray(column.cpu().numpy())
             digest.update(f"{name} {values.dtype} {values.shape}".encode())
             digest.update(values.reshape(-1).view(np.uint8).data)

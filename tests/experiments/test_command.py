@@ -11,12 +11,18 @@ FAST = ["--epochs=2", "--train_batch_size=4096"]
 
 def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     (tmp_path / "mine.yaml").write_text("DPG: {weighting: rc, n: 4, m: 4}\n")
+    (tmp_path / "a.yaml").write_text("learning_rate: 0.01\nmetric_decimal_place: 5\n")
+    (tmp_path / "b.yaml").write_text("learning_rate: 0.02\n")
     command = ["benchmark", "--dataset=ml-100k", "--models", "DNN", "DeepFM", "DPG"]
+    command += ["--config_files", "a.yaml", "b.yaml"]
     command += ["--settings_file=mine.yaml", "--jobs=2", "--scenarios", "--m=8", *FAST]
     result = run_command(*command, "--trials=1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "settings: mine.yaml" in result.stdout
     folder = tmp_path / "benchmark" / "ml-100k"
+    first_line = json.loads((folder / "trials.jsonl").read_text().splitlines()[0])
+    given = first_line["settings"]
+    assert (given["learning_rate"], given["metric_decimal_place"]) == (0.02, 5)
     table = json.loads((folder / "table.json").read_text())
     assert [line["model"] for line in table["models"]] == ["DNN", "DeepFM", "DPG"]
     (trial,) = table["models"][2]["trials"]

@@ -117,14 +117,6 @@ def test_a_record_of_other_trials_is_left_alone():
     assert RECORD.read_text() == before
 
 
-def test_config_files_are_part_of_what_is_done():
-    Path("a.yaml").write_text("learning_rate: 0.5\nepochs: 2\n")
-    (result,) = run(PLANS[:1], config_files=["a.yaml"])
-    assert result.epochs == 1  # what is given besides wins over a file
-    expected = run_trial(PLANS[0], "gaps", {**COMMON, "learning_rate": 0.5})
-    assert result.test == expected.test
-
-
 def test_results_answer_only_their_plan():
     plan = TrialPlan("a", "DNN", 1, {"x": [1]})
     assert TrialResult("a", "DNN", 1, {"x": [1]}).answers(plan)

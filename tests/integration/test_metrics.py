@@ -288,7 +288,7 @@ def test_trainers_name_the_scenarios_of_what_they_evaluate(model):
     network = get_model(model)(config, train_data.dataset)
     trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
     result = trainer.evaluate(valid_data, load_best_model=False)
-    lines = trainer.evaluator.scenario_table.scenarios
+    lines = metrics.rows_of_scenarios(trainer.evaluator.evaluated)
     assert {f"logloss/{line.name}" for line in lines} == {n for n in result if "logloss/" in n}
     assert sum(line.rows for line in lines) == len(valid_data.dataset)
     tokens = set(valid_data.dataset.field2id_token["job"]) | {"missing"}
