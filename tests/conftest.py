@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import logging
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,9 @@ import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is me
 
 # Threads that wait for each other make tiny steps thirty times slower on a busy machine.
 torch.set_num_threads(1)
+
+# A shell lets what it starts in the background ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # RecBole reads the command line, in fixtures of a module too, and pytest's is not meant for it.
 sys.argv[1:] = []

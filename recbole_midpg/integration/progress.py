@@ -19,6 +19,7 @@ import itertools
 import json
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from logging import getLogger
@@ -273,7 +274,12 @@ class Progress:
         trainer.history = [Epoch(**values) for values in state["history"]]
         trainer.train_loss_dict = {e.epoch: sum(e.loss.values()) for e in trainer.history}
         trainer.best_valid_result = next(
-            (epoch.valid or None for epoch in trainer.history if epoch.epoch == best_epoch), None
+            (
+                OrderedDict(epoch.valid)  # as RecBole's evaluator has it
+                for epoch in trainer.history
+                if epoch.epoch == best_epoch and epoch.valid
+            ),
+            None,
         )
         self._set_generators(state)
         getLogger().info(f"The run goes on after epoch {checkpoint['epoch']}, from {path}.")

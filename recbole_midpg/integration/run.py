@@ -49,7 +49,8 @@ class Run:
         test_data: the loader of the test split. It is read by :meth:`test` alone.
         model: the model.
         trainer: its trainer.
-        best_valid: the validation results of the best epoch, once trained.
+        best_valid: the validation results of the best epoch, once trained; ``None`` where no epoch
+            was evaluated.
         test_results: its test results, once tested.
         test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
     """
@@ -64,7 +65,7 @@ class Run:
     loading_seconds: float
     started: str = field(default_factory=now)
     best_valid_score: float = float("nan")
-    best_valid: dict[str, float] = field(default_factory=dict)
+    best_valid: dict[str, float] | None = None
     training_seconds: float = 0.0
     test_results: dict[str, float] = field(default_factory=dict)
     test_table: ScenarioTable | None = None
@@ -119,7 +120,7 @@ class Run:
             )
             if progress is not None and trainer.history:
                 progress.keep(trainer.history[-1].epoch)
-        self.best_valid = dict(results or {})
+        self.best_valid = results
         self.training_seconds = time.monotonic() - started
         evaluated = any(epoch.valid for epoch in self.trainer.history)
         if evaluated and not math.isfinite(self.best_valid_score):
@@ -154,7 +155,7 @@ class Run:
             parameters,
             without_embeddings,
             self.trainer.history,
-            self.best_valid,
+            self.best_valid or {},
             self.test_results,
             self.test_table,
             RunTimes(

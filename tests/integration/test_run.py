@@ -1,4 +1,5 @@
 import json
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,22 @@ def test_the_report_lies_beside_the_checkpoint(finished):
     assert report["peak_memory_mib"] > 100
     assert report["times"].keys() == {"started", "loading", "training", "testing"}
     assert 0 < report["times"]["training"] < 300
+
+
+def test_the_result_has_the_form_of_recboles(finished):
+    _, result, _ = finished
+    assert type(result["best_valid_result"]) is type(result["test_result"]) is OrderedDict
+    assert list(result) == [
+        "best_valid_score",
+        "valid_score_bigger",
+        "best_valid_result",
+        "test_result",
+    ]
+
+
+def test_a_run_without_validation_has_no_result_of_it():
+    values = {**GAPS, "threshold": {"rating": 3}, "eval_step": 0}
+    assert run_recbole("DNN", "gaps", config_dict=values)["best_valid_result"] is None
 
 
 def test_the_report_has_a_line_a_scenario(finished):
