@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from recbole_midpg.layers.across_processes import of_first_process
 from recbole_midpg.layers.mlp import ACTIVATIONS, MLP, masked_mean, mean_or_zero
 from recbole_midpg.layers.scenario_grouping import number_scenarios
 
@@ -163,7 +164,7 @@ class ShuffledPairsLoss(nn.Module):
         Returns:
             A scalar.
         """
-        shuffled = torch.randperm(len(scenario), device=scenario.device)
+        shuffled = of_first_process(torch.randperm(len(scenario), device=scenario.device))
         return self.loss_of(scenario, matrices, scenario_ids, shuffled)
 
     def loss_of(

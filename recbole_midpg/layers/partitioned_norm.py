@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from recbole_midpg.layers.across_processes import is_shared, sum_over_processes
 from recbole_midpg.layers.scenario_grouping import Bucket, ScenarioGroups, read_slots
 
 
@@ -122,6 +123,8 @@ class PartitionedNorm(nn.Module):
 
     def forward(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
         """Normalise ``(R, N)`` in the layout of ``groups``; places without a row mean nothing."""
+        if self.training and is_shared():
+            return self._normalise_shared(inputs, groups)
         blocks = [self._normalise(inputs, bucket).flatten(0, 1) for bucket in groups.buckets]
         return torch.cat(blocks) if blocks else inputs
 
@@ -142,6 +145,32 @@ class PartitionedNorm(nn.Module):
         )
         self._update(slots, batch_mean, batch_variance, counts, enough)
         return outputs
+
+    def _normalise_shared(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+        """Normalise rows whose scenarios have other rows in other processes, ``(R, N)``.
+
+        All scenarios' sums travel at once, those of scenarios without a row here as zeros.
+        """
+        slots, is_row = groups.slots_of_places()
+        is_row = is_row.to(inputs.dtype).unsqueeze(1)
+        by_scenario = inputs.new_zeros(len(self.running_mean), inputs.shape[1] + 1)
+        # The number of rows travels as one column more.
+        sums = sum_over_processes(
+            by_scenario.index_add(0, slots, torch.cat([inputs * is_row, is_row], dim=1))
+        )
+        counts = sums[:, -1:].detach()
+        enough = counts >= self.min_rows
+        batch_mean = sums[:, :-1] / counts.clamp(min=1)
+        mean = torch.where(enough, batch_mean, self.running_mean)
+        centred = (inputs - mean.index_select(0, slots)) * is_row
+        squares = by_scenario[:, :-1].index_add(0, slots, centred.square())
+        batch_variance = sum_over_processes(squares) / counts.clamp(min=1)
+        variance = torch.where(enough, batch_variance, self.running_variance)
+        with torch.no_grad():
+            self._update(slice(None), batch_mean, batch_variance, counts, enough)
+        factor = (1 + self.specific_scale) * self.shared_scale * (variance + self.epsilon).rsqrt()
+        shift = self.specific_shift + self.shared_shift
+        return torch.addcmul(shift.index_select(0, slots), centred, factor.index_select(0, slots))
 
     def _update(
         self,

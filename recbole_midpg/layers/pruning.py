@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recbole_midpg.layers.mlp import ACTIVATIONS, concatenate
+from recbole_midpg.layers.mlp import ACTIVATIONS, concatenate, mean_or_zero
 
 PRUNING_FORMS = ("fusion", "binarization", "scaling")
 
@@ -105,7 +105,7 @@ class Pruner(nn.Module):
             alpha: :math:`\alpha`, a scalar.
 
         Returns:
-            The factors, ``(B, N)``, and the share of neurons kept, a scalar (1 for no rows).
+            The factors, ``(B, N)``, and the share of neurons kept, a scalar (0 for no rows).
         """
         logits = self.linear(concatenate(scenario, hidden))
         if self.form == "scaling":
@@ -114,8 +114,7 @@ class Pruner(nn.Module):
         binary = self.form == "binarization"
         kept = (soft > (self.epsilon if binary else self.epsilon / self.beta)).to(soft.dtype)
         counted = _StraightThrough.apply(soft, kept)
-        share = counted.mean() if len(soft) else soft.new_ones(())
-        return (counted if binary else self.beta * soft * kept), share
+        return (counted if binary else self.beta * soft * kept), mean_or_zero(counted)
 
 
 class PrunedMLP(nn.Module):

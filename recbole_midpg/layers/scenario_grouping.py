@@ -88,6 +88,7 @@ class ScenarioGroups:
         IndexError: an id is not below ``n_scenarios``.
 
     Attributes:
+        scenario_ids: as given.
         buckets: the blocks of the layout.
         places: ``R``.
         place_of_row: the place of each row of the batch, ``(B,)``.
@@ -98,6 +99,7 @@ class ScenarioGroups:
         if len(counts) > n_scenarios:
             raise IndexError(f"scenario id {len(counts) - 1}, but there are {n_scenarios} slots")
         device = scenario_ids.device
+        self.scenario_ids = scenario_ids
         self.buckets: list[Bucket] = []
         self.places = 0
 
@@ -140,6 +142,10 @@ class ScenarioGroups:
         """Rows of the batch to places of the layout, zeros between: ``(B, N)`` to ``(R, N)``."""
         empty = values.new_zeros(self.places, *values.shape[1:])
         return empty.index_copy_(0, self.place_of_row, values)
+
+    def slots_of_places(self) -> tuple[Tensor, Tensor]:
+        """The scenario slot of each place, 0 where no row is, and whether one is: ``(R,)`` each."""
+        return self.lay_out(self.scenario_ids), self.lay_out(torch.ones_like(self.scenario_ids))
 
     def pick_up(self, values: Tensor) -> Tensor:
         """Places of the layout back to rows of the batch: ``(R, ...)`` to ``(B, ...)``."""

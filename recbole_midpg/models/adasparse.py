@@ -10,6 +10,11 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.layers.across_processes import (
+    is_shared,
+    share_of_batch,
+    sum_over_processes,
+)
 from recbole_midpg.layers.pruning import PRUNING_FORMS, LinearSchedule, PrunedMLP, sparsity_loss
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Choice, Flag, Integer, Number, Rules
@@ -127,9 +132,10 @@ class AdaSparse(ScenarioRecommender):
         """Compute the cross-entropy and the sparsity regulariser, and advance the schedules."""
         logits, _, kept = self._run(interaction)
         cross_entropy = self.cross_entropy(logits, interaction)
-        if self.form == "scaling" or len(logits) == 0:
+        if self.form == "scaling" or (len(logits) == 0 and not is_shared()):
             regulariser = logits.new_zeros(())
         else:
+            kept = sum_over_processes(kept * share_of_batch())
             regulariser = sparsity_loss(kept, self.schedule.between(*self.weights), *self.target)
         if self.training:
             self.schedule.advance()

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.layers.across_processes import whole_batch
 from recbole_midpg.layers.mutual_information import (
     MI_ESTIMATORS,
     PairDiscriminator,
@@ -73,10 +74,12 @@ class MIDPG(DPG):
         inputs, scenario = self.embed(interaction)
         scenario_ids = self.scenario_ids(interaction)
         logits, matrices = self.backbone(inputs, scenario, scenario_ids)
+        # The partner of a row may be any row of the batch, those of other processes too.
         regularisation = self.mutual_information(
-            scenario.detach() if self.detach_scenario else scenario,
-            flatten_matrices(matrices),
-            scenario_ids,
+            *whole_batch(
+                scenario.detach() if self.detach_scenario else scenario, flatten_matrices(matrices)
+            ),
+            *whole_batch(scenario_ids),
         )
         cross_entropy = self.cross_entropy(logits, interaction)
         return self.alpha * cross_entropy, self.beta * regularisation
