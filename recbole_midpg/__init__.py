@@ -18,6 +18,8 @@ def _register() -> None:
         config,
         embedded_fields,
         optimizer,
+        process_group,
+        processes,
         registry,
         run,
         saved_dataset,
@@ -26,6 +28,8 @@ def _register() -> None:
     _compat.apply_after_recbole()
     registry.install()
     run.install()
+    process_group.install()
+    processes.install()
     config.install()
     embedded_fields.install()
     checkpoint.install()

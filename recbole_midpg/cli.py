@@ -10,7 +10,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import torch
 from recbole.quick_start import run
 from tabulate import tabulate
 
@@ -30,9 +29,11 @@ from recbole_midpg.integration.catalogue import list_datasets
 from recbole_midpg.integration.config import build_config, read_config_files
 from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.folded_file import fold_checkpoint
+from recbole_midpg.integration.processes import ProcessDied
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.prediction.command import add_export, add_predict
 
+DEATH_STATUS = 1
 _DEFAULT_MODEL = "MIDPG"
 _DEFAULT_DATASET = "ml-100k"
 _DESCRIPTION = "Datasets and models of multi-scenario prediction, for run_recbole."
@@ -50,7 +51,7 @@ test split and print AUC and LogLoss.
   --KEY VALUE           any config key, also as --KEY=VALUE; lists as [a,b]
   --resume              go on with this command's run after its last complete epoch, where it was
                         cut off; --resume=auto starts anew where there is none
-  --nproc N             processes on this machine, one GPU each (default: 1)
+  --nproc N             processes on this machine, with a GPU each or on the CPU (default: 1)
   --world_size N        processes on all machines (default: nproc)
   --ip, --port          the first machine's address (default: localhost, 5678)
   --group_offset N      the rank of this machine's first process (default: 0)
@@ -70,7 +71,8 @@ def run_recbole_command(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; the process's own by default.
 
     Returns:
-        The exit status: 0, 2 where the user can mend what is wrong, 130 after an interrupt.
+        The exit status: 0, 2 where the user can mend what is wrong, 1 where one of several
+        processes died, 130 after an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if any(argument in ("--help", "-h") for argument in arguments):
@@ -84,13 +86,16 @@ def _guarded(program: str, action: Callable[[], None]) -> int:
 
     Returns:
         The exit status: 0, 2 for a :class:`UsageError` or a file that the operating system refuses,
-        130 for an interrupt.
+        1 where one of several processes died, 130 for an interrupt.
     """
     try:
         action()
     except UsageError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return USAGE_STATUS
+    except ProcessDied as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return DEATH_STATUS
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once
         details = f"; {interrupt}" if str(interrupt) else ""
@@ -122,7 +127,6 @@ def _train(texts: dict[str, str]) -> None:
     n_processes = _whole_number(texts, "nproc", 1, minimum=1)
     # Built once here, so that what is wrong with it is told before a run begins.
     build_config(model, dataset, config_files)
-    _check_devices(n_processes)
     run(
         model,
         dataset,
@@ -133,20 +137,6 @@ def _train(texts: dict[str, str]) -> None:
         port=texts.get("port", "5678"),
         group_offset=_whole_number(texts, "group_offset", 0, minimum=0),
     )
-
-
-def _check_devices(n_processes: int) -> None:
-    """Check that every process has a GPU: RecBole's processes talk by NCCL, which needs one each.
-
-    Raises:
-        UsageError: there are fewer GPUs than processes.
-    """
-    n_devices = torch.cuda.device_count()
-    if n_processes > max(n_devices, 1):
-        raise UsageError(
-            f"nproc: {n_processes} processes need a GPU each and {n_devices} are visible, "
-            f"expected at most {max(n_devices, 1)} (see gpu_id)."
-        )
 
 
 def _whole_number(texts: dict[str, str], key: str, default: int, minimum: int) -> int:

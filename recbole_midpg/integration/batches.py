@@ -8,8 +8,10 @@ seed gives the same batches in the same order, epoch by epoch.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from recbole.data import utils as data_utils
@@ -21,6 +23,7 @@ from recbole.utils import ModelType
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from recbole_midpg.integration import process_group
 from recbole_midpg.integration.compact_interaction import kept_columns, widen
 
 # Below the 32,768 values from which torch wakes a second thread for a conversion, which on a busy
@@ -33,8 +36,8 @@ stock_get_dataloader = data_utils.get_dataloader
 def get_dataloader(config: Any, phase: str) -> type[AbstractDataLoader]:
     """Stand in for ``recbole.data.utils.get_dataloader``: block loaders where they can serve.
 
-    They serve context-aware and decision-tree models that train and evaluate on labelled rows, in
-    one process and without a transform; all else stays with RecBole.
+    They serve context-aware and decision-tree models that train and evaluate on labelled rows,
+    without a transform; all else stays with RecBole.
 
     Args:
         config: RecBole's ``Config``.
@@ -43,18 +46,18 @@ def get_dataloader(config: Any, phase: str) -> type[AbstractDataLoader]:
     Returns:
         The class of the phase's loader.
     """
-    if not _serves(config, phase):
+    if not serves(config, phase):
         return stock_get_dataloader(config, phase)
     return BlockTrainDataLoader if phase == "train" else BlockEvalDataLoader
 
 
-def _serves(config: Any, phase: str) -> bool:
+def serves(config: Any, phase: str) -> bool:
+    """Whether the block loaders can serve a phase; see :func:`get_dataloader`."""
     # Without a sampler RecBole's loader takes the arguments of the test phase for validation too.
     sampled = {"train"} if phase == "train" else {phase, "test"}
     return (
         phase in {"train", "valid", "test"}
         and config["MODEL_TYPE"] in {ModelType.CONTEXT, ModelType.DECISIONTREE}
-        and config["single_spec"]
         and config["transform"] is None
         and all(config[f"{name}_neg_sample_args"]["distribution"] == "none" for name in sampled)
         and (phase == "train" or config["eval_args"]["mode"][phase] == "labeled")
@@ -67,13 +70,22 @@ class Batch(Interaction):
     Args:
         columns: tensors by name, each ``(B,)`` or ``(B, ...)``; at least one.
         device: where they are.
+        counts: how many of the whole batch's rows each process has, in training with several.
+        is_counted: whether its rows are this process's to evaluate.
     """
 
-    def __init__(self, columns: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(
+        self,
+        columns: dict[str, Tensor],
+        device: torch.device,
+        counts: tuple[int, ...] | None = None,
+        is_counted: bool = True,
+    ) -> None:
         # Not RecBole's constructor: it would look at each column of each batch again.
         self.interaction = columns
         self.length = len(next(iter(columns.values())))
         self._device = device
+        self.counts, self.is_counted = counts, is_counted
 
     def to(
         self, device: torch.device | str, selected_field: str | Iterable[str] | None = None
@@ -82,6 +94,14 @@ class Batch(Interaction):
         if device == self._device:
             return self
         return super().to(device, selected_field)
+
+
+class _Hand(NamedTuple):
+    """What a process has of a batch; the attributes are those of :class:`Batch`."""
+
+    rows: Tensor
+    counts: tuple[int, ...] | None = None
+    is_counted: bool = True
 
 
 class _BlockLoader(AbstractDataLoader):
@@ -107,6 +127,9 @@ class _BlockLoader(AbstractDataLoader):
         self.generator.manual_seed(config["seed"])
         self.transform = construct_transform(config)
         self.is_sequential = False
+        alone = config["single_spec"]
+        self.rank = 0 if alone else process_group.rank()
+        self.n_processes = 1 if alone else process_group.n_processes()
         DataLoader.__init__(
             self,
             dataset=range(self.sample_size),
@@ -124,12 +147,30 @@ class _BlockLoader(AbstractDataLoader):
 
     def _batches(self) -> Iterator[Any]:
         device = torch.device(self.config["device"])
+        numbers = itertools.count()
         for rows in self._row_blocks():
-            block = _gather(self._dataset, rows, device)
+            taken = [self._take(next(numbers), batch) for batch in rows.split(self.batch_size)]
+            own = [hand for hand in taken if hand is not None]
+            if not own:
+                continue
+            block = _gather(self._dataset, torch.cat([hand.rows for hand in own]), device)
+            sizes = [len(hand.rows) for hand in own]
             # One call of split a column makes the slices of all batches.
-            slices = zip(*(column.split(self.batch_size) for column in block.values()), strict=True)
-            for columns in slices:
-                yield self._present(Batch(dict(zip(block, columns, strict=True)), device))
+            slices = zip(*(column.split(sizes) for column in block.values()), strict=True)
+            for hand, columns in zip(own, slices, strict=True):
+                batch = Batch(
+                    dict(zip(block, columns, strict=True)), device, hand.counts, hand.is_counted
+                )
+                yield self._present(batch)
+
+    def _take(self, number: int, rows: Tensor) -> _Hand | None:
+        """What this process has of a batch, ``None`` where that is nothing.
+
+        Args:
+            number: the batch's, from 0.
+            rows: the numbers of its rows.
+        """
+        raise NotImplementedError
 
     def _row_blocks(self) -> Iterator[Tensor]:
         """The numbers of an epoch's rows, in order, as many as make whole batches at a time."""
@@ -151,7 +192,17 @@ class _BlockLoader(AbstractDataLoader):
 
 
 class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
-    """Yields the batches of RecBole's ``TrainDataLoader`` without negative sampling."""
+    """Yields the batches of RecBole's ``TrainDataLoader`` without negative sampling.
+
+    Of several processes each has about as many rows of every batch, rank 0 the first ones.
+    """
+
+    def _take(self, number: int, rows: Tensor) -> _Hand:
+        if self.n_processes == 1:
+            return _Hand(rows)
+        bounds = [len(rows) * rank // self.n_processes for rank in range(self.n_processes + 1)]
+        counts = tuple(end - start for start, end in pairwise(bounds))
+        return _Hand(rows[bounds[self.rank] : bounds[self.rank + 1]], counts)
 
     def _present(self, batch: Batch) -> Batch:
         return batch
@@ -161,7 +212,23 @@ class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
     """Yields the batches of RecBole's ``NegSampleEvalDataLoader`` without negative sampling.
 
     Each comes as ``(batch, None, None, None)``: there are no rows, users or items to sample for.
+
+    Several processes take whole batches in turn, so that each is scored as one process would score
+    it, to the last bit. A process for which there is none scores the first one, which is not
+    counted: so it has read all that it must, and knows what there is to exchange.
     """
+
+    def __len__(self) -> int:
+        n_batches = super().__len__()
+        return len(range(self.rank, n_batches, self.n_processes)) or min(n_batches, 1)
+
+    def _take(self, number: int, rows: Tensor) -> _Hand | None:
+        if number % self.n_processes == self.rank:
+            return _Hand(rows)
+        n_batches = -(-self.sample_size // self.batch_size)
+        if number == 0 and self.rank >= n_batches:
+            return _Hand(rows, is_counted=False)
+        return None
 
     def _present(self, batch: Batch) -> tuple[Batch, None, None, None]:
         return batch, None, None, None

@@ -37,6 +37,7 @@ from recbole.utils import (
 )
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.process_group import rank
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 from recbole_midpg.whole_files import written_whole
 
@@ -308,11 +309,13 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
 
 def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
     """Stand in for ``Trainer._save_checkpoint``."""
-    if not self.config["single_spec"] and self.config["local_rank"] != 0:
-        return
     path = kwargs.pop("saved_model_file", self.saved_model_file)
-    write_atomically(checkpoint_of(self, epoch, best_epoch=epoch), path)
+    # Made by every process: rows of tables are brought up to date, and random states gathered.
+    content = checkpoint_of(self, epoch, best_epoch=epoch)
     self.saved_epoch = epoch
+    if rank() != 0:
+        return
+    write_atomically(content, path)
     if verbose:
         self.logger.info(set_color("Saving current", "blue") + f": {path}")
 
@@ -381,12 +384,17 @@ def _with_safe_loading(stock_evaluate: Any) -> Any:
         show_progress: bool = False,
     ) -> Any:
         if eval_data and load_best_model:
-            path = str(model_file or self.saved_model_file)
-            load_weights(self.model, load_checkpoint(path, self.device), path)
-            self.logger.info(f"Loading model structure and parameters from {path}")
+            load_best(self, model_file)
         return stock_evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
 
     return evaluate
+
+
+def load_best(trainer: Any, model_file: str | None = None) -> None:
+    """Give a trainer's model the weights of a checkpoint, of its best epoch by default."""
+    path = str(model_file or trainer.saved_model_file)
+    load_weights(trainer.model, load_checkpoint(path, trainer.device), path)
+    trainer.logger.info(f"Loading model structure and parameters from {path}")
 
 
 def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:

@@ -17,6 +17,9 @@ from recbole.evaluator import collector
 from recbole.utils import EvaluatorType
 from torch import Tensor
 
+from recbole_midpg.integration.batches import Batch
+from recbole_midpg.integration.process_group import gather_batches
+
 SCENARIO = "data.scenario"
 SCENARIO_NAMES = "data.scenario_names"
 
@@ -68,11 +71,15 @@ class GrowingDataStruct(collector.DataStruct):
         return value.whole() if isinstance(value, _Rows) else value
 
     def take(self) -> GrowingDataStruct:
-        """Hand over all values, tensors on the CPU; what was appended is forgotten here."""
+        """Hand over all values, tensors on the CPU; what was appended is forgotten here.
+
+        The rows are those of all processes, in the order of their batches.
+        """
         taken = GrowingDataStruct()
         for name, value in list(self._data_dict.items()):
             if isinstance(value, _Rows):
-                taken[name] = value.whole().cpu()
+                sizes = [len(part) for part in value]
+                taken[name] = gather_batches(value.whole().cpu(), sizes)
                 del self[name]
             else:
                 taken[name] = copy.deepcopy(value)
@@ -80,7 +87,11 @@ class GrowingDataStruct(collector.DataStruct):
 
 
 def take_data_struct(self: Any) -> GrowingDataStruct:
-    """Stand in for ``Collector.get_data_struct``, which copies all that was collected."""
+    """Stand in for ``Collector.get_data_struct``, which copies all that was collected.
+
+    RecBole computes each process's metrics of its own rows, and averages them: the mean of several
+    AUC is not the AUC.
+    """
     return self.data_struct.take()
 
 
@@ -89,6 +100,8 @@ def collect_batch(
     self: Any, scores_tensor: Tensor, interaction: Any, positive_u: Any, positive_i: Any
 ) -> None:
     """Stand in for ``Collector.eval_batch_collect``: keep the rows' scenarios and groups too."""
+    if isinstance(interaction, Batch) and not interaction.is_counted:
+        scores_tensor, interaction = scores_tensor[:0], interaction[:0]
     _stock_batch_collect(self, scores_tensor, interaction, positive_u, positive_i)
     if self.config["eval_type"] != EvaluatorType.VALUE:
         return

@@ -80,7 +80,7 @@ def _with_row_wise_updates(stock: Any) -> Any:
             or learner not in ("adam", "lazy_adam")
         ):
             return stock(self, **kwargs)
-        obstacle = _obstacle(config) or (None if config["single_spec"] else "several processes")
+        obstacle = _obstacle(config)
         if learner == "lazy_adam" and obstacle:
             raise _no_lazy_adam(obstacle)
         tables = _tables_to_update_by_row(model, config)

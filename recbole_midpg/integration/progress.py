@@ -42,6 +42,8 @@ from recbole_midpg.integration.checkpoint import (
     write_atomically,
 )
 from recbole_midpg.integration.history import Epoch
+from recbole_midpg.integration.process_group import gather_objects, rank
+from recbole_midpg.integration.process_trainer import ProcessTrainer
 from recbole_midpg.integration.vocabulary import check_vocabulary, digest_of_rows
 from recbole_midpg.training.trainer import ScenarioTrainer
 from recbole_midpg.whole_files import write_text
@@ -54,7 +56,8 @@ _WITHOUT_EFFECT = frozenset(
     [
         *("resume", "show_progress", "state", "worker", "gpu_id", "config_files"),
         *("checkpoint_dir", "data_path", "dataset_cache", "dataset_cache_dir"),
-        *("save_dataset", "dataset_save_path", "log_wandb", "wandb_project"),
+        *("save_dataset", "dataset_save_path", "log_wandb", "wandb_project", "verbose"),
+        *("nproc", "ip", "port", "offset", "group_offset"),
     ]
 )
 _ABANDONED_SECONDS = 3600.0
@@ -102,11 +105,9 @@ class Progress:
         """
         config = trainer.config
         obstacle = None
-        if not config["single_spec"]:
-            obstacle = "several processes"
-        elif config["MODEL_TYPE"] != ModelType.CONTEXT:
+        if config["MODEL_TYPE"] != ModelType.CONTEXT:
             obstacle = f"RecBole's {config['model']}, which is not context-aware"
-        elif type(trainer) not in (Trainer, ScenarioTrainer):
+        elif type(trainer) not in (Trainer, ScenarioTrainer, ProcessTrainer):
             obstacle = f"the trainer of {config['model']}, {type(trainer).__name__}"
         if obstacle is None:
             return cls(trainer, train_data)
@@ -151,6 +152,12 @@ class Progress:
             "best_epoch": best_epoch,
             "rows": self._rows,
             "history": [asdict(epoch) for epoch in self.trainer.history],
+            "generators": gather_objects(self._generators()),
+        }
+
+    def _generators(self) -> dict[str, Any]:
+        """What this process's random generators would draw next."""
+        return {
             "loader": self.train_data.generator.get_state(),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -178,8 +185,9 @@ class Progress:
         """
         if self.trainer.saved_epoch != epoch:
             state = checkpoint_of(self.trainer, epoch, best_epoch=self.trainer.saved_epoch)
-            write_atomically(state, self._progress_file)
-        if not self._announced:
+            if rank() == 0:
+                write_atomically(state, self._progress_file)
+        if not self._announced and rank() == 0:
             # Only now: until then an earlier run of the same config could go on.
             text = json.dumps({"checkpoint": Path(self.trainer.saved_model_file).name})
             write_text(self._run_file, f"{text}\n")
@@ -187,6 +195,8 @@ class Progress:
 
     def complete(self) -> None:
         """Remove what only an unfinished run needs."""
+        if rank() != 0:
+            return
         self._run_file.unlink(missing_ok=True)
         self._progress_file.unlink(missing_ok=True)
         self._remove_leftovers()
@@ -281,7 +291,7 @@ class Progress:
             ),
             None,
         )
-        self._set_generators(state)
+        self._set_generators(state["generators"][rank()])
         getLogger().info(f"The run goes on after epoch {checkpoint['epoch']}, from {path}.")
 
     def _set_generators(self, state: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,17 @@ from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.integration import batches, history, metrics
 from recbole_midpg.integration.flops import copies_share_data, count_flops
+from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.trainer import ScenarioTrainer
 
 _stock_get_model = recbole_utils.get_model
 _stock_get_flops = recbole_utils.get_flops
-_stock_run_recboles = quick_start.run_recboles
 
 
 def install() -> None:
     """Register models and trainers, and replace RecBole's look-ups; a second call does nothing."""
-    if quick_start.run_recboles is run_recboles:
+    if quick_start.get_model is get_model:
         return
     for name, model_class in own_models().items():
         # The module itself under RecBole's name: the class keeps one identity.
@@ -41,20 +40,9 @@ def install() -> None:
         setattr(recbole.trainer, f"{name}Trainer", ScenarioTrainer)
     replace_everywhere(_stock_get_model, get_model)
     replace_everywhere(_stock_get_flops, get_flops)
-    replace_everywhere(_stock_run_recboles, run_recboles)
     replace_everywhere(batches.stock_get_dataloader, batches.get_dataloader)
     metrics.install()
     history.install()
-
-
-def replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
-    """Replace a function in every module of RecBole that has imported it by name."""
-    for module_name, module in list(sys.modules.items()):
-        if (
-            module_name.split(".")[0] == "recbole"
-            and getattr(module, stock.__name__, None) is stock
-        ):
-            setattr(module, stock.__name__, ours)
 
 
 @functools.cache
@@ -116,8 +104,3 @@ def get_flops(
         return count_flops(model, dataset, device, transform)
     with copies_share_data(model):
         return _stock_get_flops(model, dataset, device, logger, transform, verbose)
-
-
-def run_recboles(rank: int, *args: Any) -> None:
-    """Stand in for the worker of ``recbole.quick_start.run``: importing it registers our models."""
-    _stock_run_recboles(rank, *args)

@@ -10,19 +10,20 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
 from recbole.config import Config
 from recbole.data import data_preparation
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
-from recbole.utils import get_environment, get_trainer, init_logger, init_seed, set_color
+from recbole.utils import get_environment, init_seed, set_color
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
-from recbole_midpg.integration import trust
+from recbole_midpg.integration import process_group, trust
 from recbole_midpg.integration.metrics import table_of_scenarios
+from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
-from recbole_midpg.integration.registry import get_flops, get_model, replace_everywhere
+from recbole_midpg.integration.registry import get_flops, get_model
+from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
 from recbole_midpg.integration.saved_dataset import create_dataset
 from recbole_midpg.integration.vocabulary import vocabulary_of
@@ -83,12 +84,13 @@ class Run:
         """
         started = time.monotonic()
         init_seed(config["seed"], config["reproducibility"])
-        dataset = create_dataset(config)
+        with process_group.first_of_machine(config):
+            dataset = create_dataset(config)
         train_data, valid_data, test_data = data_preparation(config, dataset)
         trust.check_data(config, *(part._dataset for part in (train_data, valid_data, test_data)))
-        init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+        init_seed(config["seed"] + process_group.rank(), config["reproducibility"])
         model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+        trainer = trainer_of(config, model)
         trainer.vocabulary = vocabulary_of(dataset)
         seconds = time.monotonic() - started
         return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)
@@ -173,7 +175,6 @@ def run_recbole(
     config_file_list: list[str] | None = None,
     config_dict: dict[str, Any] | None = None,
     saved: bool = True,
-    queue: Any = None,
 ) -> dict[str, Any]:
     """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
 
@@ -186,7 +187,6 @@ def run_recbole(
         config_file_list: RecBole config files.
         config_dict: further config values.
         saved: whether checkpoint and report are written.
-        queue: where the result goes besides, for a run in several processes.
 
     Returns:
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
@@ -196,7 +196,7 @@ def run_recbole(
     """
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
-    init_logger(config)
+    process_group.init_logger(config)
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
@@ -221,7 +221,7 @@ def run_recbole(
     logger.info(f"The running environment of this training is as follows:\n{environment}")
     if run.test_table:
         logger.info(f"{set_color('test split', 'yellow')}:\n{run.test_table.text()}")
-    if saved and config["local_rank"] == 0:
+    if saved and process_group.rank() == 0:
         path = Path(run.trainer.saved_model_file).with_suffix(".json")
         run.report().write(path)
         logger.info(f"{set_color('report', 'yellow')}: {path}")
@@ -230,14 +230,9 @@ def run_recbole(
     logger.info(f"{set_color('best valid ', 'yellow')}: {run.best_valid}")
     logger.info(f"{set_color('test result', 'yellow')}: {run.test_results}")
 
-    result = {
+    return {
         "best_valid_score": run.best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": run.best_valid,
         "test_result": run.test_results,
     }
-    if not config["single_spec"]:
-        torch.distributed.destroy_process_group()
-    if config["local_rank"] == 0 and queue is not None:
-        queue.put(result)
-    return result

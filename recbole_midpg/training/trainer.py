@@ -35,9 +35,18 @@ class ScenarioTrainer(Trainer):
         if self.config["compile_model"]:
             self.loss_function = compiled_loss(self.model)
         result = super().fit(*args, **kwargs)
-        for remark in self.model.remarks():
+        for remark in self._remarks():
             self.logger.warning(remark)
         return result
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """The names of the loss's terms."""
+        return self.model.loss_names
+
+    def _remarks(self) -> list[str]:
+        """What a user should know of the model after training."""
+        return self.model.remarks()
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -52,9 +61,6 @@ class ScenarioTrainer(Trainer):
         """
         self.model.train()
         loss_func = loss_func or self.loss_function
-        distributed = not self.config["single_spec"]
-        if distributed and train_data.shuffle:
-            train_data.sampler.set_epoch(epoch_idx)
         batches = train_data
         if show_progress:
             description = set_color(f"Train {epoch_idx:>5}", "pink")
@@ -62,28 +68,37 @@ class ScenarioTrainer(Trainer):
 
         # RecBole enables the scaler on CUDA only; torch.amp.GradScaler came with torch 2.3.
         scaler = torch.cuda.amp.GradScaler(enabled=self.enable_scaler)
-        sums = torch.zeros(len(self.model.loss_names), device=self.device)
+        sums = torch.zeros(len(self.loss_names), device=self.device)
         n_samples = 0
         for batch in batches:
             interaction = batch.to(self.device)
             self.optimizer.zero_grad()
-            synchronisation = 0.0
-            if distributed:
-                self.set_reduce_hook()
-                synchronisation = self.sync_grad_loss()
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                losses = loss_func(interaction)
-            terms = torch.stack(losses if isinstance(losses, tuple) else (losses,))
-            scaler.scale(terms.sum() + synchronisation).backward()
+            terms, rows = self._differentiate(interaction, loss_func, scaler)
             if self.clip_grad_norm:
                 # Clipping means the true gradients, not the scaled ones.
                 scaler.unscale_(self.optimizer)
                 clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
             scaler.step(self.optimizer)
             scaler.update()
-            sums += terms.detach().to(sums.dtype) * len(interaction)
-            n_samples += len(interaction)
+            sums += terms.detach().to(sums.dtype) * rows
+            n_samples += rows
         return self._mean_losses(sums, n_samples, epoch_idx)
+
+    def _differentiate(self, interaction: Any, loss_func: Any, scaler: Any) -> tuple[Tensor, int]:
+        """Compute a batch's loss and the gradients of the parameters.
+
+        Returns:
+            The terms of the loss, and the number of samples that they are the mean of.
+        """
+        terms = self._terms(interaction, loss_func)
+        scaler.scale(terms.sum()).backward()
+        return terms, len(interaction)
+
+    def _terms(self, interaction: Any, loss_func: Any) -> Tensor:
+        """The terms of a batch's loss, one for each of :attr:`loss_names`."""
+        with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+            losses = loss_func(interaction)
+        return torch.stack(losses if isinstance(losses, tuple) else (losses,))
 
     def _mean_losses(
         self, sums: Tensor, n_samples: int, epoch_idx: int
@@ -91,8 +106,7 @@ class ScenarioTrainer(Trainer):
         means = tuple((sums / n_samples).tolist())
         if not torch.isfinite(sums).all():
             named = ", ".join(
-                f"{name} = {value}"
-                for name, value in zip(self.model.loss_names, means, strict=True)
+                f"{name} = {value}" for name, value in zip(self.loss_names, means, strict=True)
             )
             raise UsageError(
                 f"training: the loss of epoch {epoch_idx} is not finite ({named}); "
@@ -108,7 +122,7 @@ class ScenarioTrainer(Trainer):
         places = self.config["loss_decimal_place"] or 4
         text = f"{sum(terms):.{places}f}"
         if len(terms) > 1:
-            named = zip(self.model.loss_names, terms, strict=True)
+            named = zip(self.loss_names, terms, strict=True)
             text += f" ({', '.join(f'{name}: {value:.{places}f}' for name, value in named)})"
         return (
             set_color(f"epoch {epoch_idx} training", "green")

@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType, ModelType, init_seed
 from tqdm import tqdm
 
-from recbole_midpg.integration import batches
+from recbole_midpg.integration import batches, process_group
 from recbole_midpg.integration.batches import (
     BlockEvalDataLoader,
     BlockTrainDataLoader,
@@ -202,6 +202,50 @@ def test_an_empty_dataset_is_refused_as_by_recbole():
             loader_class(plain_config(), Rows(0), None, shuffle=True)
 
 
+def dealt(loader_class, count, size, n_processes, seed=2020):
+    """The batches that each of several processes has."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", 8)
+        patch.setattr(process_group, "n_processes", lambda: n_processes)
+        for rank in range(n_processes):
+            patch.setattr(process_group, "rank", lambda rank=rank: rank)
+            config = plain_config(
+                single_spec=False, train_batch_size=size, eval_batch_size=size, seed=seed
+            )
+            loader = loader_class(
+                config, Rows(count), None, shuffle="Train" in loader_class.__name__
+            )
+            found.append(list(loader))
+            assert len(loader) == len(found[-1])
+    return found
+
+
+@given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 5), st.integers(0, 2**31))
+@settings(max_examples=50)
+def test_processes_share_the_rows_of_every_training_batch(count, size, n_processes, seed):
+    whole = dealt(BlockTrainDataLoader, count, size, 1, seed)[0]
+    shares = dealt(BlockTrainDataLoader, count, size, n_processes, seed)
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for name in batch.columns:
+            assert torch.equal(torch.cat([part[name] for part in parts]), batch[name])
+        if n_processes > 1:
+            counts = tuple(len(part) for part in parts)
+            assert all(part.counts == counts for part in parts)
+            assert max(counts) - min(counts) <= 1
+
+
+@given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 5))
+@settings(max_examples=50)
+def test_processes_take_evaluation_batches_in_turn(count, size, n_processes):
+    whole = [batch for batch, *_ in dealt(BlockEvalDataLoader, count, size, 1)[0]]
+    for rank, taken in enumerate(dealt(BlockEvalDataLoader, count, size, n_processes)):
+        own = [batch for batch, *_ in taken if batch.is_counted]
+        assert_same_batches(own, whole[rank::n_processes])
+        if not own:  # it scores the first one all the same
+            assert_same_batches([batch for batch, *_ in taken], whole[:1])
+
+
 def test_row_numbers_are_no_list():
     # RecBole's would take 36 bytes a row, here more than there is.
     class Endless(Rows):
@@ -231,7 +275,7 @@ def test_batches_arrive_on_the_gpu():
         ({}, BlockTrainDataLoader, BlockEvalDataLoader),
         ({"MODEL_TYPE": ModelType.DECISIONTREE}, BlockTrainDataLoader, BlockEvalDataLoader),
         ({"MODEL_TYPE": ModelType.GENERAL}, TrainDataLoader, NegSampleEvalDataLoader),
-        ({"single_spec": False}, TrainDataLoader, NegSampleEvalDataLoader),
+        ({"single_spec": False}, BlockTrainDataLoader, BlockEvalDataLoader),
         ({"transform": "user_defined"}, TrainDataLoader, NegSampleEvalDataLoader),
         (
             {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},

@@ -1,5 +1,4 @@
 import json
-import pickle
 
 import pytest
 import recbole.quick_start
@@ -57,21 +56,6 @@ def test_looking_up_a_model_leaves_anomaly_detection_off():
         recbole.utils.get_model("Nothing")
     recbole.utils.get_model("SINE")
     assert not torch.is_anomaly_enabled()
-
-
-def test_spawned_workers_know_our_models(tmp_path):
-    """RecBole's workers are new processes that import only the function they are given."""
-    # Unpickling the worker function, as a spawned process does, must be enough.
-    payload = pickle.dumps(recbole.quick_start.quick_start.run_recboles)
-    code = f"""
-import pickle
-pickle.loads({payload!r})
-from recbole.utils import get_model
-print(get_model("MIDPG").__module__)
-"""
-    result = run_python(code, tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split()[-1] == "recbole_midpg.models.midpg"
 
 
 def test_from_python_importing_the_package_is_all(tmp_path):
