@@ -209,7 +209,7 @@ def _store(machine: Machine) -> Iterator[Any]:
             raise UsageError(f"ip, port: {place} cannot be used ({error}).") from error
         raise UsageError(
             f"port: {machine.port} is in use on this machine, expected a free one, "
-            f"as --port={_free_port()}."
+            f"as --port={free_port()}."
         ) from error
     yield store
 
@@ -231,7 +231,8 @@ def _wait_for(machine: Machine) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

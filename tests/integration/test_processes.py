@@ -16,7 +16,7 @@ from recbole.quick_start import run_recbole
 
 from recbole_midpg.cli import run_recbole_command
 from recbole_midpg.integration import processes
-from recbole_midpg.integration.processes import _free_port
+from recbole_midpg.integration.processes import free_port
 from recbole_midpg.integration.run import Run
 from tests.processes import run_module
 
@@ -27,7 +27,7 @@ SECONDS = 60.0
 
 
 def port():
-    return f"--port={_free_port()}"
+    return f"--port={free_port()}"
 
 
 @contextmanager

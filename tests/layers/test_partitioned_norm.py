@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups
+from tests.forked import in_group
 from tests.reference.baselines import partitioned_norm
 
 
@@ -117,3 +119,49 @@ def test_weight_decay_pulls_a_scenario_to_the_shared_scale():
 def test_parameter_count():
     assert sum(p.numel() for p in PartitionedNorm(4, 3).parameters()) == 2 * (4 + 1) * 3
     assert PartitionedNorm(4, 3).multiply_adds() == 3
+
+
+# Rows in several processes: scenario 0 in all, 1 in the last, 2 too rare, 3 in none.
+SHARED_IDS = torch.tensor([0, 0, 2, 0, 1, 0, 1, 1])
+SHARED_COUNTS = (4, 1, 3)
+
+
+def normalised(rows, weights, ids, share=1.0):
+    """Outputs, gradients and statistics of two steps."""
+    torch.manual_seed(3)
+    norm = PartitionedNorm(4, 5, min_rows=2).double()
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    rows = rows.clone().requires_grad_()
+    groups = ScenarioGroups(ids, 4)
+    for _ in range(2):
+        outputs = groups.pick_up(norm(groups.lay_out(rows), groups))
+        (share * (outputs * weights).sum() / max(len(rows), 1)).backward()
+    return (
+        outputs.detach(),
+        rows.grad,
+        [parameter.grad for parameter in norm.parameters()],
+        list(norm.buffers()),
+    )
+
+
+def normalised_in_process(rank, data):
+    batch = SharedBatch(SHARED_COUNTS, rank)
+    with shared(batch):
+        return normalised(*(part.split(SHARED_COUNTS)[rank] for part in data), batch.share)
+
+
+def test_rows_in_several_processes_are_normalised_together():
+    torch.manual_seed(0)
+    rows, weights = 3 + torch.randn(2, 8, 5, dtype=torch.float64)
+    outputs, to_rows, gradients, buffers = normalised(rows, weights, SHARED_IDS)
+    found = in_group(3, normalised_in_process, (rows, weights, SHARED_IDS))
+    torch.testing.assert_close(torch.cat([part[0] for part in found]), outputs)
+    torch.testing.assert_close(torch.cat([part[1] for part in found]), to_rows)
+    for place, expected in enumerate(gradients):
+        torch.testing.assert_close(sum(part[2][place] for part in found), expected)
+    for part in found:
+        for mine, expected in zip(part[3], buffers, strict=True):
+            torch.testing.assert_close(mine, expected)
+    assert buffers[-1].tolist() == [2, 2, 0, 0]  # who was normalised by rows of its own
