@@ -19,7 +19,7 @@ from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration import batches, history, metrics
+from recbole_midpg.integration import batches, history, metrics, stock_models
 from recbole_midpg.integration.flops import copies_share_data, count_flops
 from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.models.base import ScenarioRecommender
@@ -81,7 +81,7 @@ def get_model(model_name: str) -> type:
         # Importing RecBole's SINE, which a look-up among sequential models does, switches on
         # torch's anomaly detection, which slows all training in the process.
         with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
-            return _stock_get_model(model_name)
+            return stock_models.mended(_stock_get_model(model_name))
     except (ValueError, ImportError, AttributeError) as error:
         if model_name in recbole_models():
             raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error
