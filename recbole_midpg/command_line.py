@@ -13,6 +13,8 @@ from recbole_midpg.errors import UsageError
 _SHORT_NAMES = {"-m": "--model", "-d": "--dataset"}
 # Keys that may stand alone, and what they mean then.
 _ALONE = {"resume": "True"}
+# What YAML's safe loader raises, beside its own errors, for a value such as 2001-99-99.
+YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 _WORDS = {"true": True, "false": False, "null": None, "~": None}
 
 
@@ -42,7 +44,7 @@ def _parse_collection(text: str) -> Any:
         return text
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, *YAML_VALUE_ERRORS):
         return text
     return value if isinstance(value, (list, dict)) else text
 

@@ -16,8 +16,9 @@ import yaml
 from recbole.config import Config
 from recbole.utils import ModelType
 
-from recbole_midpg.command_line import parse_value
+from recbole_midpg.command_line import YAML_VALUE_ERRORS, parse_value
 from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
+from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
     embeddable_fields,
@@ -56,6 +57,7 @@ def install() -> None:
     if getattr(Config, "_checked_by_midpg", False):
         return
     Config._checked_by_midpg = True
+    Config._get_model_and_dataset = _with_checked_name(Config._get_model_and_dataset)
     Config._load_internal_config_dict = _with_own_defaults(Config._load_internal_config_dict)
     Config._convert_config_dict = _convert_without_running
     Config._load_cmd_line = _load_command_line
@@ -129,6 +131,17 @@ def _keys_of(files: Iterable[Path]) -> set[str]:
 
 # --------------------------------------------------------------------------------------------------
 # Loading
+
+
+def _with_checked_name(stock: Any) -> Any:
+    """Check the dataset's name before any path is made of it."""
+
+    @functools.wraps(stock)
+    def get_model_and_dataset(self: Config, model: Any, dataset: Any) -> tuple[Any, type, str]:
+        name, model_class, dataset = stock(self, model, dataset)
+        return name, model_class, require_file_name("dataset", dataset)
+
+    return get_model_and_dataset
 
 
 def _with_own_defaults(stock: Any) -> Any:
@@ -214,6 +227,8 @@ def read_config_file(file: str | Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "the text cannot be parsed"
         raise UsageError(f"config file {str(file)!r}{line}: {problem}.") from error
+    except YAML_VALUE_ERRORS as error:
+        raise UsageError(f"config file {str(file)!r}: a value cannot be read ({error}).") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -260,6 +275,8 @@ def check_config(config: Config) -> None:
     if is_own_model:
         check_settings(values, config.model_class.settings)
     check_settings(values, _COMMON_SETTINGS)
+    for key in ("benchmark_filename", "additional_feat_suffix"):
+        _check_file_parts(key, values[key])
     if values["compile_model"] and not is_own_model:
         raise UsageError(
             f"compile_model: True is not allowed for RecBole's {config.model}, expected False; "
@@ -327,6 +344,20 @@ def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed:
         for name in names:
             _check_scenario_field("scenario_fields", name, config, fields)
         _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
+
+
+def _check_file_parts(key: str, parts: Any) -> None:
+    """Check a key that lists parts of file names.
+
+    Raises:
+        UsageError: it is no list, or a part would lead out of the dataset's folder.
+    """
+    if parts is None:
+        return
+    if not isinstance(parts, (list, tuple)):
+        raise UsageError(f"{key}: {parts!r} is not allowed, expected a list of names.")
+    for part in parts:
+        require_file_name(key, part)
 
 
 def _check_columns(values: dict[str, Any]) -> None:
