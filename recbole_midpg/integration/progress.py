@@ -34,6 +34,7 @@ from recbole.utils import ModelType
 from recbole_midpg import __version__
 from recbole_midpg.data.dataset_cache import key_of
 from recbole_midpg.errors import UsageError
+from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.checkpoint import (
     checkpoint_of,
     config_to_plain,
@@ -61,6 +62,8 @@ _WITHOUT_EFFECT = frozenset(
     ]
 )
 _ABANDONED_SECONDS = 3600.0
+# What a state raises that is no run's.
+_NO_STATE = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class Progress:
 
     def _remove_leftovers(self) -> None:
         """Remove what killed processes have left half written."""
-        for part in self.folder.glob("*.part"):
+        for part in self.folder.glob(f".{self.config['model']}-*.part"):
             try:
                 if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
                     part.unlink()
@@ -226,11 +229,11 @@ class Progress:
         how = self.config["resume"]
         if _is_file_name(how):
             self.folder = Path(how).parent
-            self._restore(Path(how), load_checkpoint(how))
+            self._take_over(Path(how), load_checkpoint(how))
             return True
         unfinished = self._run_file.is_file()
         if unfinished and how is not False:
-            self._restore(*self._newest())
+            self._take_over(*self._newest())
             return True
         if how is True:
             raise UsageError(
@@ -250,6 +253,7 @@ class Progress:
             name = json.loads(self._run_file.read_text(encoding="utf-8"))["checkpoint"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"resume: {str(self._run_file)!r} is damaged ({error!r}).") from error
+        self._require_own_name(name, f"resume: {str(self._run_file)!r}")
         paths = [path for path in (self.folder / name, self._progress_file) if path.exists()]
         found = [(path, load_checkpoint(path)) for path in paths]
         # A progress file that another run of this config has left is of another checkpoint.
@@ -261,15 +265,27 @@ class Progress:
             )
         return max(own, key=lambda pair: pair[1]["epoch"])
 
+    def _take_over(self, path: Path, checkpoint: dict[str, Any]) -> None:
+        try:
+            self._restore(path, checkpoint)
+        except UsageError:
+            raise
+        except _NO_STATE as error:
+            raise UsageError(
+                f"checkpoint {str(path)!r}: the state in it is not what a run writes ({error!r})."
+            ) from error
+
     def _restore(self, path: Path, checkpoint: dict[str, Any]) -> None:
         """Take over a state once all of it is known to fit."""
         trainer, state = self.trainer, _run_state(path, checkpoint)
         self._check(path, checkpoint, state)
         best_file = path.parent / state["checkpoint"]
         best_epoch = state["best_epoch"]
-        if best_epoch is not None and best_file != path:
+        # The run will write over it: where there is such a file already, it is of this run.
+        if best_file != path and (best_epoch is not None or best_file.exists()):
             best = load_checkpoint(best_file)
-            if best["epoch"] != best_epoch:
+            self._check(best_file, best, _run_state(best_file, best))
+            if best_epoch is not None and best["epoch"] != best_epoch:
                 raise UsageError(
                     f"checkpoint {str(best_file)!r}: it is of epoch {best['epoch']}, "
                     f"expected {best_epoch}, the best one of {path.name}."
@@ -302,6 +318,19 @@ class Progress:
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
 
+    def _require_own_name(self, name: Any, place: str) -> None:
+        """Check the name of the checkpoint that a file tells to go on with, and to write over.
+
+        Raises:
+            UsageError: a run of this model would not have written under that name.
+        """
+        beginning, ending = f"{self.config['model']}-", _ENDINGS[0]
+        checkpoint = require_file_name(place, name)
+        if not (checkpoint.startswith(beginning) and checkpoint.endswith(ending)):
+            raise UsageError(
+                f"{place}: its checkpoint is {name!r}, expected {beginning}DATE{ending}."
+            )
+
     def _check(self, path: Path, checkpoint: dict[str, Any], state: Mapping[str, Any]) -> None:
         place, config = f"checkpoint {str(path)!r}", checkpoint["config"]
         for key in ("model", "dataset"):
@@ -309,6 +338,7 @@ class Progress:
                 raise UsageError(
                     f"{place}: it is of {key} {config[key]}, expected {self.config[key]}."
                 )
+        self._require_own_name(state["checkpoint"], place)
         if state["version"] != __version__:
             raise UsageError(
                 f"{place}: it was written by recbole-midpg {state['version']}, and this is "
@@ -346,7 +376,7 @@ def _numpy_state() -> tuple[Any, ...]:
 
 def _run_state(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     state = checkpoint.get("run_state")
-    if state is None or checkpoint.get("vocabulary") is None:
+    if not isinstance(state, dict) or "checkpoint" not in state or not checkpoint.get("vocabulary"):
         raise UsageError(
             f"checkpoint {str(path)!r}: it holds weights and not the state of a run, "
             "expected one written by run_recbole."

@@ -432,13 +432,14 @@ def test_a_full_disk(unfinished, monkeypatch, capsys, ending):
 
 def test_old_leftovers_are_removed(rows, monkeypatch):
     Path("saved").mkdir()
-    for name, hours in (("old.pth.part", 2), ("new.pth.part", 0)):
+    for name, hours in ((".DNN-old.pth.part", 2), (".DNN-new.pth.part", 0), ("film.part", 2)):
         path = Path("saved") / name
         path.write_bytes(b"half")
         changed = path.stat().st_mtime - hours * 3600
         os.utime(path, (changed, changed))
     trained(monkeypatch, "DNN", {"epochs": 1})
-    assert [path.name for path in Path("saved").glob("*.part")] == ["new.pth.part"]
+    left = sorted(path.name for path in Path("saved").glob("*.part"))
+    assert left == [".DNN-new.pth.part", "film.part"]
 
 
 def test_the_run_file_names_the_checkpoint(unfinished):
