@@ -38,6 +38,8 @@ _BLOCK_BYTES = 1 << 22
 # File systems may tell two changes apart only if they lie so far from each other.
 _CLOCK_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
+# What numpy reads as numbers. It would take the bytes of other types for addresses in memory.
+_NUMBERS = frozenset("biuf")
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -176,7 +178,7 @@ class DatasetCache:
             entries = list(self.folder.glob(self._path(dataset, "*").name))
             entries.sort(key=_modified, reverse=True)
             oldest_in_work = time.time() - _ABANDONED_SECONDS
-            parts = self.folder.rglob("*.part")
+            parts = [*self.folder.glob("*.arrays*.part"), *self.folder.glob("files/*.json*.part")]
             abandoned = [path for path in parts if _modified(path) < oldest_in_work]
             for path in entries[KEPT_ENTRIES:] + abandoned:
                 path.unlink(missing_ok=True)
@@ -223,15 +225,26 @@ def read_entry(path: Path) -> Entry:
         text = file.read(min(size, path.stat().st_size))
     if head != _head(text):
         raise Damaged("its description is damaged")
+    try:
+        return _described(path, text)
+    except Damaged:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"it describes no arrays ({error!r})") from error
+
+
+def _described(path: Path, text: bytes) -> Entry:
     description = json.loads(text)
     if description["format"] != FORMAT:
         raise Damaged(f"it is of format {description['format']}, expected {FORMAT}")
     size = path.stat().st_size
-    begin = _aligned(len(head) + len(text))
+    begin = _aligned(len(_head(text)) + len(text))
     arrays = {}
     for array in description["arrays"]:
         dtype, start = np.dtype(array["type"]), begin + array["place"]
         shape = tuple(array["shape"])
+        if dtype.kind not in _NUMBERS or array["place"] < 0 or min(shape, default=0) < 0:
+            raise Damaged("an array of it cannot be one")
         bytes_of_array = dtype.itemsize * math.prod(shape)
         if start + bytes_of_array > size:
             raise Damaged("it is cut off")

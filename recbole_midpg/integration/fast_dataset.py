@@ -82,11 +82,7 @@ class FastDataset(Dataset):
         cache = DatasetCache(self.config["dataset_cache_dir"] or default_folder())
         key = self._cache_key(cache, files)
         entry = cache.load(self.dataset_name, key)
-        if entry is not None:
-            self._get_preset()
-            self.__dict__.update(unpack(entry.values, entry.arrays))
-            tokens = dict(self.field2id_token.tokens())
-            self.field2token_id = TokenTables("positions", tokens)
+        if entry is not None and self._take_over(entry):
             self.logger.info(set_color("Load dataset from", "pink") + f": [{cache.folder}]")
             return
         before = [file_identity(file) for file in files]
@@ -96,6 +92,19 @@ class FastDataset(Dataset):
             arrays: dict[str, NDArray[Any]] = {}
             state = {name: value for name, value in vars(self).items() if name not in _OWN_STATE}
             cache.store(self.dataset_name, key, Entry(pack(state, arrays), arrays))
+
+    def _take_over(self, entry: Entry) -> bool:
+        """Take a cached dataset's state over; tells whether it was one."""
+        try:
+            state = unpack(entry.values, entry.arrays)
+            tokens = dict(state["field2id_token"].tokens())
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self.logger.warning(f"Dataset cache: an entry holds no dataset ({error!r}).")
+            return False
+        self._get_preset()
+        kept = {name: value for name, value in state.items() if name not in _OWN_STATE}
+        self.__dict__.update(kept, field2token_id=TokenTables("positions", tokens))
+        return True
 
     def _atomic_files(self) -> list[Path]:
         """The files that loading reads, those of them that are there."""

@@ -129,9 +129,14 @@ def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> 
     if not isinstance(saved, dict) or saved.keys() != {"config", "dataset"}:
         raise UsageError(f"saved dataset {os.fspath(path)!r}: the file holds no dataset.")
     dataset = dataset_class.__new__(dataset_class)  # type: ignore[call-overload]
+    try:
+        vars(dataset).update(_from_plain(saved["dataset"]))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UsageError(
+            f"saved dataset {os.fspath(path)!r}: it is not what was written ({error!r})."
+        ) from error
     dataset.config = config_from_plain(saved["config"])
     dataset.logger = getLogger()
-    vars(dataset).update(_from_plain(saved["dataset"]))
     return dataset
 
 

@@ -132,13 +132,14 @@ def test_the_newest_entries_of_a_dataset_are_kept(cache):
 
 def test_abandoned_parts_are_deleted(cache):
     cache.store("set", KEY, ENTRY)
-    old, new = cache.folder / "x.old.part", cache.folder / "x.new.part"
-    old.touch()
-    new.touch()
-    os.utime(old, (0, 0))
+    old, new = cache.folder / "x.arrays.old.part", cache.folder / "x.arrays.new.part"
+    note, foreign = cache.folder / "files" / "x.json.old.part", cache.folder / "film.part"
+    note.parent.mkdir(exist_ok=True)
+    for path in (old, new, note, foreign):
+        path.touch()
+        os.utime(path, None if path is new else (0, 0))
     cache.store("set", KEY, ENTRY)
-    assert not old.exists()
-    assert new.exists()
+    assert [path.exists() for path in (old, new, note, foreign)] == [False, True, False, True]
 
 
 def test_a_folder_that_cannot_be_made_costs_one_line(tmp_path, caplog):
