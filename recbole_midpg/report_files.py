@@ -33,7 +33,7 @@ def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{place}: it cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: it is not JSON text.") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != expected_format:

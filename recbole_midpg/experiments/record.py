@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.report_files import as_json
+
+_Entry = TypeVar("_Entry")
 
 
 class Record:
@@ -36,11 +38,9 @@ class Record:
             return
         content = path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            path.write_bytes(whole)
         try:
             first, *self.entries = [json.loads(line) for line in whole.splitlines()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"record {str(path)!r}: is no record of {name}.") from error
         if not all(isinstance(line, dict) for line in (first, *self.entries)):
             raise UsageError(f"record {str(path)!r}: is no record of {name}.")
@@ -50,6 +50,21 @@ class Record:
                 f"record {str(path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
                 f"(other {', '.join(changed)}), expected a new file or the same one."
             )
+        if whole != content:
+            path.write_bytes(whole)
+
+    def entries_as(self, entry_class: type[_Entry]) -> list[_Entry]:
+        """The entries as objects of a data class.
+
+        Raises:
+            UsageError: an entry has other attributes.
+        """
+        try:
+            return [entry_class(**entry) for entry in self.entries]
+        except TypeError as error:
+            raise UsageError(
+                f"record {str(self.path)!r}: an entry is no {entry_class.__name__} ({error})."
+            ) from error
 
     def add(self, entry: dict[str, Any]) -> None:
         """Keep an entry."""

@@ -26,7 +26,18 @@ _METRIC_NAMES = {
     "ece": "ECE",
 }
 _STAR = "★"
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", _STAR: r"$^{*}$"}
+# Names of scenarios are values of the data: none of their characters may be a command of TeX.
+_LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%_#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        _STAR: r"$^{*}$",
+        **dict.fromkeys("\r\n", " "),
+    }
+)
 
 
 def write_tables(
@@ -219,9 +230,7 @@ def _csv(headers: list[str], rows: list[list[str]]) -> str:
 
 def _latex(headers: list[str], rows: list[list[str]]) -> str:
     def escaped(cell: str) -> str:
-        for character, code in _LATEX.items():
-            cell = cell.replace(character, code)
-        return cell
+        return cell.translate(_LATEX)
 
     lines = [
         r"\begin{tabular}{l" + "r" * (len(headers) - 1) + "}",

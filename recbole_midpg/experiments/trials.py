@@ -118,7 +118,7 @@ def run_trials(
         # Makes the dataset's files too, before several processes ask for them.
         build_config(plan.model, dataset, values={**common, **plan.settings})
     kept = Record(Path(record), {"trials of": dataset, "settings": common}, "these trials")
-    finished = [TrialResult(**entry) for entry in kept.entries]
+    finished = kept.entries_as(TrialResult)
     results = {
         place: result
         for place, plan in enumerate(plans)

@@ -95,7 +95,7 @@ def tune(
         },
         "a search",
     )
-    finished = [Trial(**entry) for entry in kept.entries]
+    finished = kept.entries_as(Trial)
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
 
     def tried(parameters: dict[str, Any]) -> Trial:

@@ -35,6 +35,9 @@ def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:
             "expected the JSON file beside a checkpoint."
         )
     report = _read_report(path)
+    for part in ("config", phase):
+        if not isinstance(report.get(part), dict):
+            raise UsageError(f"baseline_run: {path!r} has no {part}, expected the report of a run.")
     for key in _SAME:
         own, other = as_json(config[key]), report["config"].get(key)
         if own != other:
