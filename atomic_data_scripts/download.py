@@ -74,6 +74,19 @@ def _check_address(url: str) -> None:
         raise UsageError(f"{url}: is not an https address, expected https://...")
 
 
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to addresses that would be allowed themselves."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_opener = urllib.request.build_opener(_CheckedRedirects)
+
+
 def _fetch(url: str, part: Path, progress: tqdm[Any]) -> None:
     """Fetch the whole part, going on where the connection is cut.
 
@@ -112,7 +125,7 @@ def _fetch_rest(url: str, part: Path, progress: tqdm[Any]) -> None:
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", version.read_text(encoding="utf-8"))
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
+        response = _opener.open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == _RANGE_NOT_SATISFIABLE:
             # Nothing follows what is here: it is whole, or of another version.

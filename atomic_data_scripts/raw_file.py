@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -142,10 +143,8 @@ class RawFile:
 
     def _open_member(self, archive: zipfile.ZipFile) -> IO[bytes]:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
-        for name in names:
-            parts = PurePosixPath(name.replace("\\", "/"))
-            if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-                raise UsageError(f"{self.path}: member {name!r} leaves the folder, refused.")
+        for info in archive.infolist():
+            check_member(self.path, info)
         named = [name for name in names if PurePosixPath(name).name == self.member]
         data = names if len(names) == 1 else named
         if len(data) != 1:
@@ -160,6 +159,23 @@ class RawFile:
             return archive.open(info)
         except (RuntimeError, NotImplementedError) as error:
             raise UsageError(f"{self.path}: cannot be unpacked, {error}.") from error
+
+
+def check_member(archive: Path, info: zipfile.ZipInfo) -> None:
+    """Check that a member of a zip archive is a file or folder inside the archive's own folder.
+
+    Args:
+        archive: the archive, for the error.
+        info: the member.
+
+    Raises:
+        UsageError: its path leads elsewhere, or it is a link.
+    """
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
+        raise UsageError(f"{archive}: member {info.filename!r} leaves the folder, refused.")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise UsageError(f"{archive}: member {info.filename!r} is a link, refused.")
 
 
 def _whole_lines(file: _Readable) -> Iterator[Block]:

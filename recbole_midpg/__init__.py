@@ -16,6 +16,7 @@ def _register() -> None:
     from recbole_midpg.integration import (
         checkpoint,
         config,
+        dataset_download,
         embedded_fields,
         optimizer,
         process_group,
@@ -33,6 +34,7 @@ def _register() -> None:
     config.install()
     embedded_fields.install()
     checkpoint.install()
+    dataset_download.install()
     saved_dataset.install()
     optimizer.install()
 

@@ -37,6 +37,8 @@ from recbole.utils import (
 )
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.file_names import require_file_name
+from recbole_midpg.integration.dataset_download import MAY_DOWNLOAD
 from recbole_midpg.integration.process_group import rank
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 from recbole_midpg.whole_files import written_whole
@@ -49,7 +51,8 @@ _DAMAGE = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError),
     *(AttributeError, AssertionError, OverflowError, MemoryError, struct.error),
 )
-# Made anew from the machine that reads the checkpoint.
+# Made anew from the machine that reads the checkpoint. With a rank, RecBole would join the
+# processes of whatever machine the file names.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
 
 
@@ -93,16 +96,35 @@ def config_to_plain(config: Config) -> dict[str, Any]:
 def config_from_plain(plain: dict[str, Any]) -> Config:
     """Rebuild a config from :func:`config_to_plain`'s values, on this machine's device.
 
+    The values may be a stranger's: the model and the dataset are names, and what would let RecBole
+    write files or talk to another machine is dropped.
+
     Raises:
-        UsageError: the model is not known here.
+        UsageError: the model is not known here, or the values are not a config's.
     """
+    try:
+        return _rebuilt(plain["model"], plain["dataset"], plain["values"])
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"config of a file: its values are no config of RecBole ({error!r})."
+        ) from error
+
+
+def _rebuilt(model: Any, dataset: Any, values: Any) -> Config:
     config = Config.__new__(Config)
     config.compatibility_settings()
     config._init_parameters_category()
     config.yaml_loader = config._build_yaml_loader()
-    config.model, config.dataset = plain["model"], plain["dataset"]
+    config.model = require_file_name("model of a file", model)
+    config.dataset = require_file_name("dataset of a file", dataset)
     config.model_class = get_model(config.model)
-    config.final_config_dict = {key: _from_plain(value) for key, value in plain["values"].items()}
+    config.final_config_dict = {
+        **{key: _from_plain(value) for key, value in values.items() if key not in _DEVICE_KEYS},
+        "model": config.model,
+        "dataset": config.dataset,
+    }
     config._init_device()
     return config
 
@@ -240,13 +262,14 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
     """
     place = f"{kind} {os.fspath(path)!r}"
     try:
+        _check_archive(path)
         return torch.load(
             os.fspath(path),
             map_location=map_location,
             weights_only=True,
             # Mapped, so that a part nobody reads, as the optimizer's in evaluation, takes no
-            # memory. torch does not check what it maps.
-            mmap=torch.device(map_location).type == "cpu" and _is_sound_archive(path),
+            # memory.
+            mmap=torch.device(map_location).type == "cpu",
         )
     except pickle.UnpicklingError as error:
         raise UsageError(
@@ -258,22 +281,29 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
         raise UsageError(f"{place}: the file is damaged ({first_line}).") from error
 
 
-def _is_sound_archive(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is in torch's present format, a zip archive; checks every byte of one.
+def _check_archive(path: str | os.PathLike[str]) -> None:
+    """Check that a file is in torch's present format, a zip archive, and every byte of it.
+
+    torch does not check what it maps. Of its older formats, which nothing here writes, torch before
+    2.6 runs what a crafted file says even with ``weights_only`` (CVE-2025-32434).
 
     Raises:
-        OSError: a part of the archive is not what was written.
+        OSError: it is in another format, a part of it is not what was written, or a part is
+            compressed: torch compresses nothing, and who does may have packed more than fits the
+            memory.
     """
     if not zipfile.is_zipfile(path):
-        return False
+        raise OSError("it is cut off, or no archive as torch writes it")
     try:
         with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise OSError(f"its part {info.filename} is compressed")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, NotImplementedError, zlib.error) as error:
         raise OSError(str(error)) from error
     if damaged is not None:
         raise OSError(f"its part {damaged} is not what was written")
-    return True
 
 
 # --------------------------------------------------------------------------------------------------
@@ -352,7 +382,14 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
             f"checkpoint {path!r}: its weights, of model {name} on dataset "
             f"{checkpoint['config']['dataset']}, do not fit this {type(model).__name__} ({error})."
         ) from error
-    model.load_other_parameter(_other_from_plain(checkpoint.get("other_parameter")))
+    others = _other_from_plain(checkpoint.get("other_parameter")) or {}
+    unknown = sorted(others.keys() - model.other_parameter().keys())
+    if unknown:
+        raise UsageError(
+            f"checkpoint {path!r}: it sets {', '.join(map(str, unknown))}, which "
+            f"{type(model).__name__} does not keep in a checkpoint."
+        )
+    model.load_other_parameter(others)
 
 
 def _resume_checkpoint(self: Any, resume_file: str) -> None:
@@ -397,20 +434,30 @@ def load_best(trainer: Any, model_file: str | None = None) -> None:
     trainer.logger.info(f"Loading model structure and parameters from {path}")
 
 
+def _for_reading(config: Config) -> Config:
+    """Let a checkpoint's config decide which dataset is read, and nothing that is written."""
+    config[MAY_DOWNLOAD] = config["save_dataset"] = False
+    if config["dataset_cache_dir"] is not None:
+        config["dataset_cache"] = False
+    return config
+
+
 def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Stand in for ``recbole.quick_start.load_data_and_model``: a checkpoint's model and its data.
 
     Args:
         model_file: a checkpoint.
 
+    Nothing is downloaded for it, and no data is written but to the user's own cache.
+
     Returns:
         config, model, dataset, train_data, valid_data, test_data.
 
     Raises:
-        UsageError: see :func:`load_checkpoint`.
+        UsageError: see :func:`load_checkpoint`; or the dataset is not there.
     """
     checkpoint = load_checkpoint(model_file)
-    config = checkpoint["config"]
+    config = _for_reading(checkpoint["config"])
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()

@@ -57,4 +57,11 @@ def load_folded(path: str | os.PathLike[str]) -> FoldedModel:
         or not {"config", "types", "sizes", "state_dict"} <= plain.keys()
     ):
         raise UsageError(f"folded model {os.fspath(path)!r}: the file holds no folded model.")
-    return FoldedModel.from_plain(plain)
+    try:
+        return FoldedModel.from_plain(plain)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UsageError(
+            f"folded model {os.fspath(path)!r}: its parts do not fit each other ({error!r})."
+        ) from error

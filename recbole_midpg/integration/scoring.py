@@ -165,10 +165,7 @@ def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
     checkpoint = load_checkpoint(path)
     config = checkpoint["config"]
     if config["MODEL_TYPE"] is not ModelType.CONTEXT or dataset_class_of(config) is not FastDataset:
-        raise UsageError(
-            f"{place}: it holds a {config['model']}, expected a context-aware model, which reads "
-            "each row by itself."
-        )
+        raise _not_context_aware(config, place)
     if not atomic_files_exist(config):
         raise UsageError(
             f"{place}: the dataset {config['dataset']} is not in {config['data_path']}, expected "
@@ -179,6 +176,13 @@ def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
     return _assemble(config, fields, entities, checkpoint["state_dict"], place)
 
 
+def _not_context_aware(config: Config, place: str) -> UsageError:
+    return UsageError(
+        f"{place}: it holds a {config['model']}, expected a context-aware model, which reads "
+        "each row by itself."
+    )
+
+
 def _assemble(
     config: Config,
     fields: FieldTable,
@@ -186,7 +190,10 @@ def _assemble(
     weights: Mapping[str, Tensor],
     place: str,
 ) -> ScoringModel:
-    model = get_model(config["model"])(config, fields)
+    model_class = get_model(config["model"])
+    if model_class.type is not ModelType.CONTEXT:
+        raise _not_context_aware(config, place)
+    model = model_class(config, fields)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -353,7 +360,9 @@ def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
             frozenset(config["unembedded_fields"] or ()),
         )
         entities = [EntityFeatures(**values) for values in plain["entities"]]
-    except (KeyError, TypeError, AttributeError) as error:
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{place}: the file holds no scorer ({error!r}).") from error
     return _assemble(config, table, entities, weights, place)
 
