@@ -1,4 +1,3 @@
-import os
 import pickle
 from pathlib import Path
 
@@ -20,11 +19,7 @@ from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.processes import run_python
 from tests.recbole_data import gaps_config, loaders_of
-
-
-class RunsCode:
-    def __reduce__(self):
-        return os.mkdir, ("ran",)
+from tests.security.attacks import RunsCode
 
 
 def trained(model_class=MIDPG, **values):

@@ -7,8 +7,8 @@ import torch
 from recbole.data import create_dataset
 
 from recbole_midpg.errors import UsageError
-from tests.integration.test_checkpoint import RunsCode
 from tests.recbole_data import gaps_config
+from tests.security.attacks import RunsCode
 
 
 def tensors(dataset):
