@@ -15,6 +15,7 @@ _SHORT_NAMES = {"-m": "--model", "-d": "--dataset"}
 _ALONE = {"resume": "True"}
 # What YAML's safe loader raises, beside its own errors, for a value such as 2001-99-99.
 YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
+_MOST_VALUES = 100_000
 _WORDS = {"true": True, "false": False, "null": None, "~": None}
 
 
@@ -43,10 +44,43 @@ def _parse_collection(text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return text
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except (yaml.YAMLError, *YAML_VALUE_ERRORS):
         return text
     return value if isinstance(value, (list, dict)) else text
+
+
+def load_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """Read YAML that holds as many values as it seems to.
+
+    References to references can stand for more values than fit the memory, or for themselves;
+    whoever prints such a value, as RecBole's log does, does not come back.
+
+    Args:
+        text: the YAML.
+        loader: a safe loader.
+
+    Raises:
+        YAMLError: the text is no YAML, or it stands for too many values.
+        Exception: one of :data:`YAML_VALUE_ERRORS`.
+    """
+    _count(yaml.compose(text, Loader=loader), {})
+    return yaml.load(text, Loader=loader)
+
+
+def _count(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values a node stands for, references written out."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES  # what it is where it holds itself
+        pairs = isinstance(node, yaml.MappingNode)
+        parts = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    if known[id(node)] >= _MOST_VALUES:
+        problem = f"it stands for {_MOST_VALUES:,} values or more"
+        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+    return known[id(node)]
 
 
 def split_arguments(arguments: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import yaml
 from recbole.config import Config
 from recbole.utils import ModelType
 
-from recbole_midpg.command_line import YAML_VALUE_ERRORS, parse_value
+from recbole_midpg.command_line import YAML_VALUE_ERRORS, load_yaml, parse_value
 from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
 from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.atomic_header import (
@@ -217,7 +217,7 @@ def read_config_file(file: str | Path) -> dict[str, Any]:
         UsageError: the file cannot be read or is not of that form; names the file and line.
     """
     try:
-        content = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_ConfigLoader)
+        content = load_yaml(Path(file).read_text(encoding="utf-8"), _ConfigLoader)
     except OSError as error:
         raise UsageError(f"config file {str(file)!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

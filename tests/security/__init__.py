@@ -1,8 +1,8 @@
 """Nothing is executed from data: the list of attacks, by what carries them.
 
-Each test hands a real attack file, or words, to a command, and sees that it ends in a sentence with
-status 2 or takes the value as text; that nothing ran; and that no file beside the user's folder, nor
-one that was there before, was changed. Tests named with a module are elsewhere.
+Each test hands a real attack file, or words, to a command, and sees that it ends in a sentence
+with status 2 or takes the value as text; that nothing ran; and that no file beside the user's
+folder, nor one that was there before, was changed. Tests named with a module are elsewhere.
 
 =====================  ============================================================================
 carrier                attacks, and their tests
@@ -10,8 +10,9 @@ carrier                attacks, and their tests
 command line           code and YAML tags as values: ``test_command_line``, ``tests.test_cli``,
                        ``tests.test_command_line``; a ``teacher`` that RecBole's KD_DAGFM evaluates:
                        ``test_command_line``
-config files           YAML tags, code, values and depths that break the parser, in configs, a
-                       dataset's config, tuned settings: ``test_config_files``; texts that RecBole
+config files           YAML tags, code, values, depths and references that break the parser or
+                       fill the memory, in configs, a dataset's config, tuned settings:
+                       ``test_config_files``; texts that RecBole
                        would evaluate: ``tests.integration.test_config``
 search spaces          ``test_config_files``, ``tests.experiments.test_search_space``
 names                  a dataset, a part of a file's name, a model that leads out of a folder:
@@ -26,8 +27,8 @@ progress, run files    pickles; names of checkpoints that would be written over,
                        ``test_checkpoints``
 scorers, folded        pickles, other models, parts that do not fit: ``test_checkpoints``
 weights, item vectors  pickles that RecBole's own models read: ``test_checkpoints``
-dataset cache          arrays of addresses, places before the file, other values, values that set the
-                       config: ``test_caches``; every changed bit, others' ``.part`` files:
+dataset cache          arrays of addresses, places before the file, other values, values that set
+                       the config: ``test_caches``; every changed bit, others' ``.part`` files:
                        ``tests.loading.test_dataset_cache``
 saved datasets         pickles, other values: ``test_caches``,
                        ``tests.integration.test_saved_dataset``; dataloaders: ``test_caches``

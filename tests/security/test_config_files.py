@@ -7,6 +7,11 @@ import pytest
 from recbole_midpg.experiments.search_space import read_space
 from tests.security.attacks import CODE, NAMES, YAML_CODE
 
+LAUGHS = "a0: &a0 [x, x]\n" + "\n".join(
+    f"a{number}: &a{number} [*a{number - 1}, *a{number - 1}]" for number in range(1, 60)
+)
+"""Sixty lines that stand for more values than fit any memory."""
+
 
 def write(name, text):
     path = Path(name)
@@ -33,6 +38,8 @@ def write(name, text):
         (f"beta: {YAML_CODE}", "line 1"),
         ("beta: !!python/name:os.system", "line 1"),
         ("beta: 2001-99-99", "a value cannot be read"),
+        ("beta: &a [*a]", "line 1: it stands for"),
+        (LAUGHS, "it stands for"),
         ("beta: " + "[" * 5000, "config file"),
     ],
 )
