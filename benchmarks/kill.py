@@ -1,6 +1,6 @@
 """Kill commands at random moments until they have ended, and compare with undisturbed ones.
 
-    python -m benchmarks.kill [--kills 50] [--model MIDPG] [--epochs 8] [--seed 0]
+    python -m benchmarks.kill [--kills 50] [--model MIDPG] [--epochs 8] [--seed 0] [--nproc 1]
 
 A third of the kills hit ``recbole-midpg prepare`` of a generated raw file, the others ``run_recbole
 --resume=auto`` on its files with the dataset cache on: loading, cache writing, training,
@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from recbole_midpg.integration.processes import free_port
 
 NAME = "amazon_electronics"
 GENERATED = "amazon_electronics_synth"
@@ -182,6 +184,7 @@ def main() -> int:
     parser.add_argument("--model", default="MIDPG")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nproc", type=int, default=1)
     options = parser.parse_args()
     random.seed(options.seed)
     with tempfile.TemporaryDirectory() as name:
@@ -194,6 +197,8 @@ def main() -> int:
         words = ["-m", "recbole_midpg", f"--model={options.model}", f"--dataset={NAME}"]
         words += [f"--epochs={options.epochs}", "--stopping_step=2", "--learning_rate=0.01"]
         words += ["--show_progress=False", "--dropout_prob=0.1", "--sparse_updates=on"]
+        if options.nproc > 1:
+            words += [f"--nproc={options.nproc}", f"--port={free_port()}"]
         right &= training(words, work, options.kills - kills_of_conversion)
     return 0 if right else 1
 

@@ -35,8 +35,21 @@ def test_every_model_is_in_the_table_with_its_file():
         assert rows[name][2] == ("yes" if model.needs_scenario else "no")
 
 
-def test_linked_files_exist():
+def anchors_of(page):
+    """The anchors by which a page's headings are linked."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    titles = [line.lstrip("#").strip().lower() for line in lines if line.startswith("#")]
+    return [
+        "".join(c for c in title.replace(" ", "-") if c.isalnum() or c == "-") for title in titles
+    ]
+
+
+def test_linked_files_and_headings_exist():
     for part in README.split("](")[1:]:
-        target = part.partition(")")[0]
-        if not target.startswith("http"):
-            assert (REPOSITORY / target).exists(), target
+        target, _, anchor = part.partition(")")[0].partition("#")
+        if target.startswith("http"):
+            continue
+        page = REPOSITORY / (target or "README.md")
+        assert page.exists(), target
+        if anchor:
+            assert anchor in anchors_of(page), anchor

@@ -160,10 +160,11 @@ class Progress:
 
     def _generators(self) -> dict[str, Any]:
         """What this process's random generators would draw next."""
+        device = self.config["device"]
         return {
             "loader": self.train_data.generator.get_state(),
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
             "numpy": _numpy_state(),
             "python": random.getstate(),
         }
@@ -313,8 +314,9 @@ class Progress:
     def _set_generators(self, state: Mapping[str, Any]) -> None:
         self.train_data.generator.set_state(state["loader"])
         torch.set_rng_state(state["torch"])
-        if state["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda"])
+        device = self.config["device"]
+        if state["cuda"] is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), device)
         np.random.set_state(state["numpy"])
         random.setstate(state["python"])
 

@@ -119,6 +119,26 @@ def test_a_built_in_model_skips_a_batch_without_rows():
     assert found == expected
 
 
+def scored(place, values):
+    """What is evaluated of the test split by a model that nobody has trained."""
+    config = Config("DNN", "some", config_dict=settings(**{**STEPS, **values, **place}))
+    run = Run.prepare(config)
+    run.test(saved=False)
+    rows = run.trainer.evaluator.evaluated
+    names = ("rec.score", "data.label", "data.scenario", "data.group.user_id")
+    return [rows.get(name) for name in names], run.trainer.evaluate(run.test_data, False)
+
+
+@pytest.mark.parametrize("n_processes", [2, 3])
+@pytest.mark.parametrize("size", [7, 50, 1000])
+def test_evaluated_rows_are_those_of_one_process_bit_for_bit(n_processes, size):
+    expected, results = scored({}, {"eval_batch_size": size})
+    for rows, own_results in in_processes(n_processes, scored, {"eval_batch_size": size}):
+        assert all(torch.equal(mine, right) for mine, right in zip(rows, expected, strict=True))
+        assert own_results == results
+    assert len(expected[0]) == ROWS * 0.1
+
+
 # --------------------------------------------------------------------------------------------------
 # Files, and going on after a kill
 
