@@ -87,20 +87,21 @@ class Progress:
     Args:
         trainer: the run's trainer, new.
         train_data: the loader of the training split.
+        others: the loaders of the other splits, whose rows are to be the same too when it goes on.
     """
 
-    def __init__(self, trainer: Any, train_data: Any) -> None:
+    def __init__(self, trainer: Any, train_data: Any, *others: Any) -> None:
         self.trainer = trainer
         self.train_data = train_data
         self.config = trainer.config
         self.folder = Path(self.config["checkpoint_dir"])
-        self._rows = digest_of_rows(train_data._dataset)
+        self._rows = digest_of_rows(*(data._dataset for data in (train_data, *others)))
         self._announced = False
         trainer.saved_model_file = str(_unused(Path(trainer.saved_model_file)))
         trainer.run_state = self.state
 
     @classmethod
-    def of(cls, trainer: Any, train_data: Any) -> Progress | None:
+    def of(cls, trainer: Any, train_data: Any, *others: Any) -> Progress | None:
         """The progress of a run whose state can be kept, ``None`` for any other.
 
         Raises:
@@ -113,7 +114,7 @@ class Progress:
         elif type(trainer) not in (Trainer, ScenarioTrainer, ProcessTrainer):
             obstacle = f"the trainer of {config['model']}, {type(trainer).__name__}"
         if obstacle is None:
-            return cls(trainer, train_data)
+            return cls(trainer, train_data, *others)
         if config["resume"] is not False:
             raise UsageError(
                 f"resume: {config['resume']!r} does not go with {obstacle}, expected False."
@@ -356,8 +357,8 @@ class Progress:
         check_vocabulary(checkpoint["vocabulary"], self.trainer.vocabulary, place)
         if state["rows"] != self._rows:
             raise UsageError(
-                f"{place}: the training rows of {self.config['dataset']} are not those that the "
-                "run began with."
+                f"{place}: the rows of {self.config['dataset']} are not those that the run "
+                "began with."
             )
 
 

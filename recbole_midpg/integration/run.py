@@ -202,7 +202,8 @@ def run_recbole(
     logger.info(config)
 
     run = Run.prepare(config)
-    progress = Progress.of(run.trainer, run.train_data) if saved else None
+    loaders = (run.train_data, run.valid_data, run.test_data)
+    progress = Progress.of(run.trainer, *loaders) if saved else None
     if progress is not None:
         progress.resume()
     logger.info(run.dataset)

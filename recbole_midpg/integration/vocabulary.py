@@ -68,17 +68,18 @@ def check_vocabulary(saved: Mapping[str, str], here: Mapping[str, str], place: s
         )
 
 
-def digest_of_rows(dataset: Any) -> str:
-    """Digest the values of a split's rows, and of all users' and items' features.
+def digest_of_rows(*splits: Any) -> str:
+    """Digest the values of splits' rows, and of all users' and items' features.
 
     Args:
-        dataset: RecBole's ``Dataset``, built.
+        splits: RecBole's ``Dataset``, built, one or more of the same features.
 
     Returns:
         Hexadecimal digits; other rows, or the same in another order, have others.
     """
     digest = hashlib.sha256()
-    for table in (dataset.inter_feat, dataset.user_feat, dataset.item_feat):
+    rows = [split.inter_feat for split in splits]
+    for table in (*rows, splits[0].user_feat, splits[0].item_feat):
         if table is None:
             continue
         for name, column in kept_columns(table).items():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recbole.config import Config
 from recbole.quick_start import run_recbole
 from recbole.trainer import Trainer
 
@@ -278,7 +279,22 @@ def test_runs_of_something_else_are_refused(unfinished, monkeypatch):
     swapped = "\t".join([*first[:4], str(1 - int(first[4]))])
     file.write_text("\n".join([lines[0], swapped, *lines[2:]]) + "\n")
     sentence = refused({"resume": True})
-    assert "the training rows of some are not those" in sentence
+    assert "the rows of some are not those" in sentence
+
+
+@pytest.mark.parametrize("split", ["train_data", "valid_data", "test_data"])
+def test_a_changed_row_of_any_split_is_refused(unfinished, split):
+    """Validation decides which epoch is kept, and the test results are to be of one dataset."""
+    run = Run.prepare(Config(model="DNN", dataset="some", config_dict=settings()))
+    data = getattr(run, split)._dataset
+    row = data.inter_feat[:1]
+    tokens = [data.id2token(field, row[field].numpy())[0] for field in FIELDS]
+    file = Path("dataset/some/some.inter")
+    lines = [line.split("\t") for line in file.read_text().splitlines()]
+    changed = next(line for line in lines if line[:-1] == tokens)
+    changed[-1] = str(1 - int(changed[-1]))
+    file.write_text("".join("\t".join(line) + "\n" for line in lines))
+    assert "the rows of some are not those that the run began with" in refused({"resume": True})
 
 
 def test_a_checkpoint_of_weights_alone_is_refused(rows, monkeypatch):

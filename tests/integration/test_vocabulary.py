@@ -55,14 +55,18 @@ def test_the_field_that_differs_is_named(here, message):
 
 
 def test_rows_and_features_decide():
-    def digest(values, features):
-        return digest_of_rows(
-            SimpleNamespace(
-                inter_feat=Interaction({"a": torch.tensor(values)}),
-                user_feat=Interaction({"b": torch.tensor(features)}),
-                item_feat=None,
-            )
+    def split(values, features):
+        return SimpleNamespace(
+            inter_feat=Interaction({"a": torch.tensor(values)}),
+            user_feat=Interaction({"b": torch.tensor(features)}),
+            item_feat=None,
         )
+
+    def digest(values, features):
+        return digest_of_rows(split(values, features))
 
     assert digest([1, 2], [0.5]) == digest([1, 2], [0.5])
     assert len({digest([1, 2], [0.5]), digest([2, 1], [0.5]), digest([1, 2], [0.25])}) == 3
+    several = [([1, 2], [3]), ([1], [2, 3]), ([3], [1, 2]), ([1, 2], [4])]
+    digests = [digest_of_rows(*(split(rows, [0.5]) for rows in parts)) for parts in several]
+    assert len(set(digests)) == len(several)
