@@ -136,6 +136,11 @@ class Progress:
         return self.folder / f"{self.name}{_PROGRESS}"
 
     @property
+    def is_unfinished(self) -> bool:
+        """Whether a run of this config could be gone on with."""
+        return self._run_file.is_file()
+
+    @property
     def is_trained(self) -> bool:
         """Whether no epoch is left to train."""
         trainer = self.trainer
@@ -233,7 +238,7 @@ class Progress:
             self.folder = Path(how).parent
             self._take_over(Path(how), load_checkpoint(how))
             return True
-        unfinished = self._run_file.is_file()
+        unfinished = self.is_unfinished
         if unfinished and how is not False:
             self._take_over(*self._newest())
             return True

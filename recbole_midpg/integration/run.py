@@ -135,7 +135,7 @@ class Run:
         """Say how good the best epoch so far is, as after an interrupt."""
         results = self.trainer.best_valid_result
         if not results:
-            return "no epoch was complete"
+            return "no epoch was evaluated" if self.trainer.history else "no epoch was complete"
         best = next(epoch for epoch in self.trainer.history if epoch.valid == dict(results))
         metrics = ", ".join(f"{name} {value}" for name, value in results.items())
         return f"the best epoch so far is {best.epoch}, with {metrics} on validation"
@@ -215,7 +215,8 @@ def run_recbole(
         run.train(saved=saved, progress=progress)
         run.test(saved=saved)
     except KeyboardInterrupt:
-        goes_on = "; the same command with --resume goes on" if progress else ""
+        keeps = progress is not None and progress.is_unfinished
+        goes_on = "; the same command with --resume goes on" if keeps else ""
         raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on}") from None
 
     environment = get_environment(config).draw()

@@ -23,6 +23,7 @@ from recbole_midpg.integration import progress as progress_module
 from recbole_midpg.integration.checkpoint import load_checkpoint
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.run import Run
+from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.recbole_data import GAPS, gaps_config
 
 EPOCHS = 6
@@ -422,6 +423,34 @@ def test_a_file_in_a_folder_s_place(rows, name, monkeypatch, capsys):
 @pytest.mark.parametrize("ending", [".pth.part", ".progress.part", ".run.part", ".json.part"])
 def test_a_full_disk(unfinished, monkeypatch, capsys, ending):
     """What is written is whole before and after; the run goes on where there is space again."""
+@pytest.mark.parametrize(
+    ("eval_step", "epoch", "sentence"),
+    [
+        (1, 0, "interrupted; no epoch was complete."),
+        (3, 1, "interrupted; no epoch was evaluated; the same command with --resume goes on."),
+    ],
+)
+def test_ctrl_c_promises_only_what_resume_keeps(
+    rows, monkeypatch, capsys, eval_step, epoch, sentence
+):
+    stock = ScenarioTrainer._train_epoch
+
+    def train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        if epoch_idx == epoch:
+            raise KeyboardInterrupt
+        return stock(self, train_data, epoch_idx, *args, **kwargs)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScenarioTrainer, "_train_epoch", train_epoch)
+        try:
+            assert command(f"--eval_step={eval_step}") == 130
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"run_recbole: {sentence}"
+    assert command(f"--eval_step={eval_step}", "--resume") == (0 if "goes on" in sentence else 2)
+
+
     stock = Path.open
 
     def open_on_full_disk(self, mode="r", *args, **kwargs):
