@@ -135,6 +135,24 @@ def kill_after(number):
     return kill
 
 
+@contextlib.contextmanager
+def place_of_its_own(folder):
+    """A dataset in a folder, and a way to patch: what ``rows`` is, for fixtures of the module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        write_rows(np.random.default_rng(1))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """DNN's uninterrupted run with its state, its result and the checkpoint that it has kept."""
+    with place_of_its_own(tmp_path_factory.mktemp("whole")) as patch:
+        (run, state), result = trained(patch, "DNN", {})
+        return (run, state), result, load_checkpoint(run.trainer.saved_model_file)
+
+
 @pytest.mark.parametrize(
     ("model", "values"),
     [
@@ -149,22 +167,27 @@ def kill_after(number):
         ("DeepFM", {"sparse_updates": "off"}),
     ],
 )
-def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(rows, monkeypatch, model, values):
-    (whole, expected), result = trained(monkeypatch, model, values)
-    epochs = len(whole.trainer.history)
-    best = load_checkpoint(whole.trainer.saved_model_file)
-    scores = [epoch.valid["auc"] for epoch in whole.trainer.history if epoch.valid]
+def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(
+    rows, monkeypatch, request, model, values
+):
+    if (model, values) == ("DNN", {}):
+        (run, expected), result, best = request.getfixturevalue("whole")
+    else:
+        (run, expected), result = trained(monkeypatch, model, values)
+        best = load_checkpoint(run.trainer.saved_model_file)
+        shutil.rmtree("saved")
+    epochs = len(run.trainer.history)
+    scores = [epoch.valid["auc"] for epoch in run.trainer.history if epoch.valid]
     assert len(scores) < epochs or scores != sorted(scores), (
         "some epoch is to be in the progress file"
     )
-    shutil.rmtree("saved")
     for number in (0, epochs - 2):
         with pytest.raises(Killed):
             trained(monkeypatch, model, {**values, "resume": "auto"}, kill_after(number))
     (resumed, found), its_result = trained(monkeypatch, model, {**values, "resume": True})
     assert resumed.trainer.start_epoch == epochs - 1
     assert_same(found, expected)
-    assert told(resumed) == told(whole)
+    assert told(resumed) == told(run)
     assert its_result == result
     again = load_checkpoint(resumed.trainer.saved_model_file)
     for name, value in best["state_dict"].items():
@@ -173,25 +196,24 @@ def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(rows, monkeypatch,
     assert len(list(Path("saved").iterdir())) == 2
 
 
-def test_a_run_that_is_trained_is_only_tested(rows, monkeypatch):
-    (whole, expected), result = trained(monkeypatch, "DNN", {})
-    last = len(whole.trainer.history) - 1
+def test_a_run_that_is_trained_is_only_tested(rows, whole, monkeypatch):
+    (run, expected), result, _ = whole
+    last = len(run.trainer.history) - 1
     with pytest.raises(Killed):
         trained(monkeypatch, "DNN", {}, kill_after(last))
     monkeypatch.setattr(Trainer, "fit", None)
     (resumed, found), its_result = trained(monkeypatch, "DNN", {"resume": True})
     assert_same(found, expected)
     assert its_result == result
-    assert told(resumed) == told(whole)
+    assert told(resumed) == told(run)
 
 
 @pytest.mark.parametrize(
     ("written", "nth"), [("checkpoint", 1), ("checkpoint", 2), ("progress", 1), ("run", 1)]
 )
-def test_a_kill_before_or_after_any_rename_mixes_nothing(rows, monkeypatch, written, nth):
+def test_a_kill_before_or_after_any_rename_mixes_nothing(rows, whole, monkeypatch, written, nth):
     """Each file is one rename; here the run is cut off right before and right after each."""
-    (_, expected), result = trained(monkeypatch, "DNN", {})
-    shutil.rmtree("saved")
+    (_, expected), result, _ = whole
     stock = Path.replace
     ending = {"checkpoint": ".pth", "progress": ".progress", "run": ".run"}[written]
     for after in (False, True):
@@ -214,11 +236,19 @@ def test_a_kill_before_or_after_any_rename_mixes_nothing(rows, monkeypatch, writ
         assert its_result == result
 
 
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory):
+    """The folder of a run that was cut off after its last epoch but one."""
+    folder = tmp_path_factory.mktemp("cut_off")
+    with place_of_its_own(folder) as patch, pytest.raises(Killed):
+        trained(patch, "DNN", {}, kill_after(EPOCHS - 2))
+    return folder
+
+
 @pytest.fixture
-def unfinished(rows, monkeypatch):
-    """A run that was cut off after its last epoch: its checkpoint and progress file."""
-    with pytest.raises(Killed):
-        trained(monkeypatch, "DNN", {}, kill_after(EPOCHS - 2))
+def unfinished(cut_off, tmp_path):
+    """A copy of the run that was cut off: its checkpoint and progress file."""
+    shutil.copytree(cut_off, tmp_path, dirs_exist_ok=True)
     (checkpoint,) = Path("saved").glob("*.pth")
     (progress,) = Path("saved").glob("*.progress")
     return checkpoint, progress
@@ -308,11 +338,10 @@ def test_a_checkpoint_of_weights_alone_is_refused(rows, monkeypatch):
         })  # fmt: skip
 
 
-def test_resuming_from_a_named_checkpoint(unfinished, monkeypatch):
+def test_resuming_from_a_named_checkpoint(unfinished, whole, monkeypatch):
     checkpoint, _ = unfinished
     (_, found), result = trained(monkeypatch, "DNN", {"resume": str(checkpoint)})
-    shutil.rmtree("saved")
-    (_, expected), expected_result = trained(monkeypatch, "DNN", {})
+    (_, expected), expected_result, _ = whole
     assert_same(found, expected)
     assert result == expected_result
 
@@ -394,6 +423,34 @@ def test_ctrl_c_tells_the_best_epoch(rows, monkeypatch, capsys):
     assert "auc 0." in told and told.endswith("the same command with --resume goes on.")
 
 
+@pytest.mark.parametrize(
+    ("eval_step", "epoch", "sentence"),
+    [
+        (1, 0, "interrupted; no epoch was complete."),
+        (3, 1, "interrupted; no epoch was evaluated; the same command with --resume goes on."),
+    ],
+)
+def test_ctrl_c_promises_only_what_resume_keeps(
+    rows, monkeypatch, capsys, eval_step, epoch, sentence
+):
+    stock = ScenarioTrainer._train_epoch
+
+    def train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        if epoch_idx == epoch:
+            raise KeyboardInterrupt
+        return stock(self, train_data, epoch_idx, *args, **kwargs)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScenarioTrainer, "_train_epoch", train_epoch)
+        try:
+            assert command(f"--eval_step={eval_step}") == 130
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"run_recbole: {sentence}"
+    assert command(f"--eval_step={eval_step}", "--resume") == (0 if "goes on" in sentence else 2)
+
+
 def command(*arguments):
     """``run_recbole`` in this process: its exit status."""
     given = [f"--{key}={value}" for key, value in settings().items() if value is not None]
@@ -423,34 +480,6 @@ def test_a_file_in_a_folder_s_place(rows, name, monkeypatch, capsys):
 @pytest.mark.parametrize("ending", [".pth.part", ".progress.part", ".run.part", ".json.part"])
 def test_a_full_disk(unfinished, monkeypatch, capsys, ending):
     """What is written is whole before and after; the run goes on where there is space again."""
-@pytest.mark.parametrize(
-    ("eval_step", "epoch", "sentence"),
-    [
-        (1, 0, "interrupted; no epoch was complete."),
-        (3, 1, "interrupted; no epoch was evaluated; the same command with --resume goes on."),
-    ],
-)
-def test_ctrl_c_promises_only_what_resume_keeps(
-    rows, monkeypatch, capsys, eval_step, epoch, sentence
-):
-    stock = ScenarioTrainer._train_epoch
-
-    def train_epoch(self, train_data, epoch_idx, *args, **kwargs):
-        if epoch_idx == epoch:
-            raise KeyboardInterrupt
-        return stock(self, train_data, epoch_idx, *args, **kwargs)
-
-    before = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        patch.setattr(ScenarioTrainer, "_train_epoch", train_epoch)
-        try:
-            assert command(f"--eval_step={eval_step}") == 130
-        finally:
-            signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err.strip().splitlines()[-1] == f"run_recbole: {sentence}"
-    assert command(f"--eval_step={eval_step}", "--resume") == (0 if "goes on" in sentence else 2)
-
-
     stock = Path.open
 
     def open_on_full_disk(self, mode="r", *args, **kwargs):
