@@ -20,6 +20,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.stock_recbole import ROOT
 from recbole_midpg.integration.processes import free_port
 
 NAME = "amazon_electronics"
@@ -53,10 +55,11 @@ class Command:
             **os.environ,
             "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(folder / "cache"),
+            "PYTHONPATH": str(ROOT),
         }
 
     def run(self, seconds: float | None = None) -> bool:
-        """Run it, killing it after some seconds; whether it was killed."""
+        """Run it, killing it after some seconds; whether it was killed, by itself perhaps."""
         log = self.folder / "command.log"
         with log.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
@@ -68,6 +71,8 @@ class Command:
                 process.kill()
                 process.wait()
                 return True
+        if status == -signal.SIGKILL:
+            return True
         if status:
             raise SystemExit(f"status {status}:\n{log.read_text(encoding='utf-8')[-3000:]}")
         return False
