@@ -93,32 +93,34 @@ def config_to_plain(config: Config) -> dict[str, Any]:
     return {"model": config["model"], "dataset": config["dataset"], "values": values}
 
 
-def config_from_plain(plain: dict[str, Any]) -> Config:
+def config_from_plain(plain: dict[str, Any], place: str) -> Config:
     """Rebuild a config from :func:`config_to_plain`'s values, on this machine's device.
 
     The values may be a stranger's: the model and the dataset are names, and what would let RecBole
     write files or talk to another machine is dropped.
 
+    Args:
+        plain: the values.
+        place: where they were read, for the error.
+
     Raises:
         UsageError: the model is not known here, or the values are not a config's.
     """
     try:
-        return _rebuilt(plain["model"], plain["dataset"], plain["values"])
+        return _rebuilt(plain["model"], plain["dataset"], plain["values"], place)
     except UsageError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UsageError(
-            f"config of a file: its values are no config of RecBole ({error!r})."
-        ) from error
+        raise UsageError(f"{place}: its config is not one of recbole-midpg ({error!r}).") from error
 
 
-def _rebuilt(model: Any, dataset: Any, values: Any) -> Config:
+def _rebuilt(model: Any, dataset: Any, values: Any, place: str) -> Config:
     config = Config.__new__(Config)
     config.compatibility_settings()
     config._init_parameters_category()
     config.yaml_loader = config._build_yaml_loader()
-    config.model = require_file_name("model of a file", model)
-    config.dataset = require_file_name("dataset of a file", dataset)
+    config.model = require_file_name(f"{place}: its model", model)
+    config.dataset = require_file_name(f"{place}: its dataset", dataset)
     config.model_class = get_model(config.model)
     config.final_config_dict = {
         **{key: _from_plain(value) for key, value in values.items() if key not in _DEVICE_KEYS},
@@ -245,7 +247,8 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> 
     checkpoint = load_plain(path, map_location, "checkpoint")
     if not isinstance(checkpoint, dict) or not {"config", "state_dict"} <= checkpoint.keys():
         raise UsageError(f"checkpoint {os.fspath(path)!r}: the file holds no model of RecBole.")
-    checkpoint["config"] = config_from_plain(checkpoint["config"])
+    place = f"checkpoint {os.fspath(path)!r}"
+    checkpoint["config"] = config_from_plain(checkpoint["config"], place)
     return checkpoint
 
 
@@ -292,9 +295,9 @@ def _check_archive(path: str | os.PathLike[str]) -> None:
             compressed: torch compresses nothing, and who does may have packed more than fits the
             memory.
     """
-    if not zipfile.is_zipfile(path):
-        raise OSError("it is cut off, or no archive as torch writes it")
     try:
+        if not zipfile.is_zipfile(path):
+            raise OSError("it is cut off, or no archive as torch writes it")
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.compress_type != zipfile.ZIP_STORED:

@@ -260,15 +260,15 @@ class Progress:
             name = json.loads(self._run_file.read_text(encoding="utf-8"))["checkpoint"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"resume: {str(self._run_file)!r} is damaged ({error!r}).") from error
-        self._require_own_name(name, f"resume: {str(self._run_file)!r}")
-        paths = [path for path in (self.folder / name, self._progress_file) if path.exists()]
+        self._require_own_name(name, f"resume: {str(self._run_file)!r} is damaged")
+        best_file = self.folder / name
+        paths = [path for path in (best_file, self._progress_file) if path.exists()]
         found = [(path, load_checkpoint(path)) for path in paths]
         # A progress file that another run of this config has left is of another checkpoint.
         own = [pair for pair in found if _run_state(*pair)["checkpoint"] == name]
         if not own:
             raise UsageError(
-                f"resume: {str(self.folder / name)!r}, the checkpoint of the unfinished run, "
-                "is not there."
+                f"resume: {str(best_file)!r}, the checkpoint of the unfinished run, is not there."
             )
         return max(own, key=lambda pair: pair[1]["epoch"])
 

@@ -135,7 +135,7 @@ def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> 
         raise UsageError(
             f"saved dataset {os.fspath(path)!r}: it is not what was written ({error!r})."
         ) from error
-    dataset.config = config_from_plain(saved["config"])
+    dataset.config = config_from_plain(saved["config"], f"saved dataset {os.fspath(path)!r}")
     dataset.logger = getLogger()
     return dataset
 

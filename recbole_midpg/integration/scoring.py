@@ -353,7 +353,8 @@ def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
         )
     try:
         fields = [_field_from_plain(values) for values in plain["fields"]]
-        config, weights = config_from_plain(plain["config"]), plain["state_dict"]
+        config = config_from_plain(plain["config"], place)
+        weights = plain["state_dict"]
         table = FieldTable(
             {scored.encoder.field: scored for scored in fields},
             plain["inter_num"],

@@ -34,7 +34,7 @@ def trained(model_class=MIDPG, **values):
 
 def test_config_survives_as_plain_values():
     config = gaps_config("MIDPG", beta=0.25)
-    rebuilt = config_from_plain(config_to_plain(config))
+    rebuilt = config_from_plain(config_to_plain(config), "a file")
     assert rebuilt["MODEL_TYPE"] is ModelType.CONTEXT
     assert rebuilt.model_class is MIDPG
     assert rebuilt.final_config_dict == config.final_config_dict
@@ -108,7 +108,25 @@ def test_files_that_are_no_checkpoint_are_refused():
         told_of(name)
     torch.save({"weights": 1}, "other.pth")
     assert "no model of RecBole" in told_of("other.pth")
+    for config in ({"lr": 1}, [1], {"model": "DNN", "dataset": "gaps", "values": 3}):
+        torch.save({"config": config, "state_dict": {}}, "other.pth")
+        assert "its config is not one of recbole-midpg" in told_of("other.pth")
     assert "no such file" in told_of("none.pth")
+
+
+def test_one_bit_of_the_archive_s_end_changes_what_is_read_nowhere():
+    """Its count of disks is looked at before anything else is."""
+    trainer, _ = trained()
+    path = Path(trainer.saved_model_file)
+    whole, expected = path.read_bytes(), load_checkpoint(str(path))["state_dict"]
+    for place in range(whole.rindex(b"PK\6\6"), len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            found = load_checkpoint(str(path))["state_dict"]
+        except UsageError as error:
+            assert "is damaged" in str(error) or "plain values" in str(error)
+        else:
+            assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_a_checkpoint_of_stock_recbole_is_refused_with_the_reason():

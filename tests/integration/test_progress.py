@@ -282,8 +282,9 @@ def test_files_that_no_run_goes_on_from(unfinished):
     progress.unlink()
     assert "the checkpoint of the unfinished run, is not there" in refused({"resume": True})
     (run_file,) = Path("saved").glob("*.run")
-    run_file.write_text("{")
-    assert "is damaged" in refused({"resume": True})
+    for content in ("{", "", "[1]", '{"checkpoint": 5}'):
+        run_file.write_text(content)
+        assert "is damaged" in refused({"resume": True})
     run_file.unlink()
     assert "no unfinished run of DNN on some with this config" in refused({"resume": True})
     assert "there is no such file" in refused({"resume": "saved/none.pth"})

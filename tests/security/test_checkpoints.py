@@ -104,7 +104,7 @@ def test_its_model_and_dataset_are_names(attacked, trained, command, key):
         content = torch.load(trained, weights_only=True)
         content["config"][key] = content["config"]["values"][key] = name
         torch.save(content, "attack.pth")
-        read(attacked, f"{key} of a file: {name!r}", command, "attack.pth")
+        read(attacked, f"its {key}: {name!r}", command, "attack.pth")
 
 
 def test_its_values_name_nothing_else_than_it_does(attacked, trained):
@@ -121,7 +121,7 @@ def test_its_values_name_nothing_else_than_it_does(attacked, trained):
 def test_values_that_are_no_config(attacked, values):
     torch.save({"config": values, "state_dict": {}}, "attack.pth")
     for command in READERS:
-        read(attacked, "no config of RecBole", command, "attack.pth")
+        read(attacked, "its config is not one of recbole-midpg", command, "attack.pth")
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -180,7 +180,7 @@ def test_a_scorer_of_another_model(attacked, trained, name):
     content["config"]["values"].update(model=name, teacher=CODE, type="outer", depth=1,
                                        alpha=0.1, beta=1.0, phase="x")  # fmt: skip
     torch.save(content, "attack.scorer")
-    told = {"KD_DAGFM": "teacher: ", "../x": "model of a file"}.get(name, "context-aware")
+    told = {"KD_DAGFM": "teacher: ", "../x": "its model: '../x'"}.get(name, "context-aware")
     read(attacked, told, "predict", "attack.scorer")
 
 
