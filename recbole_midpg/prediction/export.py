@@ -8,6 +8,7 @@ read a row's parameters by its scenario's number.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,8 +53,11 @@ def export_program(scorer: Scorer, path: str | os.PathLike[str]) -> None:
     name = type(model).__name__
     if not isinstance(model, ScenarioRecommender):
         raise UsageError(f"export: {name} is a model of RecBole, expected one of this package.")
-    with written_whole([Path(path)]) as (part,), part.open("w+b") as file:
-        _compare(scorer, _written(scorer, file))
+    # In memory first: where a disk is full, torch's writer ends the whole process.
+    content = io.BytesIO()
+    _compare(scorer, _written(scorer, content))
+    with written_whole([Path(path)]) as (part,):
+        part.write_bytes(content.getbuffer())
 
 
 def _written(scorer: Scorer, file: BinaryIO) -> Any:

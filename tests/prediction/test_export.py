@@ -1,5 +1,7 @@
 """Exported programs give the model's probabilities for any number of rows."""
 
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,13 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(tmp_path, monkey
     scorer = Scorer.read(gaps_checkpoint(tmp_path / "saved", "DNN").path)
     with pytest.raises(UsageError, match="it cannot be written"):
         export_program(scorer, path / "model.pt2")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))  # as a full disk
+    try:
+        with pytest.raises(UsageError, match="it cannot be written"):
+            export_program(scorer, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     monkeypatch.setattr(export_module, "TOLERANCE", -1.0)
     with pytest.raises(UsageError, match="with scores that differ by"):
         export_program(scorer, path)
