@@ -225,7 +225,13 @@ def write_atomically(state: Any, path: str | os.PathLike[str]) -> None:
     """
     # Of a file that torch opens itself it cannot tell why writing fails.
     with written_whole([Path(path)]) as (part,), part.open("wb") as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # After a write that failed torch still writes the archive's end, which fails otherwise.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = "cpu") -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from recbole_midpg.integration.checkpoint import (
     config_to_plain,
     load_checkpoint,
     load_weights,
+    write_atomically,
 )
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.midpg import MIDPG
@@ -210,3 +212,18 @@ def test_a_failed_write_leaves_the_old_checkpoint(monkeypatch):
         trainer._save_checkpoint(1)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_disk_that_is_full_at_any_byte_is_told():
+    state = {"a": torch.zeros(300), "b": list(range(3000))}
+    write_atomically(state, "whole.pth")
+    size = Path("whole.pth").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for free in range(0, size, size // 30):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free, limits[1]))
+        try:
+            with pytest.raises(UsageError, match=r"it cannot be written \(File too large\)"):
+                write_atomically(state, "new.pth")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in Path.cwd().iterdir() if path.is_file()] == ["whole.pth"]
