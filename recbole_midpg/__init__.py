@@ -18,6 +18,7 @@ def _register() -> None:
         config,
         dataset_download,
         embedded_fields,
+        log_file,
         optimizer,
         process_group,
         processes,
@@ -37,6 +38,7 @@ def _register() -> None:
     dataset_download.install()
     saved_dataset.install()
     optimizer.install()
+    log_file.install()
 
 
 _register()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
@@ -88,6 +89,7 @@ def _guarded(program: str, action: Callable[[], None]) -> int:
         The exit status: 0, 2 for a :class:`UsageError` or a file that the operating system refuses,
         1 where one of several processes died, 130 for an interrupt.
     """
+    threading.excepthook = _tell_in_main_thread
     try:
         action()
     except UsageError as error:
@@ -107,6 +109,15 @@ def _guarded(program: str, action: Callable[[], None]) -> int:
         print(f"{program}: error: {place}{error.strerror or error}.", file=sys.stderr)
         return USAGE_STATUS
     return 0
+
+
+def _tell_in_main_thread(failure: threading.ExceptHookArgs) -> None:
+    """Leave it to the main thread to tell that a file cannot be written.
+
+    TensorBoard writes in a thread of its own and raises the same error again where it is called.
+    """
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _help_text() -> str:

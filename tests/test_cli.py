@@ -3,11 +3,13 @@
 import json
 import re
 import sysconfig
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
+from recbole_midpg import cli
 from tests.processes import run_module, run_python
 
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
@@ -218,3 +220,19 @@ def test_generate_tells_the_best_possible_scores(tmp_path):
         result = midpg("generate", *wrong, cwd=tmp_path)
         assert result.returncode == 2 and words in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_thread_that_cannot_write_is_told_by_the_main_thread_alone(capsys, monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    def write():
+        raise OSError(28, "No space left on device")
+
+    def action():
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        write()
+
+    assert cli._guarded("run_recbole", action) == 2
+    assert capsys.readouterr().err == "run_recbole: error: No space left on device.\n"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,13 +16,9 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.trainer import trainer as recbole_trainer
-from recbole.utils import logger as recbole_logger
 from torch import Tensor, distributed
 
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.layers.across_processes import gather_rows
-
-_stock_init_logger = recbole_logger.init_logger
 
 # Processes wait for the one that loads the data, or writes. A process that has died is not waited
 # for: the run ends where it is noticed, see processes.py.
@@ -41,11 +36,10 @@ _host_group: Any = None
 
 
 def install() -> None:
-    """Let RecBole's processes join and log in this module's way; a second call does nothing."""
+    """Let RecBole's processes join in this module's way; a second call does nothing."""
     if hasattr(Config._init_device, "__wrapped__"):
         return
     Config._init_device = _with_joining(Config._init_device)
-    replace_everywhere(_stock_init_logger, init_logger)
     recbole_trainer.get_tensorboard = _for_rank_0(recbole_trainer.get_tensorboard)
 
 
@@ -131,14 +125,6 @@ def first_of_machine(config: Any) -> Iterator[None]:
 
 # --------------------------------------------------------------------------------------------------
 # What rank 0 alone does
-
-
-def init_logger(config: Any) -> None:
-    """Stand in for RecBole's ``init_logger``: other ranks have no file, and tell errors only."""
-    if rank() == 0:
-        _stock_init_logger(config)
-    else:
-        logging.basicConfig(level=logging.ERROR)
 
 
 class _NoBoard:

@@ -19,6 +19,7 @@ from recbole.utils import get_environment, init_seed, set_color
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration import process_group, trust
+from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.metrics import table_of_scenarios
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
@@ -196,7 +197,7 @@ def run_recbole(
     """
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
-    process_group.init_logger(config)
+    init_logger(config)
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
