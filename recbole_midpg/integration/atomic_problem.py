@@ -32,6 +32,34 @@ def find_problem(config: Any) -> str | None:
     return None
 
 
+def find_ragged_line(config: Any, path: Path) -> str | None:
+    """Find the first line of a file that has not as many values as its header.
+
+    Pandas fills what is missing and drops what is too much. Of a line with a quote only it knows
+    how many values there are.
+
+    Args:
+        config: RecBole's ``Config``.
+        path: an atomic file.
+
+    Returns:
+        A sentence that names the file and the line, or ``None``.
+    """
+    separator = config["field_separator"]
+    with path.open(encoding=config["encoding"] or "utf-8", errors="replace", newline="\n") as file:
+        expected = file.readline().count(separator)
+        for number, line in enumerate(file, start=2):
+            if '"' in line:
+                return None
+            if line.count(separator) != expected and line.strip("\r\n"):
+                return f"{path}, {_ragged(number, line.count(separator) + 1, expected + 1)}"
+    return None
+
+
+def _ragged(number: int, found: int, expected: int) -> str:
+    return f"line {number}: it has {found} columns, expected {expected}."
+
+
 def _problems(path: Path, source: str, config: Any) -> Iterator[str]:
     separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
     columns: list[tuple[str, str]] = []
@@ -79,7 +107,7 @@ def _row_problems(
     number: int, values: list[str], columns: list[tuple[str, str]], config: Any
 ) -> Iterator[str]:
     if len(values) != len(columns):
-        yield f"line {number}: it has {len(values)} columns, expected {len(columns)}."
+        yield _ragged(number, len(values), len(columns))
         return
     for (name, kind), value in zip(columns, values, strict=True):
         if kind.startswith("float"):

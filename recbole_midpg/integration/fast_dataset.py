@@ -43,6 +43,7 @@ from recbole_midpg.data.dataset_cache import (
     key_of,
 )
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.atomic_problem import find_ragged_line
 from recbole_midpg.integration.compact_interaction import CompactInteraction
 from recbole_midpg.integration.dataset_state import (
     TokenTables,
@@ -169,6 +170,9 @@ class FastDataset(Dataset):
                 )
             )
         except NotPlain as reason:
+            ragged = find_ragged_line(self.config, Path(path))
+            if ragged:
+                raise UsageError(ragged) from reason
             self.logger.info(f"{path} is read by pandas' slow reader: {reason}.")
             frame = recbole_module.pd.read_csv(path, **options)
             columns = {

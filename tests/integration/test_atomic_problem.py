@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.atomic_problem import find_problem
+from recbole_midpg.integration.atomic_problem import find_problem, find_ragged_line
 from recbole_midpg.integration.saved_dataset import create_dataset
 from tests.recbole_data import DATA, gaps_config
 
@@ -37,6 +37,9 @@ def test_nothing_is_found_in_good_files(folder):
         ("item", b"1.5 2.5", b"1.5 two", "line 2, column 'sizes': 'two' is not a number"),
         ("inter", b"u1\ti1", b"u\xff\ti1", "line 2: it is not text in utf-8"),
         ("inter", b"u1\ti1\t", b"u1\t", "line 2: it has 4 columns, expected 5"),
+        ("inter", b"u3\ti3\t", b"u3\ti3\t7\t", "line 5: it has 6 columns, expected 5"),
+        ("inter", b"u3\ti3\t2\t20\tc1", b"  ", "line 5: it has 1 columns, expected 5"),
+        ("user", b"u3\t40\t", b"u3\t40", "line 4: it has 2 columns, expected 3"),
         ("user", b"u1", b'"u1', "line 2, column 'user_id': '\"u1' holds a quote"),
     ],
 )
@@ -46,6 +49,12 @@ def test_the_first_bad_line_is_named(folder, kind, before, after, problem):
     with pytest.raises(UsageError) as caught:
         create_dataset(config)
     assert str(caught.value).startswith(f"{path}, {problem}")
+
+
+def test_of_lines_with_quotes_pandas_knows_the_values(folder):
+    path = change(folder, "inter", b"\tc1", b'\t"c\t1"')
+    assert find_ragged_line(config_of(folder), path) is None
+    create_dataset(config_of(folder))
 
 
 def test_a_header_that_lacks_an_id_is_told(folder):
