@@ -109,6 +109,31 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Word(Choice):
+    """One of a few words, in capitals or not."""
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return isinstance(value, str) and value.lower() in self.options
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A mapping from names, or none."""
+
+    example: str
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Rule`."""
+        return f"a mapping as {self.example}, or ~ for none"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return value is None or isinstance(value, dict)
+
+
+@dataclass(frozen=True)
 class Sizes:
     """A list of layer widths, each at least 1, with at least ``minimum_length`` of them."""
 

@@ -10,9 +10,11 @@ from recbole_midpg.settings import (
     Flag,
     FolderName,
     Integer,
+    Mapped,
     Names,
     Number,
     Sizes,
+    Word,
     check_settings,
 )
 
@@ -25,6 +27,8 @@ NAN, INFINITY = math.nan, math.inf
         (Integer(minimum=1), [1, 2, 10**9]),
         (Integer(minimum=0), [0]),
         (Number(), [0, 0.0, 1, 2.5]),
+        (Word(("adam", "sgd")), ["adam", "Adam", "SGD"]),
+        (Mapped("{a: 1}"), [None, {}, {"a": 1}]),
         (Number(minimum_excluded=True), [1e-9, 1]),
         (Number(maximum=1.0), [0, 1, 1.0]),
         (Number(maximum=1.0, maximum_excluded=True), [0, 0.999]),

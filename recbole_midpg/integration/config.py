@@ -30,7 +30,17 @@ from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.progress import Resume
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.settings import Flag, FolderName, Integer, Names, Rules, check_settings
+from recbole_midpg.settings import (
+    Flag,
+    FolderName,
+    Integer,
+    Mapped,
+    Names,
+    Number,
+    Rules,
+    Word,
+    check_settings,
+)
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
 _COMMON_DEFAULTS = tuple(
@@ -43,6 +53,23 @@ _COMMON_SETTINGS: Rules = {
     "dataset_cache_dir": FolderName(),
     "compile_model": Flag(),
     "resume": Resume(),
+}
+# Keys of RecBole that it takes as they come, to fail or to do something else long after.
+_RECBOLE_SETTINGS: Rules = {
+    "epochs": Integer(minimum=1),
+    "train_batch_size": Integer(minimum=1),
+    "eval_batch_size": Integer(minimum=1),
+    "learner": Word(("adam", "adamw", "lazy_adam", "sgd", "adagrad", "rmsprop", "sparse_adam")),
+    "learning_rate": Number(minimum=0.0),
+    "weight_decay": Number(minimum=0.0),
+    "clip_grad_norm": Mapped("{max_norm: 5, norm_type: 2}"),
+    "eval_step": Integer(minimum=0),
+    "stopping_step": Integer(minimum=0),
+    "seed": Integer(minimum=0),
+    "worker": Integer(minimum=0),
+    "state": Word(("info", "debug", "warning", "error", "critical")),
+    "threshold": Mapped("{rating: 4}"),
+    "checkpoint_dir": FolderName(),
 }
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that RecBole reads and none of its property files names.
@@ -98,7 +125,7 @@ def build_config(
         NotImplementedError,
         RuntimeError,
     ) as error:
-        raise UsageError(f"configuration: {error}") from error
+        raise UsageError(f"configuration: {str(error).rstrip('.')}.") from error
 
 
 def model_properties(model: str) -> Path:
@@ -275,6 +302,8 @@ def check_config(config: Config) -> None:
     if is_own_model:
         check_settings(values, config.model_class.settings)
     check_settings(values, _COMMON_SETTINGS)
+    given = {key: rule for key, rule in _RECBOLE_SETTINGS.items() if values.get(key) is not None}
+    check_settings(values, given)
     for key in ("benchmark_filename", "additional_feat_suffix"):
         _check_file_parts(key, values[key])
     if values["compile_model"] and not is_own_model:
@@ -288,6 +317,7 @@ def check_config(config: Config) -> None:
         require_dataset(config)
         _check_columns(values)
         fields = read_atomic_fields(config)
+        _check_numbers(config, fields)
         _check_unembedded(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
         if is_own_model and fields is not None:
@@ -376,6 +406,28 @@ def _check_columns(values: dict[str, Any]) -> None:
             raise UsageError(
                 f"{key}: {columns!r} is not allowed, expected columns by file, as "
                 "{inter: [user_id, item_id], item: '*'}."
+            )
+
+
+def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check ``numerical_features``.
+
+    Raises:
+        UsageError: it is no list of names, or a name is not a field of numbers.
+    """
+    names = config["numerical_features"]
+    if not names:
+        return
+    if not Names().accepts(names):
+        raise UsageError(
+            f"numerical_features: {names!r} is not allowed, expected {Names().allowed}."
+        )
+    numbers = [name for name, field in (fields or {}).items() if field.type.startswith("float")]
+    for name in names if fields is not None else ():
+        if name not in numbers:
+            raise UsageError(
+                f"numerical_features: {name!r} is not a field of numbers"
+                f"{expected_some_of(numbers, name)}"
             )
 
 

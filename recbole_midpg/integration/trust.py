@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recbole.trainer import Trainer
 from recbole.utils import FeatureType, ModelType
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
 
@@ -54,7 +54,8 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         test: that of the test split.
 
     Raises:
-        UsageError: a split is empty, a label is neither 0 nor 1, or all training labels are equal.
+        UsageError: a split is empty, there are no labels, one is neither 0 nor 1, or all of the
+            training split are equal.
     """
     sampled = any(
         config[f"{phase}_neg_sample_args"]["distribution"] != "none"
@@ -85,7 +86,10 @@ def _check_labels(label_field: str, name: str, split: Any) -> None:
         )
     labels = column_of(split, label_field)
     if labels is None:
-        return
+        raise UsageError(
+            f"LABEL_FIELD: {label_field!r} is not a field of the data"
+            f"{expected_some_of(split.field2type, label_field)}"
+        )
     other = labels[(labels != 0) & (labels != 1)]
     if len(other):
         raise UsageError(

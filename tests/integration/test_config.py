@@ -193,7 +193,7 @@ def test_missing_and_undecodable_config_files(tmp_path):
 
 
 def test_texts_in_a_config_dict_are_not_run(tmp_path):
-    config(state=f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()")
+    config(wandb_project=f"__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()")
     assert not Path("ran").exists()
 
 
@@ -206,6 +206,43 @@ def test_float_fields_count_only_where_numerical():
     assert gaps_config("MIDPG", n=24, embedding_size=3)["n"] == 24
     with pytest.raises(UsageError, match="at most 21"):
         gaps_config("MIDPG", n=24, embedding_size=3, numerical_features=["price", "age"])
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("epochs", "many", "a whole number of at least 1"),
+        ("epochs", -1, "a whole number of at least 1"),
+        ("epochs", 1.5, "a whole number of at least 1"),
+        ("train_batch_size", 0, "a whole number of at least 1"),
+        ("eval_batch_size", "big", "a whole number of at least 1"),
+        ("learner", "adamm", "did you mean 'adam'"),
+        ("learning_rate", "fast", "a number at least 0"),
+        ("learning_rate", float("nan"), "a number at least 0"),
+        ("weight_decay", -1, "a number at least 0"),
+        ("clip_grad_norm", 5, "a mapping as {max_norm: 5"),
+        ("eval_step", "x", "a whole number of at least 0"),
+        ("stopping_step", "x", "a whole number of at least 0"),
+        ("seed", "x", "a whole number of at least 0"),
+        ("worker", -1, "a whole number of at least 0"),
+        ("state", 5, "one of info, debug"),
+        ("threshold", 4, "a mapping as {rating: 4}"),
+        ("numerical_features", 3, "a list of names"),
+        ("checkpoint_dir", 5, "a folder's name"),
+    ],
+)
+def test_values_that_recbole_fails_on_later_are_told(model, key, value, expected):
+    with pytest.raises(UsageError, match=f"^{key}: .* is not allowed") as error:
+        gaps_config(model, **{key: value})
+    assert expected in str(error.value)
+
+
+def test_a_field_of_numbers_that_is_none():
+    with pytest.raises(UsageError, match=r"numerical_features: 'job' is not a field of numbers"):
+        gaps_config("DNN", numerical_features=["job"])
+    with pytest.raises(UsageError, match=r"'prices' is not a field of numbers.*'price'"):
+        gaps_config("DNN", numerical_features=["prices"])
 
 
 @pytest.mark.parametrize("key", ["load_col", "unload_col"])

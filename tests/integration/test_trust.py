@@ -75,6 +75,12 @@ def test_labels_beside_zero_and_one(model):
         prepared(values, model=model)
 
 
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_a_label_that_is_no_field(model):
+    with pytest.raises(UsageError, match=r"LABEL_FIELD: 'lable' is not a field.*'label'\?"):
+        prepared(columns(), model=model, LABEL_FIELD="lable")
+
+
 def test_a_constant_label():
     values = columns(**{"label:float": np.ones(ROWS, dtype=int)})
     with pytest.raises(UsageError, match="it is 1 in all 3,200 rows of the training split"):
