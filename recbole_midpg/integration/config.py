@@ -317,6 +317,7 @@ def check_config(config: Config) -> None:
         require_dataset(config)
         _check_columns(values)
         fields = read_atomic_fields(config)
+        _check_split(config, fields)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
@@ -407,6 +408,54 @@ def _check_columns(values: dict[str, Any]) -> None:
                 f"{key}: {columns!r} is not allowed, expected columns by file, as "
                 "{inter: [user_id, item_id], item: '*'}."
             )
+
+
+def _check_split(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check how ``eval_args`` splits and orders the rows.
+
+    Raises:
+        UsageError: RecBole does not know it, or the rows have no time to be ordered by.
+    """
+    arguments = config["eval_args"]
+    split, order, group = (arguments.get(key) for key in ("split", "order", "group_by"))
+    if not _is_split(split):
+        raise UsageError(
+            f"eval_args: split: {split!r} is not allowed, expected three shares, the first above "
+            "0, as {RS: [0.8, 0.1, 0.1]}, or {LS: valid_and_test}."
+        )
+    for key, value, known in (("order", order, ("RO", "TO")), ("group_by", group, _GROUPS)):
+        if value not in known:
+            raise UsageError(
+                f"eval_args: {key}: {value!r} is not allowed, expected one of "
+                f"{', '.join('~' if word is None else word for word in known)}."
+            )
+    time_field = config["TIME_FIELD"]
+    if order == "TO" and fields is not None:
+        numbers = [name for name, field in fields.items() if field.loaded and field.type == "float"]
+        if time_field not in numbers:
+            raise UsageError(
+                f"TIME_FIELD: {time_field!r} is not a loaded field of numbers, by which order: TO "
+                f"sorts{expected_some_of(numbers, str(time_field))}"
+            )
+
+
+_GROUPS = (None, "none", "user")
+_LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+
+
+def _is_split(split: Any) -> bool:
+    """Whether RecBole can make three parts by this."""
+    if not isinstance(split, dict) or len(split) != 1:
+        return False
+    (method, shares), *_ = split.items()
+    if method != "RS":
+        return method == "LS" and shares in _LEFT_OUT
+    return (
+        isinstance(shares, (list, tuple))
+        and len(shares) == len(("training", "validation", "test"))
+        and all(Number().accepts(share) for share in shares)
+        and shares[0] > 0
+    )
 
 
 def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> None:

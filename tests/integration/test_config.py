@@ -6,7 +6,7 @@ from recbole.config import Config
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.config import own_keys, read_config_file, recbole_keys
-from tests.recbole_data import gaps_config
+from tests.recbole_data import GAPS, gaps_config
 
 
 def config(model="MIDPG", dataset="ml-100k", files=None, **values):
@@ -236,6 +236,32 @@ def test_values_that_recbole_fails_on_later_are_told(model, key, value, expected
     with pytest.raises(UsageError, match=f"^{key}: .* is not allowed") as error:
         gaps_config(model, **{key: value})
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"split": {"RS": [8, 1]}}, "split: {'RS': [8, 1]} is not allowed"),
+        ({"split": {"RS": [0, 1, 1]}}, "expected three shares, the first above 0"),
+        ({"split": {"RS": "8,1,1"}}, "split: {'RS': '8,1,1'} is not allowed"),
+        ({"split": {"XX": [8, 1, 1]}}, "split: {'XX': [8, 1, 1]} is not allowed"),
+        ({"split": {"LS": "some"}}, "split: {'LS': 'some'} is not allowed"),
+        ({"split": 3}, "split: 3 is not allowed"),
+        ({"order": "QQ"}, "order: 'QQ' is not allowed, expected one of RO, TO."),
+        ({"group_by": "job"}, "group_by: 'job' is not allowed, expected one of ~, none, user."),
+        ({"order": "TO"}, "TIME_FIELD: 'timestamp' is not a loaded field of numbers"),
+    ],
+)
+def test_a_split_that_recbole_cannot_make(changed, told):
+    with pytest.raises(UsageError) as error:
+        gaps_config("DNN", eval_args={**GAPS["eval_args"], **changed})
+    assert told in str(error.value)
+
+
+def test_splits_that_recbole_can_make():
+    for split in ({"RS": [8, 1, 1]}, {"LS": "valid_and_test"}):
+        gaps_config("DNN", eval_args={**GAPS["eval_args"], "split": split, "group_by": "user"})
+    gaps_config("DNN", eval_args={**GAPS["eval_args"], "order": "TO"}, TIME_FIELD="price")
 
 
 def test_a_field_of_numbers_that_is_none():
