@@ -7,10 +7,12 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from recbole_midpg import cli
 from tests.processes import run_module, run_python
+from tests.small_rows import ROWS, write_rows
 
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
 
@@ -236,3 +238,100 @@ def test_a_thread_that_cannot_write_is_told_by_the_main_thread_alone(capsys, mon
 
     assert cli._guarded("run_recbole", action) == 2
     assert capsys.readouterr().err == "run_recbole: error: No space left on device.\n"
+
+
+CLICKS = [
+    "--dataset=clicks",
+    "--load_col=~",
+    "--LABEL_FIELD=label",
+    "--scenario_fields=[place]",
+    "--epochs=1",
+    "--embedding_size=4",
+    "--mlp_hidden_size=[8]",
+    "--show_progress=False",
+    "--state=WARNING",
+]
+HALF = ROWS // 2
+
+
+def trained_on(columns, *words, cwd):
+    """``run_recbole`` on a small dataset with some columns as given."""
+    write_rows(cwd / "dataset" / "clicks" / "clicks.inter", 1, columns)
+    return run_module("--model=DPG", *CLICKS, *words, cwd=cwd)
+
+
+def split_of(shares, order):
+    return f"--eval_args={{split: {{RS: {shares}}}, order: {order}, group_by: ~, mode: labeled}}"
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "told"),
+    [
+        ({}, ["--learning_rate=1e30", "--train_batch_size=256"], "is not finite"),
+        (
+            {"price:float": ["inf", *[0.5] * (ROWS - 1)]},
+            ["--numerical_features=[price]"],
+            "is not finite",
+        ),
+        ({"label:float": [0, 3] * HALF}, [], r"are neither 0 nor 1 \(3 for one\)"),
+        ({"label:float": [1] * ROWS}, [], "it is 1 in all 1,280 rows of the training split"),
+        ({}, [split_of("[0.8,0.2,0]", "RO")], "the test split is empty"),
+    ],
+    ids=["learning rate", "infinite number", "labels", "one label", "empty split"],
+)
+def test_data_that_cannot_be_trained_on_is_one_sentence(columns, words, told, tmp_path):
+    result = trained_on(columns, *words, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("run_recbole: error: ") and re.search(told, line), line
+
+
+@pytest.mark.parametrize(
+    ("columns", "words", "told"),
+    [
+        ({"place:token": [7] * ROWS}, [], "scenario_fields: 'place' has one value"),
+        (
+            {"label:float": [0, 1] * HALF, "clicked:token": [5, 6] * HALF},
+            [],
+            "The field 'clicked' alone tells the label with an AUC of 1.0",
+        ),
+        (
+            {"time:float": range(ROWS), "label:float": [0, 1] * (HALF - 80) + [0] * 160},
+            ["--TIME_FIELD=time", split_of("[0.8,0.1,0.1]", "TO")],
+            "it is 0 in all 160 rows of the test split, where AUC is not defined",
+        ),
+    ],
+    ids=["one scenario", "leak", "one label in the test split"],
+)
+def test_data_that_is_not_to_be_trusted_is_a_warning(columns, words, told, tmp_path):
+    result = trained_on(columns, *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert re.search(f"WARNING.*{re.escape(told)}", result.stderr), result.stderr
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path):
+    runs = []
+    for workers in (0, 2):
+        folder = tmp_path / str(workers)
+        result = trained_on({}, f"--worker={workers}", "--train_batch_size=64", cwd=folder)
+        assert result.returncode == 0, result.stderr
+        (report,) = folder.glob("saved/*.json")
+        (checkpoint,) = folder.glob("saved/*.pth")
+        weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+        metrics = json.loads(report.read_text())
+        runs.append((weights, [metrics["valid"], metrics["test"], metrics["scenarios"]]))
+    (weights, metrics), (other_weights, other_metrics) = runs
+    assert metrics == other_metrics
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+
+
+def test_an_unknown_scenario_is_scored_as_a_missing_one(tmp_path):
+    assert trained_on({}, cwd=tmp_path).returncode == 0
+    (checkpoint,) = tmp_path.glob("saved/*.pth")
+    rows = ["user_id,item_id,place,hour", "1,2,moon,4", "1,2,,4", "1,2,3,4"]
+    (tmp_path / "new.csv").write_text("\n".join(rows) + "\n")
+    predict = ["predict", "--checkpoint", checkpoint, "--input", "new.csv"]
+    result = midpg(*predict, "--output", "scores.csv", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    unknown, missing, known = (tmp_path / "scores.csv").read_text().splitlines()[1:]
+    assert unknown == missing != known
