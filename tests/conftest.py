@@ -28,6 +28,8 @@ def quiet_surroundings(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])
     # RecBole ends each run by measuring the processor's load, asleep, for a second.
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval=None: 0.0)
-    handlers = logging.getLogger().handlers[:]
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
     yield
-    logging.getLogger().handlers[:] = handlers
+    logger.handlers[:] = handlers
+    logger.setLevel(level)

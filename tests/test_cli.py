@@ -80,7 +80,6 @@ def test_config_files_and_the_command_line_meet(tmp_path):
         (["--config_files=none.yaml"], ["none.yaml", "No such file"]),
         (["--metrics=[AUCC]"], ["AUCC"]),
         (["--nproc=0"], ["nproc: 0"]),
-        (["--nproc=64"], ["nproc: 64", "GPU"]),
         (["--beta"], ["--beta", "a value is missing"]),
         (["MIDPG"], ["'MIDPG'", "--key=value"]),
     ],

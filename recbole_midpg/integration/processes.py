@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from logging import getLogger
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -177,12 +178,26 @@ def _check_config(config: Any, machine: Machine) -> None:
         )
     if config["compile_model"]:
         raise UsageError(f"{place} do not go with compile_model: True, expected False.")
+    if not is_on_gpus(config.final_config_dict):
+        if machine.nproc > n_cores():
+            getLogger().warning(
+                f"nproc: {machine.nproc} processes share {n_cores()} cores, which is slower than "
+                "one process for each."
+            )
+        return
     n_devices = torch.cuda.device_count()
-    if is_on_gpus(config.final_config_dict) and machine.nproc > n_devices:
+    if machine.nproc > n_devices:
         raise UsageError(
             f"nproc: {machine.nproc} processes need a GPU each and {n_devices} are visible, "
             f"expected at most {n_devices} (see gpu_id; gpu_id='' takes the CPU)."
         )
+
+
+def n_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 # --------------------------------------------------------------------------------------------------

@@ -157,6 +157,7 @@ class Progress:
         """
         return {
             "version": __version__,
+            "computed_by": computed_by(),
             "checkpoint": Path(self.trainer.saved_model_file).name,
             "best_epoch": best_epoch,
             "rows": self._rows,
@@ -315,6 +316,11 @@ class Progress:
             None,
         )
         self._set_generators(state["generators"][rank()])
+        if state["computed_by"] != computed_by():
+            getLogger().warning(
+                f"The run began with {state['computed_by']} and goes on with {computed_by()}: its "
+                "weights will differ by rounding from those that it would have ended with."
+            )
         getLogger().info(f"The run goes on after epoch {checkpoint['epoch']}, from {path}.")
 
     def _set_generators(self, state: Mapping[str, Any]) -> None:
@@ -365,6 +371,11 @@ class Progress:
                 f"{place}: the rows of {self.config['dataset']} are not those that the run "
                 "began with."
             )
+
+
+def computed_by() -> str:
+    """What rounding depends on, beside the config."""
+    return f"torch {torch.__version__} on {torch.get_num_threads()} threads"
 
 
 def _unused(path: Path) -> Path:

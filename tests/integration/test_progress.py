@@ -521,3 +521,9 @@ def test_the_run_file_names_the_checkpoint(unfinished):
     checkpoint, _ = unfinished
     (run_file,) = Path("saved").glob("DNN-some-*.run")
     assert json.loads(run_file.read_text()) == {"checkpoint": checkpoint.name}
+
+
+def test_another_torch_or_number_of_threads_is_told(unfinished, monkeypatch, caplog):
+    monkeypatch.setattr(progress_module, "computed_by", lambda: "torch 1.0 on 64 threads")
+    trained(monkeypatch, "DNN", {"resume": True})
+    assert "goes on with torch 1.0 on 64 threads" in caplog.text
