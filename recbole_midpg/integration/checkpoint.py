@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from enum import Enum
@@ -272,14 +273,17 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
     place = f"{kind} {os.fspath(path)!r}"
     try:
         _check_archive(path)
-        return torch.load(
-            os.fspath(path),
-            map_location=map_location,
-            weights_only=True,
-            # Mapped, so that a part nobody reads, as the optimizer's in evaluation, takes no
-            # memory.
-            mmap=torch.device(map_location).type == "cpu",
-        )
+        # Of a foreign pickle torch also warns, in two lines beside the sentence.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(
+                os.fspath(path),
+                map_location=map_location,
+                weights_only=True,
+                # Mapped, so that a part nobody reads, as the optimizer's in evaluation, takes no
+                # memory.
+                mmap=torch.device(map_location).type == "cpu",
+            )
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{place}: the file holds more than plain values and is not unpickled "

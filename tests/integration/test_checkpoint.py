@@ -1,5 +1,6 @@
 import pickle
 import resource
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,10 @@ def test_files_that_are_no_checkpoint_are_refused():
     }.items():
         Path(name).write_bytes(content)
         told_of(name)
+    Path("pickle.pth").write_bytes(pickle.dumps({"a": Path("b")}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "more than plain values" in told_of("pickle.pth")
     torch.save({"weights": 1}, "other.pth")
     assert "no model of RecBole" in told_of("other.pth")
     for config in ({"lr": 1}, [1], {"model": "DNN", "dataset": "gaps", "values": 3}):
