@@ -175,7 +175,7 @@ def _to_plain(value: Any) -> Any:  # noqa: PLR0911 - one return a kind of value
         return value
     if isinstance(value, np.ndarray):
         if value.dtype.kind in "biuf":
-            return ["array", torch.from_numpy(np.ascontiguousarray(value))]
+            return ["array", torch.from_numpy(np.require(value, requirements=["C", "W"]))]
         return ["objects", value.dtype.str, [_to_plain(item) for item in value]]
     if isinstance(value, pd.DataFrame):
         columns = [[name, _to_plain(value[name].to_numpy())] for name in value.columns]

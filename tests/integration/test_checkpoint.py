@@ -109,7 +109,7 @@ def test_files_that_are_no_checkpoint_are_refused():
     }.items():
         Path(name).write_bytes(content)
         told_of(name)
-    Path("pickle.pth").write_bytes(pickle.dumps({"a": Path("b")}))
+    torch.save({"a": Path("b")}, "pickle.pth", pickle_protocol=4)  # as RecBole writes them
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "more than plain values" in told_of("pickle.pth")

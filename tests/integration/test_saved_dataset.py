@@ -1,4 +1,5 @@
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from recbole.data import create_dataset
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.saved_dataset import _to_plain
 from tests.recbole_data import gaps_config
 from tests.security.attacks import RunsCode
 
@@ -75,3 +77,12 @@ def test_pickled_dataloaders_are_refused(tmp_path):
     with pytest.raises(UsageError, match="save_dataloaders: True"):
         data_preparation(config, create_dataset(config))
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_is_said_of_arrays_that_cannot_be_written_to():
+    values = np.arange(3.0)
+    values.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tag, tensor = _to_plain(values)
+    assert tag == "array" and tensor.tolist() == [0, 1, 2]
