@@ -11,7 +11,6 @@ execution shows; what grows once, as a cache or the heap's largest gap, does not
 from __future__ import annotations
 
 import argparse
-import gc
 import resource
 import signal
 import sys
@@ -82,13 +81,12 @@ def fuzz(name: str, folder: Path, seconds: float) -> int:
                 attempt(TARGETS[name], folder / name, data)
             finally:
                 signal.alarm(0)
+                held.append((time.monotonic() - start, held_mib()))
 
         try:
             run()
         except (Exception, Hang):  # whatever comes through is the finding
             problem = traceback.format_exc()
-        gc.collect()
-        held.append((time.monotonic() - start, held_mib()))
     print(
         f"{name}: {executions:,} executions in {held[-1][0]:.0f} s, memory {grown(held):+.1f} MiB "
         f"since it is warm, {peak_mib():.0f} MiB at most",
