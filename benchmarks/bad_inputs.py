@@ -469,11 +469,24 @@ def checkpoints() -> Iterator[Case]:
         yield Case(
             f"{command}: the dataset is gone", commands[command], "dataset", no_data, lines=6
         )
+        ragged = rewrite(f"dataset/{NAME}/{NAME}.inter", lambda content: content + b"1\t2\n")
+        told = rf"{NAME}\.inter, line {ROWS + 2}: it has 2 columns"
+        yield Case(f"{command}: the dataset is damaged", commands[command], told, ragged)
+        text = rewrite(
+            f"dataset/{NAME}/{NAME}.inter",
+            lambda content: content + b"1\t2\t3\t4\tcheap\t1\n",
+        )
+        told = f"line {ROWS + 2}, column 'price': 'cheap' is not a number"
+        yield Case(f"{command}: text among the dataset's numbers", commands[command], told, text)
     yield Case(
         "fold: a model without generator",
         midpg("fold", "--checkpoint", "others/dnn.pth", "--output", "kept.pth"),
         "it holds a DNN",
     )
+    foreign = _plain({"config": {}, "dataset": {}})
+    for what, content in (("a PNG", PNG), ("another program's", foreign)):
+        change = file_of(f"saved/{NAME}-Dataset.pth", content)
+        yield Case(f"saved dataset: {what}", run_recbole(), "saved dataset '", change)
     scorer, words = "others/model.scorer", predict("others/model.scorer")
     for name in ("truncated", "a bit flipped in the weights", "a bit flipped in its pickle"):
         yield Case(f"predict: .scorer, {name}", words, REFUSED, rewrite(scorer, DAMAGED[name]))

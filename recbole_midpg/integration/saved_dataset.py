@@ -96,8 +96,20 @@ def create_dataset(config: Any) -> Dataset:
         if all(config[key] == dataset.config[key] for key in _DECISIVE_KEYS):
             getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
             return dataset
+    dataset = built(dataset_class, config)
+    if config["save_dataset"]:
+        dataset.save()
+    return dataset
+
+
+def built(dataset_class: Callable[[Any], Any], config: Any) -> Any:
+    """Build a dataset of atomic files.
+
+    Raises:
+        UsageError: they cannot be loaded; names the file and line where one is wrong.
+    """
     try:
-        dataset = dataset_class(config)
+        return dataset_class(config)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         problem = find_problem(config)
         raise UsageError(
@@ -105,9 +117,6 @@ def create_dataset(config: Any) -> Dataset:
             or f"dataset {config['dataset']}: its files cannot be loaded with this config "
             f"({type(error).__name__}: {error})."
         ) from error
-    if config["save_dataset"]:
-        dataset.save()
-    return dataset
 
 
 def save_dataset(self: Dataset) -> None:
@@ -133,7 +142,7 @@ def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> 
         vars(dataset).update(_from_plain(saved["dataset"]))
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise UsageError(
-            f"saved dataset {os.fspath(path)!r}: it is not what was written ({error!r})."
+            f"saved dataset {os.fspath(path)!r}: it is not one of recbole-midpg ({error!r})."
         ) from error
     dataset.config = config_from_plain(saved["config"], f"saved dataset {os.fspath(path)!r}")
     dataset.logger = getLogger()

@@ -44,7 +44,7 @@ from recbole_midpg.integration.checkpoint import (
 )
 from recbole_midpg.integration.datasets import atomic_files_exist
 from recbole_midpg.integration.fast_dataset import FastDataset
-from recbole_midpg.integration.saved_dataset import dataset_class_of
+from recbole_midpg.integration.saved_dataset import built, dataset_class_of
 from recbole_midpg.integration.split_columns import MODEL_SOURCES
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 
@@ -209,7 +209,7 @@ def _learned_by_training(
     config: Config, vocabulary: Mapping[str, str] | None, place: str
 ) -> tuple[FieldTable, list[EntityFeatures]]:
     """What training learned of the fields, where the dataset still has the tokens it had then."""
-    dataset = _ObservedDataset(config)
+    dataset = built(_ObservedDataset, config)
     if vocabulary is not None:
         check_vocabulary(vocabulary, vocabulary_of(dataset), place)
     training: Any = dataset.build()[0]

@@ -86,3 +86,13 @@ def test_nothing_is_said_of_arrays_that_cannot_be_written_to():
         warnings.simplefilter("error")
         tag, tensor = _to_plain(values)
     assert tag == "array" and tensor.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "saved", [{"config": {"a": 1}, "dataset": {}}, {"config": 3, "dataset": 4}]
+)
+def test_a_saved_dataset_of_another_program_is_refused(saved):
+    Path("saved").mkdir()
+    torch.save(saved, "saved/gaps-Dataset.pth")
+    with pytest.raises(UsageError, match=r"gaps-Dataset\.pth': it.* not one of recbole-midpg"):
+        create_dataset(gaps_config())

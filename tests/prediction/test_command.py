@@ -1,6 +1,7 @@
 """The commands ``predict`` and ``export``, as the command line gives them."""
 
 import argparse
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from recbole_midpg.prediction.command import add_export, add_predict
 from tests.prediction.checkpoints import gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL
 from tests.prediction.test_files import HEADER, ROWS
+from tests.recbole_data import DATA
 
 
 def run(*words):
@@ -84,3 +86,16 @@ def test_checkpoints_that_cannot_be_read_are_told_before_anything_is_written(
             run(command, "--checkpoint", name, "--output", output, *more)
         assert "\n" not in str(error.value)
     assert output.read_text() == "old"
+
+
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_dataset_that_is_damaged_since_is_told_with_its_line(tmp_path, command):
+    shutil.copytree(DATA / "gaps", tmp_path / "data" / "gaps")
+    path = gaps_checkpoint(tmp_path / "saved", data_path=str(tmp_path / "data")).path
+    (tmp_path / "new.csv").write_text(HEADER + "\n".join(ROWS))
+    file = tmp_path / "data" / "gaps" / "gaps.inter"
+    file.write_text(file.read_text().replace("5\t10", "5\tcheap", 1))
+    more = ["--input", "new.csv"] if command == "predict" else []
+    with pytest.raises(UsageError, match=r"gaps\.inter, line 2, column 'price': 'cheap' is not"):
+        run(command, "--checkpoint", path, "--output", "new.scorer", *more)
+    assert not (tmp_path / "new.scorer").exists()
