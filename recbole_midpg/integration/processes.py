@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
 from logging import getLogger
 from multiprocessing.connection import Connection, wait
@@ -38,6 +37,7 @@ _stock_run = quick_start.run
 
 # Processes come from one that has this module imported and has touched no GPU, where there is fork.
 START_METHOD = "forkserver" if hasattr(os, "fork") else "spawn"
+LOOPBACK = "127.0.0.1"
 _LAST_PORT = 65_535
 _CONNECT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
@@ -144,6 +144,7 @@ def run(
     """
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
+    ip = LOOPBACK if ip == "localhost" else ip
     machine = Machine(
         nproc, world_size if world_size > 0 else nproc, ip, _port_number(port), group_offset
     )
@@ -153,8 +154,7 @@ def run(
     config = build_config(str(model), str(dataset), config_file_list, config_dict)
     _check_config(config, machine)
     arguments = (model, dataset, config_file_list, config_dict, saved)
-    with _store(machine) as store:
-        return _Watch(machine, store).run(arguments)
+    return _Watch(machine, _store(machine)).run(arguments)
 
 
 def _port_number(port: str | int) -> int:
@@ -204,29 +204,45 @@ def n_cores() -> int:
 # Between machines
 
 
-@contextlib.contextmanager
-def _store(machine: Machine) -> Iterator[Any]:
+def _store(machine: Machine) -> Any:
     """The store by which all processes find each other: kept here, or on the first machine.
+
+    Whoever reaches it can lead processes astray, so on one machine nobody else can.
 
     Raises:
         UsageError: the port is in use, or nobody answers there.
     """
-    place = f"{machine.ip}:{machine.port}"
-    is_first = machine.group_offset == 0
-    if not is_first:
+    options: dict[str, Any] = {"is_master": machine.group_offset == 0, "wait_for_workers": False}
+    if not options["is_master"]:
         _wait_for(machine)
+    elif machine.ip == LOOPBACK:
+        options["master_listen_fd"] = _loopback_port(machine.port)
     try:
-        store = distributed.TCPStore(
-            machine.ip, machine.port, is_master=is_first, wait_for_workers=False, timeout=PATIENCE
-        )
+        return distributed.TCPStore(machine.ip, machine.port, timeout=PATIENCE, **options)
     except RuntimeError as error:
-        if "EADDRINUSE" not in str(error) and "in use" not in str(error):
-            raise UsageError(f"ip, port: {place} cannot be used ({error}).") from error
+        if "EADDRINUSE" in str(error):
+            raise _in_use(machine.port) from error
         raise UsageError(
-            f"port: {machine.port} is in use on this machine, expected a free one, "
-            f"as --port={free_port()}."
+            f"ip, port: {machine.ip}:{machine.port} cannot be used ({error})."
         ) from error
-    yield store
+
+
+def _loopback_port(port: int) -> int:
+    """The file descriptor of a socket that listens to this machine alone."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError as error:
+            raise _in_use(port) from error
+        listener.listen(socket.SOMAXCONN)
+        return listener.detach()
+
+
+def _in_use(port: int) -> UsageError:
+    return UsageError(
+        f"port: {port} is in use on this machine, expected a free one, as --port={free_port()}."
+    )
 
 
 def _wait_for(machine: Machine) -> None:
@@ -429,6 +445,8 @@ def _work(
     # they are ended, as it may be waiting for them.
     signal.signal(signal.SIGINT, _interrupt_once if is_first else signal.SIG_IGN)
     _share_cores(machine.nproc)
+    if machine.ip == LOOPBACK:
+        _stay_on_this_machine()
     model, dataset, config_files, values, saved = arguments
     placed = {**(values or {}), **machine.values(local_rank)}
     try:
@@ -461,6 +479,13 @@ def _end_with_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _stay_on_this_machine() -> None:
+    """Let gloo's connections, too, be out of other machines' reach."""
+    loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    if loopback:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
 
 
 def _share_cores(processes: int) -> None:

@@ -114,6 +114,10 @@ def test_no_process_outlives_the_command(tmp_path):
     with started(tmp_path, "--model=DNN", *ENDLESS, "--nproc=2", port()) as process:
         wait_until(lambda: trains(tmp_path))
         trained = workers(process)
+        pids = {each.pid for each in [process, *trained]}
+        ports = [each for each in psutil.net_connections("tcp") if each.pid in pids]
+        listening = {each.laddr.ip for each in ports if each.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}  # on one machine nobody else can reach them
         process.kill()
         process.wait()
         wait_until(lambda: not any(each.is_running() for each in trained))
