@@ -21,6 +21,9 @@ from recbole_midpg.training.row_wise_adam import RowWiseAdam
 # Rows of a table, for each sample of a batch, from which a walk over the table in every step costs
 # more than finding the batch's rows in it: measured by benchmarks/row_wise_adam.py.
 LARGE_TABLE = 100
+# The same in several processes, where a whole table's gradient has to travel in every step:
+# measured by benchmarks/processes.py with sparse_updates off and on.
+LARGE_TABLE_OF_SEVERAL = 20
 
 _SWITCH = Choice(("auto", "on", "off"))
 # YAML reads the words on and off as truth values.
@@ -108,8 +111,10 @@ def _tables_to_update_by_row(model: nn.Module, config: Config) -> list[str]:
     switch = config["sparse_updates"]
     if switch == "off":
         return []
-    enough_rows = LARGE_TABLE * config["train_batch_size"] if switch == "auto" else 0
-    return tables_of(model, min_rows=enough_rows)
+    if switch == "on":
+        return tables_of(model)
+    rows_a_sample = LARGE_TABLE if config["single_spec"] else LARGE_TABLE_OF_SEVERAL
+    return tables_of(model, min_rows=rows_a_sample * config["train_batch_size"])
 
 
 def describe(model: nn.Module, tables: Sequence[str]) -> str:

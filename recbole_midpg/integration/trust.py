@@ -54,8 +54,8 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         test: that of the test split.
 
     Raises:
-        UsageError: a split is empty, there are no labels, one is neither 0 nor 1, or all of the
-            training split are equal.
+        UsageError: a split is empty, there are no labels, one is neither 0 nor 1, all of the
+            training split are equal, or a number is not finite.
     """
     sampled = any(
         config[f"{phase}_neg_sample_args"]["distribution"] != "none"
@@ -65,6 +65,8 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         return
     for name, split in (("training", train), ("validation", valid), ("test", test)):
         _check_labels(config["LABEL_FIELD"], name, split)
+        for field in config["numerical_features"] or ():
+            _check_numbers(field, name, split)
     for field in config["scenario_fields"] or ():
         values = column_of(train, field)
         if values is not None and len(values.unique()) == 1:
@@ -102,6 +104,19 @@ def _check_labels(label_field: str, name: str, split: Any) -> None:
         if name == "training":
             raise UsageError(f"{told} of the training split, expected rows of both classes.")
         getLogger().warning(f"{told} of the {name} split, where AUC is not defined.")
+
+
+def _check_numbers(field: str, name: str, split: Any) -> None:
+    numbers = column_of(split, field)
+    if numbers is None:
+        return
+    wrong = int((~torch.isfinite(numbers)).flatten(1).any(dim=1).sum()) if len(numbers) else 0
+    if wrong:
+        raise UsageError(
+            f"numerical_features: {wrong:,} of the {len(numbers):,} rows' values of {field!r} "
+            f"{'is' if wrong == 1 else 'are'} not finite in the {name} split, expected numbers "
+            "below 3.4e38, or nothing where one is missing."
+        )
 
 
 def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]:

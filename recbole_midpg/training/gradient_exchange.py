@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from recbole_midpg.layers.across_processes import gather_rows
-
 # What a process says of a parameter's gradient; of a sparse one, it says how many rows it has.
 _NONE, _DENSE = -2, -1
+# Up to so many values it takes less time to send them to everyone than to sum them on the way.
+_FEW_VALUES = 1 << 18
 
 
 class GradientExchange:
@@ -22,7 +22,7 @@ class GradientExchange:
     from the others. All processes get the same bits.
 
     Args:
-        parameters: the model's, in the same order in all processes.
+        parameters: the model's, in the same order in all processes, of one type.
         host_group: a process group that exchanges numbers of the host without a wait for the
             device.
     """
@@ -34,20 +34,34 @@ class GradientExchange:
     @torch.no_grad()
     def __call__(self) -> None:
         """Replace each parameter's ``grad`` by the sum over processes."""
+        tables: list[tuple[nn.Parameter, list[int]]] = []
         dense: list[nn.Parameter] = []
         for parameter, kinds in zip(self.parameters, self._kinds(), strict=True):
             if max(kinds) >= 0:
-                parameter.grad = _summed_rows(parameter, [max(kind, 0) for kind in kinds])
+                tables.append((parameter, [max(kind, 0) for kind in kinds]))
             elif _DENSE in kinds:
                 dense.append(parameter)
-        _sum_dense(dense)
+        values = torch.cat([self.parameters[0].new_empty(0), *map(_flat_gradient, dense)])
+        if len(values) > _FEW_VALUES:
+            distributed.all_reduce(values)
+            _set_gradients(dense, values)
+            dense, values = [], values[:0]
+        # All else in one exchange: on the CPU it is the number of them that costs.
+        rows = [_numbered_rows(parameter, max(counts)) for parameter, counts in tables]
+        sent = [values, *rows]
+        if not sum(part.numel() for part in sent):
+            return
+        received = _gathered(torch.cat([part.flatten() for part in sent]))
+        columns = received.split([part.numel() for part in sent], dim=1)
+        _set_gradients(dense, columns[0].sum(0))
+        for (parameter, counts), own, everyones in zip(tables, rows, columns[1:], strict=True):
+            parts = everyones.view(-1, *own.shape)
+            _set_rows(parameter, [part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def _kinds(self) -> list[list[int]]:
         """What each process says of each parameter's gradient."""
         own = torch.tensor([_kind(parameter.grad) for parameter in self.parameters])
-        everyones = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(everyones, own, group=self.host_group)
-        return torch.stack(everyones, dim=1).tolist()
+        return _gathered(own, self.host_group).T.tolist()
 
 
 def _kind(gradient: Tensor | None) -> int:
@@ -56,50 +70,64 @@ def _kind(gradient: Tensor | None) -> int:
     return gradient._indices().shape[1] if gradient.is_sparse else _DENSE
 
 
-def _summed_rows(parameter: nn.Parameter, counts: Sequence[int]) -> Tensor:
-    """Sum a table's sparse gradients.
+def _gathered(own: Tensor, group: Any = None) -> Tensor:
+    """Gather a vector of each process: ``(N,)`` to ``(W, N)``."""
+    everyones = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(everyones, own, group=group)
+    return torch.stack(everyones)
+
+
+def _flat_gradient(parameter: nn.Parameter) -> Tensor:
+    """A dense gradient's values, zeros where there is none."""
+    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return gradient.reshape(-1)
+
+
+def _set_gradients(parameters: Sequence[nn.Parameter], values: Tensor) -> None:
+    """Set dense gradients to parts of a vector of all their values."""
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, part in zip(parameters, values.split(sizes), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def _numbered_rows(parameter: nn.Parameter, most: int) -> Tensor:
+    """A table's sparse gradient as rows that begin with their numbers.
 
     Args:
-        parameter: ``(V, D)``; its gradient is sparse, or there is none where the count is 0.
-        counts: the rows of each process's gradient.
+        parameter: ``(V, D)``; its gradient is sparse, or there is none.
+        most: how many rows are given; those that there are not, mean nothing.
 
     Returns:
-        A sparse tensor ``(V, D)``: coalesced on the CPU, with repeated rows on a GPU, where the
-        number of distinct ones would have to come from the device.
+        ``(most, w + D)``: the bits of a row's number as ``w`` values, then its gradient.
     """
-    gradient = parameter.grad
-    if gradient is None:
-        rows = torch.empty(0, dtype=torch.int64, device=parameter.device)
-        values = parameter.new_empty(0, parameter.shape[1])
-    else:
-        rows, values = gradient._indices()[0], gradient._values()
-    # Numbers travel beside their values, as bits of the same type: one exchange instead of two.
-    width = rows.element_size() // values.element_size()
-    numbers = rows.contiguous().view(values.dtype).view(len(rows), width)
-    gathered = torch.cat(gather_rows(torch.cat([numbers, values], dim=1), counts))
-    numbers, values = gathered.tensor_split([width], dim=1)
+    width = _number_width(parameter)
+    result = parameter.new_zeros(most, width + parameter.shape[1])
+    if parameter.grad is not None:
+        rows, values = parameter.grad._indices()[0], parameter.grad._values()
+        result[: len(rows), :width] = rows.contiguous().view(values.dtype).view(len(rows), width)
+        result[: len(rows), width:] = values
+    return result
+
+
+def _set_rows(parameter: nn.Parameter, parts: Sequence[Tensor]) -> None:
+    """Make a table's sparse gradient of the numbered rows of all processes.
+
+    It is coalesced on the CPU, and has repeated rows on a GPU, where the number of distinct ones
+    would have to come from the device.
+    """
+    numbers, values = torch.cat(list(parts)).tensor_split([_number_width(parameter)], dim=1)
     total = torch.sparse_coo_tensor(
         numbers.contiguous().view(torch.int64).view(1, -1),
         values,
         parameter.shape,
         check_invariants=False,
     )
-    return total if total.is_cuda else total.coalesce()
+    parameter.grad = total if total.is_cuda else total.coalesce()
 
 
-def _sum_dense(parameters: Sequence[nn.Parameter]) -> None:
-    """Sum dense gradients over processes, all in one exchange."""
-    if not parameters:
-        return
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    distributed.all_reduce(flat)
-    sizes = [gradient.numel() for gradient in gradients]
-    for gradient, summed in zip(gradients, flat.split(sizes), strict=True):
-        gradient.copy_(summed.view_as(gradient))
+def _number_width(parameter: nn.Parameter) -> int:
+    """How many of a table's values are as long as the number of a row."""
+    return torch.int64.itemsize // parameter.element_size()
 
 
 def align(values: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ from recbole.trainer import Trainer
 from torch import nn
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration import process_trainer
+from recbole_midpg.integration import optimizer, process_trainer
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.registry import own_models
@@ -81,6 +81,25 @@ def test_64_steps_give_the_weights_of_one_process(model, updates):
     """And with them each metric, to the last digit that is told."""
     found, expected = compare(model, {"sparse_updates": updates}, 2, torch.float32, 1e-5)
     assert found == expected
+
+
+def row_wise_tables(place, rows_a_sample):
+    """How many tables go by the row where so many rows for each sample of a batch make one large.
+
+    The only table has 132 tokens, 2.2 for each of 61 samples.
+    """
+    optimizer.LARGE_TABLE, optimizer.LARGE_TABLE_OF_SEVERAL = 1000, rows_a_sample
+    config = Config("DNN", "some", config_dict=settings(**{**STEPS, **place}))
+    built = Run.prepare(config).trainer.optimizer
+    return len(built.row_wise_tables())
+
+
+def test_tables_go_by_the_row_sooner_in_several_processes(monkeypatch):
+    assert in_processes(2, row_wise_tables, 2) == [1, 1]
+    assert in_processes(2, row_wise_tables, 3) == [0, 0]
+    monkeypatch.setattr(optimizer, "LARGE_TABLE", 0)
+    monkeypatch.setattr(optimizer, "LARGE_TABLE_OF_SEVERAL", 0)
+    assert row_wise_tables({}, 2) == 0
 
 
 @pytest.mark.parametrize("model", [*own_models(), "DCN", "NFM"])

@@ -190,3 +190,13 @@ def test_workers_change_nothing():
         for worker in (0, 2)
     ]
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e39"])
+def test_numbers_that_are_not_finite_are_told_by_field(value):
+    prices = np.random.default_rng(2).random(ROWS).astype(object)
+    prices[5] = value
+    values = {**columns(), "price:float": prices}
+    with pytest.raises(UsageError, match=r"numerical_features: 1 of the .* of 'price' is not"):
+        prepared(values, numerical_features=["price"])
+    prepared(values)  # a field that no model reads may hold what it likes
