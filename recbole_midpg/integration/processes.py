@@ -41,7 +41,7 @@ LOOPBACK = "127.0.0.1"
 _LAST_PORT = 65_535
 _CONNECT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
-# How long the other machines may take to end after this one, and rank 0 to tell of an interrupt.
+# How long other machines and processes may take to end, and rank 0 to tell of an interrupt.
 _END_SECONDS = 30.0
 # How long after a failure the cause of it, the end of another process, may become known.
 _CAUSE_SECONDS = 3.0
@@ -305,6 +305,8 @@ class _Watch:
         try:
             self._start(arguments)
             self._wait()
+            for process in self.processes:
+                process.join(_END_SECONDS)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupt()) from None
         except BaseException as error:
