@@ -11,13 +11,16 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.config import Config
 from recbole.trainer import trainer as recbole_trainer
+from recbole.utils import utils as recbole_utils
 from torch import Tensor, distributed
 
+from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.layers.across_processes import gather_rows
 
 # Processes wait for the one that loads the data, or writes. A process that has died is not waited
@@ -32,6 +35,7 @@ _OF_OTHER_RANKS = {
     "log_wandb": False,
 }
 
+_stock_ensure_dir = recbole_utils.ensure_dir
 _host_group: Any = None
 
 
@@ -40,6 +44,7 @@ def install() -> None:
     if hasattr(Config._init_device, "__wrapped__"):
         return
     Config._init_device = _with_joining(Config._init_device)
+    replace_everywhere(_stock_ensure_dir, ensure_dir)
     recbole_trainer.get_tensorboard = _for_rank_0(recbole_trainer.get_tensorboard)
 
 
@@ -125,6 +130,11 @@ def first_of_machine(config: Any) -> Iterator[None]:
 
 # --------------------------------------------------------------------------------------------------
 # What rank 0 alone does
+
+
+def ensure_dir(dir_path: str) -> None:
+    """Stand in for RecBole's ``ensure_dir``, which fails where another process is as fast."""
+    Path(dir_path).mkdir(parents=True, exist_ok=True)
 
 
 class _NoBoard:
