@@ -22,7 +22,7 @@ from recbole_midpg.training.row_wise_adam import RowWiseAdam
 # more than finding the batch's rows in it: measured by benchmarks/row_wise_adam.py.
 LARGE_TABLE = 100
 # The same in several processes, where a whole table's gradient has to travel in every step:
-# measured by benchmarks/processes.py with sparse_updates off and on.
+# measured by run_recbole --nproc=2 with sparse_updates off and on, see docs/benchmarks.md.
 LARGE_TABLE_OF_SEVERAL = 20
 
 _SWITCH = Choice(("auto", "on", "off"))
