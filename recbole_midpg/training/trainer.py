@@ -12,7 +12,6 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.training.compilation import compiled_loss
 
 
 class ScenarioTrainer(Trainer):
@@ -26,14 +25,8 @@ class ScenarioTrainer(Trainer):
         model: a :class:`~recbole_midpg.models.base.ScenarioRecommender`.
     """
 
-    def __init__(self, config: Any, model: Any) -> None:
-        super().__init__(config, model)
-        self.loss_function = self.model.calculate_loss
-
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole's trainer does, then log what the model has to remark."""
-        if self.config["compile_model"]:
-            self.loss_function = compiled_loss(self.model)
         result = super().fit(*args, **kwargs)
         for remark in self._remarks():
             self.logger.warning(remark)
@@ -60,7 +53,7 @@ class ScenarioTrainer(Trainer):
             UsageError: the loss became NaN or infinite.
         """
         self.model.train()
-        loss_func = loss_func or self.loss_function
+        loss_func = loss_func or self.model.calculate_loss
         batches = train_data
         if show_progress:
             description = set_color(f"Train {epoch_idx:>5}", "pink")
