@@ -42,6 +42,7 @@ class ScenarioRecommender(ContextRecommender):
 
     paper: ClassVar[str]
     needs_scenario: ClassVar[bool] = True
+    fixed_shapes: bool = False
     loss_names: ClassVar[tuple[str, ...]] = ("bce",)
     settings: ClassVar[Rules] = {
         "embedding_size": Integer(minimum=1),
@@ -105,6 +106,21 @@ class ScenarioRecommender(ContextRecommender):
             torch.tensor([int(offset) for offset in getattr(self, "float_field_offsets", [])]),
             persistent=False,
         )
+
+    def use_fixed_shapes(self, fixed: bool = True) -> None:
+        """Choose how a batch is computed where its rows' scenarios would decide shapes.
+
+        With fixed shapes, ``calculate_loss``, its backward and ``predict`` have the same shapes for
+        every batch of as many rows, read no value on the host and make no tensor there: a GPU need
+        not be waited for, and the step can be captured in a CUDA graph. Values, gradients and random
+        draws are the same either way; without, less is computed, which suits a CPU.
+
+        Args:
+            fixed: whether from now on; a new model has shapes by data.
+        """
+        for module in self.modules():
+            if hasattr(module, "fixed_shapes"):
+                module.fixed_shapes = fixed
 
     def columns_of(self, fields: Sequence[str], key: str) -> Tensor:
         """Which columns of ``h0`` are the embeddings of some fields.
