@@ -77,6 +77,7 @@ def main() -> None:
         "MODEL_INPUT_TYPE": InputType.POINTWISE,
         "single_spec": True,
         "worker": 0,
+        "data_on_device": False,
         "device": CPU,
         "train_neg_sample_args": {"distribution": "none", "sample_num": "none"},
     }

@@ -44,6 +44,7 @@ CONFIG = {
     "MODEL_TYPE": None,
     "single_spec": True,
     "worker": 0,
+    "data_on_device": False,
     "device": CPU,
     "test_neg_sample_args": NO_SAMPLING,
     "metrics": ["AUC", "LogLoss"],

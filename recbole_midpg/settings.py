@@ -82,6 +82,17 @@ class Flag:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """True, False, or auto for whichever is better."""
+
+    allowed: str = "auto, True or False"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return isinstance(value, bool) or value == "auto"
+
+
+@dataclass(frozen=True)
 class FolderName:
     """A folder's name, or none."""
 

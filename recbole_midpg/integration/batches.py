@@ -4,10 +4,14 @@ RecBole makes each batch row by row: a Python list of row numbers, turned into a
 each column, then joined with the features of its users and items. Here the rows of many batches are
 gathered at once, one ``index_select`` a column, and batches are slices of that block. The same
 seed gives the same batches in the same order, epoch by epoch.
+
+The rows are where the model computes (``data_on_device``), or else in the host's memory, from which
+a GPU has the next block copied while it works on this one.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -24,7 +28,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recbole_midpg.integration import process_group
-from recbole_midpg.integration.compact_interaction import kept_columns, widen
+from recbole_midpg.integration.row_placement import place_rows, row_tables
+from recbole_midpg.training.device_rows import DeviceRows, widen
+from recbole_midpg.training.side_stream import Carrier, SideStream, one_ahead
 
 # Below the 32,768 values from which torch wakes a second thread for a conversion, which on a busy
 # machine costs more than the conversion.
@@ -116,6 +122,8 @@ class _BlockLoader(AbstractDataLoader):
     order than RecBole's; left at any other batch it does not.
     """
 
+    _use: str  # what its rows are for, as the log names it
+
     def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
         self.shuffle = shuffle
         self.config = config
@@ -140,20 +148,23 @@ class _BlockLoader(AbstractDataLoader):
             generator=self.generator,
         )
 
+    @functools.cached_property
+    def device_rows(self) -> DeviceRows | None:
+        """The rows on the device, ``None`` where they are streamed to it.
+
+        They are put there when they are first asked for, after the model.
+        """
+        order_bytes = self.sample_size * self._order_type.itemsize if self.shuffle else 0
+        return place_rows(self._dataset, self.config, order_bytes, self._use)
+
     def __iter__(self) -> Iterator[Any]:
-        # torch draws a seed for its workers before anything else.
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        self._draw_workers_seed()
         return self._batches()
 
     def _batches(self) -> Iterator[Any]:
         device = torch.device(self.config["device"])
-        numbers = itertools.count()
-        for rows in self._row_blocks():
-            taken = [self._take(next(numbers), batch) for batch in rows.split(self.batch_size)]
-            own = [hand for hand in taken if hand is not None]
-            if not own:
-                continue
-            block = _gather(self._dataset, torch.cat([hand.rows for hand in own]), device)
+        order = self._draw_order() if self.shuffle else None
+        for own, block in self._blocks(order, device):
             sizes = [len(hand.rows) for hand in own]
             # One call of split a column makes the slices of all batches.
             slices = zip(*(column.split(sizes) for column in block.values()), strict=True)
@@ -162,6 +173,42 @@ class _BlockLoader(AbstractDataLoader):
                     dict(zip(block, columns, strict=True)), device, hand.counts, hand.is_counted
                 )
                 yield self._present(batch)
+        if order is not None:
+            self._draw_order(out=order)  # torch's sampler draws one more at its end, and uses none
+
+    def _blocks(
+        self, order: Tensor | None, device: torch.device
+    ) -> Iterator[tuple[list[_Hand], dict[str, Tensor]]]:
+        """What this process has of an epoch's batches, as many batches at a time as make a block.
+
+        Args:
+            order: the rows in the order of the epoch, ``None`` for the order in which they stand.
+            device: where the blocks go.
+        """
+        here = self.device_rows
+        if here is not None:
+            on_device = None if order is None else order.to(device)
+            for own in self._dealt(on_device, device):
+                yield own, here.take(torch.cat([hand.rows for hand in own]))
+            return
+        tables = row_tables(self._dataset)
+        dealt = self._dealt(order, torch.device("cpu"))
+        gathered = ((own, tables.take(torch.cat([hand.rows for hand in own]))) for own in dealt)
+        carrier = _carrier_to(device)
+        if carrier is not None:
+            yield from one_ahead(gathered, carrier)
+            return
+        for own, columns in gathered:
+            yield own, {name: widen(column.to(device)) for name, column in columns.items()}
+
+    def _dealt(self, order: Tensor | None, device: torch.device) -> Iterator[list[_Hand]]:
+        """What this process has of each block's batches, where that is not nothing."""
+        numbers = itertools.count()
+        for rows in self._row_blocks(order, device):
+            taken = [self._take(next(numbers), batch) for batch in rows.split(self.batch_size)]
+            own = [hand for hand in taken if hand is not None]
+            if own:
+                yield own
 
     def _take(self, number: int, rows: Tensor) -> _Hand | None:
         """What this process has of a batch, ``None`` where that is nothing.
@@ -172,19 +219,29 @@ class _BlockLoader(AbstractDataLoader):
         """
         raise NotImplementedError
 
-    def _row_blocks(self) -> Iterator[Tensor]:
+    def _row_blocks(self, order: Tensor | None, device: torch.device) -> Iterator[Tensor]:
         """The numbers of an epoch's rows, in order, as many as make whole batches at a time."""
         count = self.sample_size
         block_rows = max(1, _BLOCK_ROWS // self.batch_size) * self.batch_size
-        if not self.shuffle:
-            for start in range(0, count, block_rows):
-                yield torch.arange(start, min(start + block_rows, count))
+        if order is not None:
+            yield from order.split(block_rows)
             return
-        dtype = torch.int32 if count <= torch.iinfo(torch.int32).max else torch.int64
-        permutation = torch.randperm(count, generator=self.generator, dtype=dtype)
-        yield from permutation.split(block_rows)
-        # torch's sampler draws a permutation more when it is exhausted, and uses none of it.
-        torch.randperm(count, generator=self.generator, out=permutation)
+        for start in range(0, count, block_rows):
+            yield torch.arange(start, min(start + block_rows, count), device=device)
+
+    @property
+    def _order_type(self) -> torch.dtype:
+        """The type of row numbers in an order, which holds one of each row."""
+        return torch.int32 if self.sample_size <= torch.iinfo(torch.int32).max else torch.int64
+
+    def _draw_workers_seed(self) -> None:
+        """Draw the seed that torch draws for its workers before anything else."""
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+
+    def _draw_order(self, out: Tensor | None = None) -> Tensor:
+        return torch.randperm(
+            self.sample_size, generator=self.generator, dtype=self._order_type, out=out
+        )
 
     def _present(self, batch: Batch) -> Any:
         """Give a batch the form that the trainer takes."""
@@ -196,6 +253,24 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
 
     Of several processes each has about as many rows of every batch, rank 0 the first ones.
     """
+
+    _use = "training"
+
+    def epoch_order(self) -> Tensor:
+        """Draw the order of the next epoch, in the place of iterating through it.
+
+        The loader's generator ends as if the epoch had been iterated through.
+
+        Returns:
+            The row numbers in their order, ``(N,)``, int32 up to 2^31 rows, on the CPU; those of
+            batch ``i`` are ``order[i * batch_size : (i + 1) * batch_size]``, of all processes.
+        """
+        self._draw_workers_seed()
+        if not self.shuffle:
+            return torch.arange(self.sample_size, dtype=self._order_type)
+        order = self._draw_order()
+        self._draw_order()
+        return order
 
     def _take(self, number: int, rows: Tensor) -> _Hand:
         if self.n_processes == 1:
@@ -218,6 +293,8 @@ class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
     counted: so it has read all that it must, and knows what there is to exchange.
     """
 
+    _use = "evaluation"
+
     def __len__(self) -> int:
         n_batches = super().__len__()
         return len(range(self.rank, n_batches, self.n_processes)) or min(n_batches, 1)
@@ -234,28 +311,6 @@ class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
         return batch, None, None, None
 
 
-def _gather(dataset: Any, rows: Tensor, device: torch.device) -> dict[str, Tensor]:
-    """Gather rows of a dataset, with the features of their users and items, on a device.
-
-    Args:
-        dataset: RecBole's ``Dataset``.
-        rows: row numbers, ``(R,)``.
-        device: where the columns go. To a GPU they travel narrow, and without a wait for it.
-
-    Returns:
-        Columns ``(R, ...)`` by name, int64 and float32, in the order of ``Dataset.join``.
-    """
-    columns = _take(dataset.inter_feat, rows)
-    for field, features in (
-        (dataset.uid_field, dataset.user_feat),
-        (dataset.iid_field, dataset.item_feat),
-    ):
-        if features is not None and field in columns:
-            columns.update(_take(features, columns[field].long()))
-    if device.type == "cuda":
-        columns = {name: column.pin_memory() for name, column in columns.items()}
-    return {name: widen(column.to(device, non_blocking=True)) for name, column in columns.items()}
-
-
-def _take(table: Interaction, rows: Tensor) -> dict[str, Tensor]:
-    return {name: column.index_select(0, rows) for name, column in kept_columns(table).items()}
+def _carrier_to(device: torch.device) -> Carrier | None:
+    """The way to a device that copies while it computes, ``None`` for any other."""
+    return SideStream(device) if device.type == "cuda" else None

@@ -15,6 +15,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.training.device_rows import widen
+
 _INTEGERS = (torch.int8, torch.int16, torch.int32)
 
 
@@ -40,13 +42,6 @@ def narrow(column: Tensor) -> Tensor:
         bounds = torch.iinfo(dtype)
         if bounds.min <= least and greatest <= bounds.max:
             return column.to(dtype)
-    return column.long()
-
-
-def widen(column: Tensor) -> Tensor:
-    """Convert a narrow column to the type that RecBole expects: integers to int64."""
-    if column.is_floating_point() or column.dtype == torch.bool:
-        return column
     return column.long()
 
 

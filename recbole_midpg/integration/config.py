@@ -29,6 +29,7 @@ from recbole_midpg.integration.datasets import find_dataset_config, require_data
 from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.progress import Resume
+from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import (
     Flag,
@@ -53,6 +54,7 @@ _COMMON_SETTINGS: Rules = {
     "dataset_cache_dir": FolderName(),
     "compile_model": Flag(),
     "resume": Resume(),
+    "data_on_device": DATA_ON_DEVICE,
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {

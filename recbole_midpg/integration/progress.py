@@ -56,6 +56,7 @@ _ENDINGS = (".pth", _PROGRESS)
 _WITHOUT_EFFECT = frozenset(
     [
         *("resume", "show_progress", "state", "worker", "gpu_id", "config_files"),
+        "data_on_device",
         *("checkpoint_dir", "data_path", "dataset_cache", "dataset_cache_dir"),
         *("save_dataset", "dataset_save_path", "log_wandb", "wandb_project", "verbose"),
         *("nproc", "ip", "port", "offset", "group_offset"),

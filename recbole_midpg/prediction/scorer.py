@@ -13,12 +13,12 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration.compact_interaction import widen
 from recbole_midpg.integration.scoring import (
     ScoringModel,
     read_scoring_model,
     write_scoring_model,
 )
+from recbole_midpg.training.device_rows import widen
 
 
 class Scorer:

@@ -1,3 +1,4 @@
+import itertools
 from itertools import islice
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ def plain_config(**values):
         "MODEL_INPUT_TYPE": InputType.POINTWISE,
         "single_spec": True,
         "worker": 0,
+        "data_on_device": False,
         "device": torch.device("cpu"),
         "train_neg_sample_args": NO_SAMPLING,
         "valid_neg_sample_args": NO_SAMPLING,
@@ -86,10 +88,11 @@ def small_blocks(monkeypatch):
     st.integers(0, 2**31),
     st.booleans(),
     st.sampled_from([Interaction, CompactInteraction]),
+    st.booleans(),
 )
 @settings(max_examples=150)
-def test_trains_on_recboles_batches_epoch_by_epoch(count, size, seed, shuffle, table):
-    config = plain_config(train_batch_size=size, seed=seed)
+def test_trains_on_recboles_batches_epoch_by_epoch(count, size, seed, shuffle, table, on_device):
+    config = plain_config(train_batch_size=size, seed=seed, data_on_device=on_device)
     ours = BlockTrainDataLoader(config, Rows(count, table), None, shuffle=shuffle)
     stock = TrainDataLoader(config, Rows(count, Interaction), None, shuffle=shuffle)
     assert len(ours) == len(stock)
@@ -100,9 +103,9 @@ def test_trains_on_recboles_batches_epoch_by_epoch(count, size, seed, shuffle, t
             assert torch.equal(ours.generator.get_state(), stock.generator.get_state())
 
 
-@given(st.integers(1, 40), st.integers(1, 45))
-def test_evaluates_recboles_batches(count, size):
-    config = plain_config(eval_batch_size=size)
+@given(st.integers(1, 40), st.integers(1, 45), st.booleans())
+def test_evaluates_recboles_batches(count, size, on_device):
+    config = plain_config(eval_batch_size=size, data_on_device=on_device)
     ours = BlockEvalDataLoader(config, Rows(count), None)
     stock = NegSampleEvalDataLoader(config, Rows(count, Interaction), None)
     with pytest.MonkeyPatch.context() as patch:
@@ -112,11 +115,39 @@ def test_evaluates_recboles_batches(count, size):
     assert_same_batches([entry[0] for entry in mine], [entry[0] for entry in theirs])
 
 
+@given(
+    st.integers(1, 40),
+    st.integers(1, 45),
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.lists(st.booleans(), min_size=1, max_size=4),
+)
+def test_the_order_of_an_epoch_is_drawn_as_iterating_draws_it(count, size, seed, shuffle, drawn):
+    config = plain_config(train_batch_size=size, seed=seed)
+    ours = BlockTrainDataLoader(config, Rows(count), None, shuffle=shuffle)
+    iterated = BlockTrainDataLoader(config, Rows(count), None, shuffle=shuffle)
+    for is_drawn in drawn:
+        items = torch.cat([batch["item"] for batch in iterated])  # an item is its row's number
+        if is_drawn:
+            order = ours.epoch_order()
+            assert order.dtype == torch.int32
+        else:
+            order = torch.cat([batch["item"] for batch in ours])
+        assert torch.equal(order.long(), items)
+        assert torch.equal(ours.generator.get_state(), iterated.generator.get_state())
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_an_epoch_left_early_changes_the_next_as_in_recbole(small_blocks, shuffle):
-    ours = BlockTrainDataLoader(plain_config(), Rows(20), None, shuffle=shuffle)
+@pytest.mark.parametrize("on_device", [True, False])
+@pytest.mark.parametrize("n_batches", [1, 4, 5])
+def test_an_epoch_left_early_changes_the_next_as_in_recbole(
+    small_blocks, shuffle, on_device, n_batches
+):
+    ours = BlockTrainDataLoader(
+        plain_config(data_on_device=on_device), Rows(20), None, shuffle=shuffle
+    )
     stock = TrainDataLoader(plain_config(), Rows(20, Interaction), None, shuffle=shuffle)
-    assert_same_batches(list(islice(ours, 4)), list(islice(stock, 4)))
+    assert_same_batches(list(islice(ours, n_batches)), list(islice(stock, n_batches)))
     assert_same_batches(ours, stock)
 
 
@@ -140,8 +171,10 @@ def loaders(model, loader_classes, compact, **values):
 
 @pytest.mark.parametrize("compact", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_joins_users_and_items_as_recbole(compact, shuffle):
+@pytest.mark.parametrize("on_device", [False, True])
+def test_joins_users_and_items_as_recbole(compact, shuffle, on_device):
     values = {"train_batch_size": 2, "eval_batch_size": 2, "shuffle": shuffle}
+    values["data_on_device"] = on_device
     ours = loaders("DNN", (BlockTrainDataLoader, BlockEvalDataLoader), compact, **values)
     stock = loaders("DNN", (TrainDataLoader, NegSampleEvalDataLoader), False, **values)
     for _ in range(2):
@@ -162,13 +195,18 @@ def test_a_batch_is_an_interaction_that_is_where_it_belongs():
 
 
 def test_writing_into_a_batch_leaves_the_dataset_as_it_is():
-    for shuffle in (True, False):
+    for shuffle, on_device in itertools.product((True, False), repeat=2):
         dataset = Rows(9, Interaction)
+        config = plain_config(data_on_device=on_device)
+        loader = BlockTrainDataLoader(config, dataset, None, shuffle=shuffle)
         before = {name: dataset.inter_feat[name].clone() for name in dataset.inter_feat}
-        for batch in BlockTrainDataLoader(plain_config(), dataset, None, shuffle=shuffle):
+        for batch in loader:
             for name in batch:
                 batch[name].zero_()
         assert all(torch.equal(dataset.inter_feat[name], before[name]) for name in before)
+        # What is on the device is as it was, too.
+        again = torch.cat([batch["item"] for batch in loader])
+        assert again.sort().values.tolist() == list(range(9))
 
 
 def test_looks_like_recboles_loader():
@@ -202,7 +240,7 @@ def test_an_empty_dataset_is_refused_as_by_recbole():
             loader_class(plain_config(), Rows(0), None, shuffle=True)
 
 
-def dealt(loader_class, count, size, n_processes, seed=2020):
+def dealt(loader_class, count, size, n_processes, seed=2020, on_device=False):
     """The batches that each of several processes has."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
@@ -211,7 +249,11 @@ def dealt(loader_class, count, size, n_processes, seed=2020):
         for rank in range(n_processes):
             patch.setattr(process_group, "rank", lambda rank=rank: rank)
             config = plain_config(
-                single_spec=False, train_batch_size=size, eval_batch_size=size, seed=seed
+                single_spec=False,
+                train_batch_size=size,
+                eval_batch_size=size,
+                seed=seed,
+                data_on_device=on_device,
             )
             loader = loader_class(
                 config, Rows(count), None, shuffle="Train" in loader_class.__name__
@@ -221,11 +263,15 @@ def dealt(loader_class, count, size, n_processes, seed=2020):
     return found
 
 
-@given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 5), st.integers(0, 2**31))
+@given(
+    st.integers(1, 40), st.integers(1, 45), st.integers(1, 5), st.integers(0, 2**31), st.booleans()
+)
 @settings(max_examples=50)
-def test_processes_share_the_rows_of_every_training_batch(count, size, n_processes, seed):
+def test_processes_share_the_rows_of_every_training_batch(
+    count, size, n_processes, seed, on_device
+):
     whole = dealt(BlockTrainDataLoader, count, size, 1, seed)[0]
-    shares = dealt(BlockTrainDataLoader, count, size, n_processes, seed)
+    shares = dealt(BlockTrainDataLoader, count, size, n_processes, seed, on_device)
     for batch, *parts in zip(whole, *shares, strict=True):
         for name in batch.columns:
             assert torch.equal(torch.cat([part[name] for part in parts]), batch[name])
@@ -235,11 +281,12 @@ def test_processes_share_the_rows_of_every_training_batch(count, size, n_process
             assert max(counts) - min(counts) <= 1
 
 
-@given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 5))
+@given(st.integers(1, 40), st.integers(1, 45), st.integers(1, 5), st.booleans())
 @settings(max_examples=50)
-def test_processes_take_evaluation_batches_in_turn(count, size, n_processes):
+def test_processes_take_evaluation_batches_in_turn(count, size, n_processes, on_device):
     whole = [batch for batch, *_ in dealt(BlockEvalDataLoader, count, size, 1)[0]]
-    for rank, taken in enumerate(dealt(BlockEvalDataLoader, count, size, n_processes)):
+    shares = dealt(BlockEvalDataLoader, count, size, n_processes, on_device=on_device)
+    for rank, taken in enumerate(shares):
         own = [batch for batch, *_ in taken if batch.is_counted]
         assert_same_batches(own, whole[rank::n_processes])
         if not own:  # it scores the first one all the same
