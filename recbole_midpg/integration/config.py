@@ -32,6 +32,7 @@ from recbole_midpg.integration.progress import Resume
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import (
+    Choice,
     Flag,
     FolderName,
     Integer,
@@ -39,9 +40,11 @@ from recbole_midpg.settings import (
     Names,
     Number,
     Rules,
+    Switch,
     Word,
     check_settings,
 )
+from recbole_midpg.training.trainer import AMP_DTYPES
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
 _COMMON_DEFAULTS = tuple(
@@ -55,6 +58,8 @@ _COMMON_SETTINGS: Rules = {
     "compile_model": Flag(),
     "resume": Resume(),
     "data_on_device": DATA_ON_DEVICE,
+    "cuda_graph": Switch(),
+    "amp_dtype": Choice(tuple(AMP_DTYPES)),
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {

@@ -6,7 +6,7 @@ from typing import Any
 
 from recbole.trainer import Trainer
 from recbole.trainer.trainer import AbstractTrainer
-from recbole.utils import get_trainer
+from recbole.utils import ModelType, get_trainer
 from torch import Tensor, distributed
 
 from recbole_midpg.errors import UsageError
@@ -14,7 +14,6 @@ from recbole_midpg.integration import process_group
 from recbole_midpg.integration.checkpoint import load_best
 from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.shared_batch_norm import share_batch_norms
-from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.gradient_exchange import GradientExchange, align
 from recbole_midpg.training.trainer import ScenarioTrainer
 
@@ -27,7 +26,9 @@ def trainer_of(config: Any, model: Any) -> Any:
     """
     trainer_class = get_trainer(config["MODEL_TYPE"], config["model"])
     if config["single_spec"]:
-        return trainer_class(config, model)
+        is_stock = trainer_class is Trainer and config["MODEL_TYPE"] == ModelType.CONTEXT
+        asks_for_ours = config["cuda_graph"] is not False or config["amp_dtype"] != "auto"
+        return (ScenarioTrainer if is_stock and asks_for_ours else trainer_class)(config, model)
     if trainer_class not in (Trainer, ScenarioTrainer):
         raise UsageError(
             f"nproc: {config['model']} has a trainer of its own, {trainer_class.__name__}, which "
@@ -61,19 +62,10 @@ class ProcessTrainer(ScenarioTrainer, _WithoutDDP):
     """
 
     def __init__(self, config: Any, model: Any) -> None:
-        self._is_own = isinstance(model, ScenarioRecommender)
         self._has_batch_norm = share_batch_norms(model)
         super().__init__(config, model)
         self._exchange = GradientExchange(list(model.parameters()), process_group.host_group())
         align(list(model.state_dict().values()))
-
-    @property
-    def loss_names(self) -> tuple[str, ...]:
-        """The names of the loss's terms; RecBole's models have one, the sum."""
-        return super().loss_names if self._is_own else ("loss",)
-
-    def _remarks(self) -> list[str]:
-        return super()._remarks() if self._is_own else []
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as one process does.
@@ -118,22 +110,20 @@ class ProcessTrainer(ScenarioTrainer, _WithoutDDP):
             ]
         )
 
-    def _differentiate(self, interaction: Any, loss_func: Any, scaler: Any) -> tuple[Tensor, int]:
+    def _differentiate(self, interaction: Any) -> tuple[Tensor, int]:
         batch = SharedBatch(interaction.counts, process_group.rank())
         with shared(batch):
-            terms = self._terms(interaction, loss_func) * batch.share
+            terms = self._terms(interaction) * batch.share
             if terms.requires_grad:
-                scaler.scale(terms.sum()).backward()
+                self._scaler.scale(terms.sum()).backward()
         self._exchange()
         return terms, batch.rows
 
-    def _terms(self, interaction: Any, loss_func: Any) -> Tensor:
-        if self._is_own:
-            return super()._terms(interaction, loss_func)
-        if len(interaction) == 0:
+    def _terms(self, interaction: Any) -> Tensor:
+        if len(interaction) == 0 and not self._is_own:
             # RecBole's models cannot reshape a batch without rows; it says nothing of the loss.
             return next(self.model.parameters()).new_zeros(1)
-        return super()._terms(interaction, loss_func).sum().view(1)
+        return super()._terms(interaction)
 
     def _mean_losses(
         self, sums: Tensor, n_samples: int, epoch_idx: int

@@ -2,28 +2,114 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from logging import getLogger
+from typing import Any, ClassVar
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.trainer import Trainer
-from recbole.utils import set_color
+from recbole.utils import EvaluatorType, set_color
 from torch import Tensor
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.training.cuda_graph import CudaGraph, Graph
+from recbole_midpg.training.row_wise_adam import RowWiseAdam
+from recbole_midpg.training.steps import EagerSteps, RecordedPrediction, RecordedSteps
+
+# Of automatic mixed precision: auto leaves it to torch, which takes float16 on a GPU.
+AMP_DTYPES: dict[str, torch.dtype | None] = {
+    "auto": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# torch.amp.GradScaler came with torch 2.3; the other name for it is to go.
+_GradScaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
+# The optimizers that can keep their counters on the device.
+_CAPTURABLE_LEARNERS = frozenset({"adam", "lazy_adam"})
 
 
 class ScenarioTrainer(Trainer):
-    """Trains the models of this package.
+    """Trains the models of this package, and RecBole's context-aware ones.
 
     It differs from RecBole's trainer in what an epoch reports: the mean loss of a sample, where
-    RecBole's is the sum over batches and so grows with their number, and each term by its name.
+    RecBole's is the sum over batches and so grows with their number, and each term by its name. And
+    on a GPU it can record a training step and a prediction as CUDA graphs (``cuda_graph``).
 
     Args:
         config: RecBole's ``Config``.
-        model: a :class:`~recbole_midpg.models.base.ScenarioRecommender`.
+        model: a context-aware model.
+
+    Raises:
+        UsageError: ``cuda_graph: True`` without a GPU.
     """
+
+    graph_class: ClassVar[type[Graph]] = CudaGraph
+
+    def __init__(self, config: Any, model: Any) -> None:
+        self._is_own = isinstance(model, ScenarioRecommender)
+        # The optimizer, which RecBole's constructor builds, keeps its counters on the device then.
+        self.captures = self._can_capture(config)
+        super().__init__(config, model)
+        self._amp_dtype = AMP_DTYPES[config["amp_dtype"]]
+        self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
+        self._steps: EagerSteps | RecordedSteps
+        self._predict: Callable[[Interaction], Tensor]
+        if self.captures:
+            self._record_steps()
+        else:
+            self._steps = EagerSteps(self._take_step, self._after_step, self.device)
+            self._predict = self.model.predict
+
+    # ----------------------------------------------------------------------------------------------
+    # CUDA graphs
+
+    def _can_capture(self, config: Any) -> bool:
+        """Whether training steps and predictions are to be recorded as CUDA graphs."""
+        wish = config["cuda_graph"]
+        if config["device"].type != self.graph_class.device_type:
+            if wish is True:
+                raise UsageError(
+                    "cuda_graph: True needs a GPU, and this run has none, expected auto or False."
+                )
+            return False
+        obstacle = None if wish is False else _obstacle_to_graphs(config)
+        if obstacle is not None:
+            getLogger().info(f"Training steps are not recorded as a CUDA graph, as {obstacle}.")
+        return wish is not False and obstacle is None
+
+    def _record_steps(self) -> None:
+        """Let training steps and predictions be recorded when they are first run."""
+        if self._is_own:
+            self.model.use_fixed_shapes(True)
+        self._steps = RecordedSteps(
+            self._take_step,
+            self._after_step,
+            self.device,
+            self._new_graph,
+            lambda reason: self._report_unrecorded("Training steps are", reason),
+        )
+        self._predict = RecordedPrediction(
+            self.model.predict,
+            self._new_graph,
+            lambda reason: self._report_unrecorded("Prediction is", reason),
+        )
+
+    def _new_graph(self) -> Graph:
+        return self.graph_class(self.device)
+
+    def _report_unrecorded(self, what: str, reason: str) -> None:
+        self.logger.warning(
+            f"{what} not recorded as a CUDA graph, as {self.config['model']} does something that "
+            f"cannot be: {reason}."
+        )
+
+    # ----------------------------------------------------------------------------------------------
+    # Training
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole's trainer does, then log what the model has to remark."""
@@ -34,12 +120,12 @@ class ScenarioTrainer(Trainer):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """The names of the loss's terms."""
-        return self.model.loss_names
+        """The names of the loss's terms; RecBole's models have one, the sum."""
+        return self.model.loss_names if self._is_own else ("loss",)
 
     def _remarks(self) -> list[str]:
         """What a user should know of the model after training."""
-        return self.model.remarks()
+        return self.model.remarks() if self._is_own else []
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -53,45 +139,53 @@ class ScenarioTrainer(Trainer):
             UsageError: the loss became NaN or infinite.
         """
         self.model.train()
-        loss_func = loss_func or self.model.calculate_loss
-        batches = train_data
+        self._loss_sums.zero_()
+        # A new one in each epoch, as in RecBole's trainer, which enables it on CUDA only.
+        self._scaler = _GradScaler(enabled=self.enable_scaler)
+        steps = self._steps.of_epoch(train_data)
         if show_progress:
             description = set_color(f"Train {epoch_idx:>5}", "pink")
-            batches = tqdm(train_data, total=len(train_data), ncols=100, desc=description)
+            steps = tqdm(steps, total=len(train_data), ncols=100, desc=description)
+        return self._mean_losses(self._loss_sums, sum(steps), epoch_idx)
 
-        # RecBole enables the scaler on CUDA only; torch.amp.GradScaler came with torch 2.3.
-        scaler = torch.cuda.amp.GradScaler(enabled=self.enable_scaler)
-        sums = torch.zeros(len(self.loss_names), device=self.device)
-        n_samples = 0
-        for batch in batches:
-            interaction = batch.to(self.device)
-            self.optimizer.zero_grad()
-            terms, rows = self._differentiate(interaction, loss_func, scaler)
-            if self.clip_grad_norm:
-                # Clipping means the true gradients, not the scaled ones.
-                scaler.unscale_(self.optimizer)
-                clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-            scaler.step(self.optimizer)
-            scaler.update()
-            sums += terms.detach().to(sums.dtype) * rows
-            n_samples += rows
-        return self._mean_losses(sums, n_samples, epoch_idx)
+    def _take_step(self, interaction: Interaction) -> int:
+        """Train on a batch that is on the device; all of it can stand in a CUDA graph.
 
-    def _differentiate(self, interaction: Any, loss_func: Any, scaler: Any) -> tuple[Tensor, int]:
+        Returns:
+            The number of samples that the step is the mean of.
+        """
+        self.optimizer.zero_grad()
+        terms, n_samples = self._differentiate(interaction)
+        if self.clip_grad_norm:
+            # Clipping means the true gradients, not the scaled ones.
+            self._scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self._loss_sums += terms.detach().to(self._loss_sums.dtype) * n_samples
+        return n_samples
+
+    def _after_step(self) -> None:
+        """Do what the host has to do after a step."""
+        if isinstance(self.optimizer, RowWiseAdam):
+            self.optimizer.between_steps()
+
+    def _differentiate(self, interaction: Interaction) -> tuple[Tensor, int]:
         """Compute a batch's loss and the gradients of the parameters.
 
         Returns:
             The terms of the loss, and the number of samples that they are the mean of.
         """
-        terms = self._terms(interaction, loss_func)
-        scaler.scale(terms.sum()).backward()
+        terms = self._terms(interaction)
+        self._scaler.scale(terms.sum()).backward()
         return terms, len(interaction)
 
-    def _terms(self, interaction: Any, loss_func: Any) -> Tensor:
+    def _terms(self, interaction: Interaction) -> Tensor:
         """The terms of a batch's loss, one for each of :attr:`loss_names`."""
-        with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-            losses = loss_func(interaction)
-        return torch.stack(losses if isinstance(losses, tuple) else (losses,))
+        with torch.autocast(self.device.type, self._amp_dtype, self.enable_amp):
+            losses = self.model.calculate_loss(interaction)
+        terms = torch.stack(losses if isinstance(losses, tuple) else (losses,))
+        return terms if self._is_own else terms.sum().view(1)
 
     def _mean_losses(
         self, sums: Tensor, n_samples: int, epoch_idx: int
@@ -122,3 +216,33 @@ class ScenarioTrainer(Trainer):
             + f" [{set_color('time', 'blue')}: {e_time - s_time:.2f}s, "
             + f"{set_color('train loss per sample', 'blue')}: {text}]"
         )
+
+    # ----------------------------------------------------------------------------------------------
+    # Evaluation
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as RecBole's trainer does."""
+        for module in self.model.modules():
+            if isinstance(module, RowWiseEmbedding):
+                # A recorded prediction runs no Python that would ask for it.
+                module.bring_up_to_date()
+        return super().evaluate(*args, **kwargs)
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        """Score a batch of labelled rows; sampled candidates are left to RecBole."""
+        interaction, _, positive_u, positive_i = batched_data
+        is_one_batch = len(interaction) <= self.test_batch_size
+        if self.config["eval_type"] != EvaluatorType.VALUE or not is_one_batch:
+            return super()._neg_sample_batch_eval(batched_data)
+        return interaction, self._predict(interaction.to(self.device)), positive_u, positive_i
+
+
+def _obstacle_to_graphs(config: Any) -> str | None:
+    """What in a config keeps training steps from being recorded, if anything does."""
+    if not config["single_spec"]:
+        return "several processes exchange gradients through the host"
+    if config["enable_scaler"]:
+        return "enable_scaler: True lets the host decide on each step (bfloat16 needs no scaler)"
+    if config["learner"].lower() not in _CAPTURABLE_LEARNERS:
+        return f"learner: {config['learner']} counts its steps on the host"
+    return None
