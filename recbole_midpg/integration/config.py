@@ -55,7 +55,6 @@ _COMMON_SETTINGS: Rules = {
     "ece_bins": Integer(minimum=1),
     "dataset_cache": Flag(),
     "dataset_cache_dir": FolderName(),
-    "compile_model": Flag(),
     "resume": Resume(),
     "data_on_device": DATA_ON_DEVICE,
     "cuda_graph": Switch(),
@@ -79,6 +78,10 @@ _RECBOLE_SETTINGS: Rules = {
     "checkpoint_dir": FolderName(),
 }
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
+# Keys that earlier versions of this package read, and why they are gone.
+_REMOVED_KEYS = {
+    "compile_model": "torch.compile made training hardly faster, and failed on some models",
+}
 # Keys that RecBole reads and none of its property files names.
 _UNLISTED_KEYS = """
     model dataset config_files nproc ip port world_size group_offset offset local_rank
@@ -313,11 +316,6 @@ def check_config(config: Config) -> None:
     check_settings(values, given)
     for key in ("benchmark_filename", "additional_feat_suffix"):
         _check_file_parts(key, values[key])
-    if values["compile_model"] and not is_own_model:
-        raise UsageError(
-            f"compile_model: True is not allowed for RecBole's {config.model}, expected False; "
-            "the models of recbole-midpg can be compiled."
-        )
     check_optimizer(values)
     fields = None
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
@@ -336,7 +334,7 @@ def check_config(config: Config) -> None:
 
 
 def check_key_names(given: Mapping[str, Any], model: str) -> None:
-    """Refuse keys that look like misspelt ones, and warn of keys that nothing reads.
+    """Refuse keys that look like misspelt ones, and warn of keys that nothing reads (any more).
 
     Args:
         given: what the user's files, arguments and command line set.
@@ -348,6 +346,9 @@ def check_key_names(given: Mapping[str, Any], model: str) -> None:
     known = own_keys() | recbole_keys()
     for key, value in given.items():
         if key in known:
+            continue
+        if key in _REMOVED_KEYS:
+            getLogger().warning(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
             continue
         hint = did_you_mean(key, own_keys(), cutoff=0.8)
         if hint:

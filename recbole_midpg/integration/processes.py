@@ -176,8 +176,6 @@ def _check_config(config: Any, machine: Machine) -> None:
             f"{place} are for context-aware models that train and are judged on labelled rows, "
             f"without sampling or a transform; {config['model']} here is not one of them."
         )
-    if config["compile_model"]:
-        raise UsageError(f"{place} do not go with compile_model: True, expected False.")
     if not is_on_gpus(config.final_config_dict):
         if machine.nproc > n_cores():
             getLogger().warning(

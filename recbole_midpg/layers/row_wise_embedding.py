@@ -50,11 +50,11 @@ class RowWiseEmbedding(nn.Embedding):
     def forward(self, ids: Tensor) -> Tensor:
         """Look up ids of any shape: ``(...)`` to ``(..., D)``."""
         if self._before_lookup is not None and torch.is_grad_enabled():
-            return self.look_up_rows(ids, self._before_lookup)
+            return self._look_up_rows(ids, self._before_lookup)
         self._before_reading_all()
         return functional.embedding(ids, self.weight)
 
-    def look_up_rows(self, ids: Tensor, before_lookup: Callable[[Tensor], None]) -> Tensor:
+    def _look_up_rows(self, ids: Tensor, before_lookup: Callable[[Tensor], None]) -> Tensor:
         """Look up ids for training, telling ``before_lookup`` the rows that they name."""
         flat = ids.reshape(-1)
         if flat.is_cuda:

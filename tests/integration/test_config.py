@@ -109,11 +109,6 @@ def test_scenario_keys_are_checked_for_built_in_models_too():
     assert "'scenario_fields'?" in message("DeepFM", scenario_feilds=["occupation"])
 
 
-def test_compiling_a_built_in_model_is_refused_not_passed_over():
-    assert message("DeepFM", compile_model=True).startswith("compile_model: True is not allowed")
-    assert config("DNN", compile_model=True)["compile_model"] is True
-
-
 def test_dnn_needs_no_scenario():
     assert config("DNN", scenario_fields=None)["scenario_fields"] is None
 
@@ -128,6 +123,13 @@ def test_an_unknown_key_far_from_ours_is_warned_of(caplog):
         config("DeepFM", learning_rte=0.1)
     assert "favourite_colour: config key unknown to DeepFM" in caplog.text
     assert "did you mean 'learning_rate'?" in caplog.text
+
+
+def test_a_key_that_is_gone_is_warned_of_in_one_sentence(caplog):
+    with caplog.at_level(logging.WARNING):
+        config("DNN", compile_model=True)
+    (told,) = [line for line in caplog.messages if "compile_model" in line]
+    assert told.startswith("compile_model: config key removed, unused: torch.compile made training")
 
 
 def test_known_keys_hold_recboles_and_ours():

@@ -213,7 +213,6 @@ def test_a_first_machine_that_does_not_answer(monkeypatch, capsys):
         (["--nproc=2", "--world_size=1"], "world_size: 1 is not allowed, expected at least 2"),
         (["--nproc=2", "--group_offset=1"], "expected at least 3 for 2 processes from rank 1"),
         (["--nproc=2", "--model=BPR"], "BPR here is not one of them"),
-        (["--nproc=2", "--compile_model=True"], "do not go with compile_model: True"),
         (["--nproc=2", "--beta=x"], "beta: 'x' is not allowed"),
     ],
 )
