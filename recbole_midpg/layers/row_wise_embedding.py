@@ -31,16 +31,25 @@ class RowWiseEmbedding(nn.Embedding):
         self.detach()
 
     def attach(
-        self, before_lookup: Callable[[Tensor], None], before_reading_all: Callable[[], None]
+        self,
+        before_lookup: Callable[[Tensor], None],
+        before_reading_all: Callable[[], None],
+        *,
+        distinct_rows: bool = True,
     ) -> None:
         """Let an optimizer leave rows behind until they are needed.
 
         Args:
             before_lookup: called with the indices of the rows that are about to be read, ``(R,)``.
             before_reading_all: called when the whole table is about to be read or replaced.
+            distinct_rows: whether ``before_lookup`` and the gradient name each row once, True by
+                default. Otherwise they name a row as often as the batch does: how many rows are
+                distinct is then never asked, which a GPU would have to answer first, and all
+                shapes are those of the batch.
         """
         self._before_lookup: Callable[[Tensor], None] | None = before_lookup
         self._before_reading_all = before_reading_all
+        self._distinct_rows = distinct_rows
 
     def detach(self) -> None:
         """Be an ``nn.Embedding`` (again), with dense gradients; no row may be behind."""
@@ -57,12 +66,10 @@ class RowWiseEmbedding(nn.Embedding):
     def _look_up_rows(self, ids: Tensor, before_lookup: Callable[[Tensor], None]) -> Tensor:
         """Look up ids for training, telling ``before_lookup`` the rows that they name."""
         flat = ids.reshape(-1)
-        if flat.is_cuda:
-            # How many rows are distinct would have to come from the device; repeated rows do no
-            # harm, except that their gradients are summed later.
-            rows, positions = flat, None
-        else:
+        if self._distinct_rows:
             rows, positions = torch.unique(flat, return_inverse=True)
+        else:
+            rows, positions = flat, None
         before_lookup(rows)
         return _Lookup.apply(self.weight, flat, rows, positions).view(
             *ids.shape, self.embedding_dim
@@ -83,7 +90,14 @@ def _nothing_waits() -> None:
 
 
 class _Lookup(torch.autograd.Function):
-    """Rows of a table, with a sparse gradient of its distinct rows where those are known."""
+    """Rows of a table, with a sparse gradient of its distinct rows where those are known.
+
+    A sparse gradient, and not rows and values handed to the optimizer directly, as whoever works on
+    gradients finds it where gradients are: a gradient scaler, an exchange between processes. It is
+    made, and added to that of another lookup, without a read from the device. (On CUDA torch adds
+    by writing one after the other, and sums equal rows, for which it waits, only once there are
+    more values than the table has.)
+    """
 
     @staticmethod
     def forward(

@@ -1,38 +1,8 @@
-r"""Adam that updates the rows of large tables only when they are touched, with Adam's result.
+"""Adam that updates the rows of large tables only when they are touched, with Adam's result.
 
-Where a row's gradient is zero, a step of Adam still moves it: its first moment fades away over some
-180 steps. Dense Adam pays for this with a walk over the whole table in each step. Here a row waits,
-and takes all the steps that it missed at once when it is next needed.
-
-Notation, as in Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, algorithm 1:
-learning rate :math:`\alpha`, moments :math:`m, v`, :math:`\beta_1, \beta_2, \epsilon`. A row last
-up to date at step :math:`t_0` has missed :math:`K` steps at :math:`t = t_0 + K`. In those its
-moments were :math:`\beta_1^j m` and :math:`\beta_2^j v`, and its weight lost
-
-.. math::
-    \alpha m \sum_{j=1}^{K} \frac{w_j}{\sqrt v / u_j + \epsilon}, \quad
-    w_j = \frac{\beta_1^j}{1 - \beta_1^{t_0+j}}, \quad
-    u_j = \beta_2^{-j/2} \sqrt{1 - \beta_2^{t_0+j}}.
-
-Only :math:`\sqrt v` and :math:`m` differ from value to value. As :math:`u_j` changes little while
-:math:`w_j` fades, the sum is expanded around the mean :math:`\bar u` of :math:`u_j` with weights
-:math:`w_j u_j`, whose total is :math:`\mu`, variance :math:`\sigma^2` and third central moment
-:math:`\kappa`:
-
-.. math::
-    \frac{\mu}{d} \left(1 + \sigma^2 z^2 - \kappa z^3\right), \quad
-    d = \sqrt v + \epsilon \bar u, \quad z = \epsilon / d.
-
-For :math:`\sqrt v \gg \epsilon` the bracket is 1 and the sum is exact. The moments of the weights
-need no sum over :math:`j` either: :math:`\sum_j w_j u_j^p` is the difference of two infinite tails,
-
-.. math::
-    A_p(t_0) - r_p^K A_p(t), \quad A_p(\tau) = \sum_{j \ge 1} r_p^j
-    \frac{(1 - \beta_2^{\tau+j})^{p/2}}{1 - \beta_1^{\tau+j}}, \quad r_p = \beta_1 \beta_2^{-p/2},
-
-that depend on the step alone and are tabulated once. In the first steps :math:`u_j` grows like
-:math:`\sqrt{t_0+j}`; all touched rows are then brought up to date so often that it cannot change
-much in between.
+Dense Adam walks over a whole table in each step, as a row moves in steps without a gradient too.
+Here a row waits, and takes the steps that it missed when it is next needed: the formulas are in
+:mod:`recbole_midpg.training.row_steps`, and here is who waits until when.
 """
 
 from __future__ import annotations
@@ -41,19 +11,22 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.torch_version import TorchVersion
 
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
+from recbole_midpg.training.adam import Adam
+from recbole_midpg.training.row_steps import (
+    NEVER_TOUCHED,
+    AdamTable,
+    Rate,
+    Steps,
+    ZeroGradientTails,
+    sum_equal_rows,
+    take_missed_steps,
+    take_step,
+)
 
-# The powers p for which the tails A_p are needed: three moments of u, and their total.
-_POWERS = np.arange(1, 5)
-# Tails leave out less than this share of themselves, and less of a bias correction.
-_NEGLIGIBLE = 2.0**-60
-# The step up to which a row is up to date that no gradient has ever touched: it never moves.
-_ALWAYS = torch.iinfo(torch.int32).max
 # Rows that are brought up to date at once when all are.
 _ROWS_AT_ONCE = 1 << 18
 # Until this step no row waits for more than a quarter of the steps before.
@@ -68,16 +41,29 @@ def _early_steps() -> Iterator[int]:
         step += max(1, step // 4)
 
 
-_EARLY_STEPS = frozenset(_early_steps())
+_EARLY_STEPS = tuple(_early_steps())
 
 
-class RowWiseAdam(torch.optim.Adam):
+class RowWiseAdam(Adam):
     r"""Adam, walking over the rows of large tables only where they are touched.
 
     Weights, and the moments in ``state_dict``, follow ``torch.optim.Adam`` (without weight decay)
     within the rounding of float32; ``state_dict`` has its format, so that a checkpoint of either
     goes on with the other. All parameters other than the tables are left to the fused Adam of
     torch, where it has one.
+
+    With ``capturable`` a step can stand in a CUDA graph, lookups and gradients of the tables
+    included: its shapes do not depend on the batch's values, it reads nothing on the host, and the
+    same steps give the same bits. What the host decides, it decides in :meth:`between_steps`, which
+    has to be called after every step, replayed or not. As a replay runs no Python, a few things are
+    then left to the caller:
+
+    - a step takes the gradients of lookups that were made since the step before;
+    - a graph is of a step that has been taken once outside of it, when tables whose gradient is
+      dense have been given up;
+    - before the tables are read by a graph that looks nothing up for training, as one of
+      predictions, :meth:`catch_up` is called;
+    - the learning rate is set between :meth:`between_steps` and the next step.
 
     Args:
         parameters: all parameters, those of the tables included, in the order of the model.
@@ -88,13 +74,13 @@ class RowWiseAdam(torch.optim.Adam):
         catch_up: whether a row takes the steps that it missed. Without, a row's weight and moments
             change only in steps that touch it, as with ``torch.optim.SparseAdam``: cheaper, and
             another algorithm.
+        capturable: whether a step can be captured in a CUDA graph, False by default; see
+            :class:`~recbole_midpg.training.adam.Adam` for what this means for the learning rate.
 
     Raises:
-        ValueError: the betas or eps are not in their range.
+        ValueError: the betas or eps are not in their range, or the parameters of a capturable step
+            are on several devices.
     """
-
-    # A gradient scaler must unscale the sparse gradients itself, as it does for other optimizers.
-    _step_supports_amp_scaling = False
 
     def __init__(
         self,
@@ -105,15 +91,20 @@ class RowWiseAdam(torch.optim.Adam):
         eps: float = 1e-8,
         *,
         catch_up: bool = True,
+        capturable: bool = False,
     ) -> None:
         if not 0 < betas[0] < betas[1] ** 2 < 1:
             raise ValueError(f"betas {betas} are not allowed, expected 0 < beta1 < beta2^2 < 1")
         if not eps > 0:
             raise ValueError(f"eps {eps} is not allowed, expected a number above 0")
-        parameters = list(parameters)
-        super().__init__(parameters, lr, betas, eps, fused=_has_fused_adam(parameters))
-        tails = _ZeroGradientTails(*betas) if catch_up else None
-        self._tables = {embedding.weight: _Table(self, embedding, tails) for embedding in tables}
+        super().__init__(parameters, lr, betas, eps, capturable=capturable)
+        # Where this is False, a gradient scaler unscales gradients and leaves steps out itself, for
+        # which it reads from the device.
+        self._step_supports_amp_scaling = capturable and self.param_groups[0]["fused"]
+        table_class = _CapturableTable if capturable else _Table
+        self._tables = {
+            embedding.weight: table_class(self, embedding, catch_up) for embedding in tables
+        }
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -129,13 +120,14 @@ class RowWiseAdam(torch.optim.Adam):
         gradients: dict[nn.Parameter, Tensor] = {}
         for weight, table in list(self._tables.items()):
             gradient = weight.grad
+            table.is_in_step = gradient is not None
             if gradient is None:
                 continue
             if gradient.is_sparse:
-                table.update(*_row_gradients(gradient))
+                table.update(gradient)
                 gradients[weight], weight.grad = gradient, None
             else:
-                table.catch_up_all()
+                table.settle()
                 table.embedding.detach()
                 del self._tables[weight]
         super().step()
@@ -143,213 +135,248 @@ class RowWiseAdam(torch.optim.Adam):
             weight.grad = gradient
         return loss
 
+    def between_steps(self, steps: int = 1) -> None:
+        """Do what the host has to do now and then; called after steps, replayed ones as well.
+
+        Rows of tables are brought up to date in the first 320 steps, after fewer and fewer of them,
+        and where the learning rate has changed. Otherwise nothing is done on the device. Without
+        ``capturable`` it does nothing at all, as a step does this itself.
+
+        Args:
+            steps: how many steps were taken since the last call, 1 by default. In the first 320
+                steps more than one cost accuracy.
+        """
+        for table in self._tables.values():
+            table.between_steps(steps)
+
     def row_wise_tables(self) -> list[RowWiseEmbedding]:
         """The tables that are updated row by row."""
         return [table.embedding for table in self._tables.values()]
 
+    def catch_up(self) -> None:
+        """Let all rows of all tables take the steps that they missed."""
+        for table in self._tables.values():
+            table.catch_up_all()
+
     def state_dict(self) -> dict[str, Any]:
         """Give the state, in the format of ``torch.optim.Adam``, with all rows up to date."""
         for table in self._tables.values():
-            table.catch_up_all()
+            table.settle()
         return super().state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the state of this optimizer or of ``torch.optim.Adam``."""
-        for table in self._tables.values():
-            table.catch_up_all()
-        super().load_state_dict(dict(state_dict))
+        """Take over the state of this optimizer or of ``torch.optim.Adam``, in place."""
+        self.catch_up()
+        super().load_state_dict(state_dict)
         for table in self._tables.values():
             table.take_over_state()
 
 
 class _Table:
-    """One table: its moments, and the step up to which each of its rows is updated."""
+    """One table: its moments, and the step up to which each of its rows is updated.
 
-    def __init__(
-        self, optimizer: RowWiseAdam, embedding: RowWiseEmbedding, tails: _ZeroGradientTails | None
-    ) -> None:
+    Whatever is to be done is decided and done when it comes up.
+
+    Attributes:
+        step_count: how many steps were taken.
+        lr: the learning rate of the steps that rows wait for.
+        all_up_to_date: whether no row waits.
+        is_in_step: whether the last step that Python ran has updated the table by the row.
+    """
+
+    step_count: Steps
+    lr: Rate
+
+    def __init__(self, optimizer: RowWiseAdam, embedding: RowWiseEmbedding, catch_up: bool) -> None:
         self.embedding = embedding
-        self.weight = embedding.weight
-        self.tails = tails and tails.to(self.weight.device)
         self._optimizer = optimizer
+        self.is_in_step = False
+        weight = embedding.weight
+        beta1, beta2 = self._settings["betas"]
+        self.tails = ZeroGradientTails(beta1, beta2, weight.device) if catch_up else None
+        self._state["step"] = torch.zeros((), device=weight.device)
+        self._state["exp_avg"] = torch.zeros_like(weight)
+        self._state["exp_avg_sq"] = torch.zeros_like(weight)
+        self.table = AdamTable(
+            weight,
+            self._state["exp_avg"],
+            self._state["exp_avg_sq"],
+            last_step=torch.full_like(weight[:, 0], NEVER_TOUCHED, dtype=torch.int32),
+        )
         self.take_over_state()
-        embedding.attach(self.catch_up, self.catch_up_all)
-
-    def take_over_state(self) -> None:
-        """Begin from the optimizer's state, in which all rows are up to date."""
-        state = self._optimizer.state[self.weight]
-        if not state:
-            state["step"] = torch.zeros((), device=self.weight.device)
-            state["exp_avg"] = torch.zeros_like(self.weight)
-            state["exp_avg_sq"] = torch.zeros_like(self.weight)
-        self._lr: float = self._settings["lr"]
-        self.step_count = int(state["step"])
-        self.first_moment: Tensor = state["exp_avg"]
-        self.second_moment: Tensor = state["exp_avg_sq"]
-        self.last_step = torch.full_like(self.weight[:, 0], _ALWAYS, dtype=torch.int32)
-        touched = self.second_moment.any(dim=1) | self.first_moment.any(dim=1)
-        self.last_step[touched] = self.step_count
-        self.all_up_to_date = True
+        embedding.attach(self.catch_up, self.catch_up_all, distinct_rows=not self._rows_repeat)
 
     @property
     def _settings(self) -> dict[str, Any]:
         return self._optimizer.param_groups[0]
 
+    @property
+    def _state(self) -> dict[str, Tensor]:
+        return self._optimizer.state[self.embedding.weight]
+
+    @property
+    def _rows_repeat(self) -> bool:
+        """Whether rows are not made distinct, for which the host would wait for the device."""
+        return self.embedding.weight.is_cuda
+
+    def take_over_state(self) -> None:
+        """Begin from the optimizer's state, in which all rows are up to date."""
+        self._set_clock()
+        table = self.table
+        touched = table.second_moment.any(dim=1) | table.first_moment.any(dim=1)
+        table.last_step.copy_(torch.where(touched, self.step_count, NEVER_TOUCHED))
+        self.all_up_to_date = True
+
+    def _set_clock(self) -> None:
+        self.step_count = int(self._state["step"])
+        self.lr = self._settings["lr"]
+
+    def settle(self) -> None:
+        """Let the optimizer's state be that of torch's Adam."""
+        self.catch_up_all()
+        self._state["step"].fill_(self.step_count)
+
     def catch_up(self, rows: Tensor) -> None:
         """Let rows take the steps that they missed; equal rows may repeat."""
         if self.tails is None or self.all_up_to_date:
             return
-        last = self.last_step.index_select(0, rows)
-        if not rows.is_cuda:  # there, finding the rows that are behind would wait for the device
+        last = self.table.last_step.index_select(0, rows)
+        if not self._rows_repeat:
             behind = (last < self.step_count).nonzero().squeeze(1)
             if not len(behind):
                 return
             rows, last = rows.index_select(0, behind), last.index_select(0, behind)
-        self._take_missed_steps(rows, last, self.tails)
+        self._take_missed_steps(rows, last, self.step_count)
 
     def catch_up_all(self) -> None:
         """Let all rows take the steps that they missed."""
-        if self.tails is None or self.all_up_to_date:
+        if not self.all_up_to_date:
+            self._catch_up_all_to(self.step_count)
+            self.all_up_to_date = True
+
+    def _catch_up_all_to(self, now: Steps) -> None:
+        if self.tails is None:
             return
-        for start in range(0, len(self.last_step), _ROWS_AT_ONCE):
-            last = self.last_step[start : start + _ROWS_AT_ONCE]
-            behind = (last < self.step_count).nonzero().squeeze(1)
+        for start in range(0, len(self.table.last_step), _ROWS_AT_ONCE):
+            last = self.table.last_step[start : start + _ROWS_AT_ONCE]
+            behind = (last < now).nonzero().squeeze(1)
             if len(behind):
-                self._take_missed_steps(behind + start, last.index_select(0, behind), self.tails)
-        self.all_up_to_date = True
+                self._take_missed_steps(behind + start, last.index_select(0, behind), now)
 
-    @torch.no_grad()
-    def _take_missed_steps(self, rows: Tensor, last: Tensor, tails: _ZeroGradientTails) -> None:
+    def _take_missed_steps(self, rows: Tensor, last: Tensor, now: Steps) -> None:
         eps = self._settings["eps"]
-        first_decay, second_decay, total, mean, variance, skew = tails.between(
-            last, self.step_count, self.weight.dtype
-        )
-        first = self.first_moment.index_select(0, rows)
-        second = self.second_moment.index_select(0, rows)
-        denominator = second.sqrt().add_(mean * eps)
-        share = eps / denominator  # z
-        lost = torch.addcmul(variance, share, skew, value=-1).mul_(share).mul_(share)
-        lost = torch.addcmul(total, lost, total).mul_(first).div_(denominator).mul_(-self._lr)
-        self.weight.index_copy_(0, rows, lost.add_(self.weight.index_select(0, rows)))
-        self.first_moment.index_copy_(0, rows, first.mul_(first_decay))
-        self.second_moment.index_copy_(0, rows, second.mul_(second_decay))
-        self.last_step.index_fill_(0, rows, self.step_count)
+        take_missed_steps(self.table, rows, last, now, self.lr, eps, self.tails)
 
-    def update(self, rows: Tensor, gradient: Tensor) -> None:
-        """Take a step of Adam with a gradient that is zero for all other rows.
+    def update(self, gradient: Tensor) -> None:
+        """Take a step of Adam.
 
         Args:
-            rows: ``(R,)``; rows that repeat have equal gradients, each the whole of the row's.
-            gradient: ``(R, D)``.
+            gradient: a sparse tensor ``(V, D)``; it is zero for all rows that it does not name.
         """
-        if self._settings["lr"] != self._lr:
+        rows, values = self._row_gradients(gradient)
+        if self._settings["lr"] != self.lr:
             # Missed steps were missed at the rate of their time.
             self.catch_up_all()
-            self._lr = self._settings["lr"]
+            self.lr = self._settings["lr"]
         self.catch_up(rows)
-        beta1, beta2 = self._settings["betas"]
         self.step_count += 1
-        self._optimizer.state[self.weight]["step"] += 1
-
-        first = self.first_moment.index_select(0, rows).lerp_(gradient, 1 - beta1)
-        second = self.second_moment.index_select(0, rows).mul_(beta2)
-        second.addcmul_(gradient, gradient, value=1 - beta2)
-        correction1 = 1 - beta1**self.step_count
-        correction2 = 1 - beta2**self.step_count
-        denominator = second.sqrt().div_(math.sqrt(correction2)).add_(self._settings["eps"])
-        weight = self.weight.index_select(0, rows)
-        weight.addcdiv_(first, denominator, value=-self._lr / correction1)
-        self.weight.index_copy_(0, rows, weight)
-        self.first_moment.index_copy_(0, rows, first)
-        self.second_moment.index_copy_(0, rows, second)
-        self.last_step.index_fill_(0, rows, self.step_count)
+        betas, eps = self._settings["betas"], self._settings["eps"]
+        take_step(self.table, rows, values, self.step_count, self.lr, betas, eps)
         self.all_up_to_date = False
         if self.step_count in _EARLY_STEPS:
             self.catch_up_all()
 
+    def _row_gradients(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of a sparse gradient ``(R,)``, and the whole gradient of each, ``(R, D)``."""
+        rows, values = gradient._indices()[0], gradient._values()
+        if self._rows_repeat:
+            return rows, sum_equal_rows(rows, values)
+        # Autograd forgets that a gradient is coalesced.
+        if (rows[1:] > rows[:-1]).all():
+            return rows, values
+        gradient = gradient.coalesce()
+        return gradient._indices()[0], gradient._values()
 
-class _ZeroGradientTails:
-    """What steps without a gradient do to a row, by the steps that it was last up to date at."""
+    def between_steps(self, steps: int) -> None:
+        """Do what the host has to do after steps: nothing, as it was done in them."""
 
-    def __init__(self, beta1: float, beta2: float) -> None:
-        log_ratios = math.log(beta1) - _POWERS / 2 * math.log(beta2)  # ln r_p
-        log_betas = np.log([beta1, beta2])
-        self._constant_from = math.ceil(math.log(_NEGLIGIBLE) / log_betas[1])
-        n_terms = math.ceil(math.log(_NEGLIGIBLE) / log_ratios.max())
-        steps = np.arange(1, self._constant_from + n_terms + 1)
-        correction1, correction2 = -np.expm1(np.outer(log_betas, steps))
-        # The tails' terms j = n_terms .. 1, as a convolution turns its second operand round.
-        fading = np.exp(np.outer(log_ratios, np.arange(n_terms, 0, -1)))
-        tails = [
-            np.convolve(correction2 ** (power / 2) / correction1, weights, mode="valid")
-            for power, weights in zip(_POWERS, fading, strict=True)
-        ]
-        self._tails = torch.tensor(np.stack(tails, axis=1))  # A_p by step 0 .. constant_from
-        self._log_ratios = torch.tensor(log_ratios)
-        self._log_betas = torch.tensor(log_betas)
 
-    def to(self, device: torch.device) -> _ZeroGradientTails:
-        """Move the tables of steps to the device of the rows."""
-        self._tails = self._tails.to(device)
-        self._log_ratios = self._log_ratios.to(device)
-        self._log_betas = self._log_betas.to(device)
-        return self
+class _CapturableTable(_Table):
+    """A table whose lookups and steps are work for the device alone.
 
-    def between(self, last: Tensor, now: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        r"""What the steps after ``last`` up to ``now`` sum up to.
+    Attributes:
+        step_count: on the device, ``()`` of int32.
+        lr: on the device, ``()``.
+    """
+
+    step_count: Tensor
+    lr: Tensor
+
+    def __init__(self, optimizer: RowWiseAdam, embedding: RowWiseEmbedding, catch_up: bool) -> None:
+        self.step_count = torch.zeros((), dtype=torch.int32, device=embedding.weight.device)
+        self.lr = torch.zeros((), device=embedding.weight.device)
+        super().__init__(optimizer, embedding, catch_up)
+
+    @property
+    def _rows_repeat(self) -> bool:
+        return True
+
+    def _set_clock(self) -> None:
+        self.step_count.copy_(self._state["step"])
+        self._set_rate()
+        self._plan()
+
+    def _set_rate(self) -> None:
+        rate = self._settings["lr"]
+        self.lr.copy_(rate)
+        # Counts in-place changes, on the host: so it need not read the rate to see them.
+        self._version_of_rate = rate._version
+
+    def _plan(self) -> None:
+        """Decide after how many more steps all rows are brought up to date."""
+        taken = int(self.step_count)
+        self._steps_left = min((step for step in _EARLY_STEPS if step > taken), default=math.inf)
+        self._steps_left -= taken
+
+    def catch_up(self, rows: Tensor) -> None:
+        """Let rows take the steps that they missed, whether or not there are such."""
+        if self.tails is not None:
+            last = self.table.last_step.index_select(0, rows)
+            self._take_missed_steps(rows, last, self.step_count)
+
+    def update(self, gradient: Tensor) -> None:
+        """Take a step of Adam; all rows of the gradient have been looked up since the last.
 
         Args:
-            last: :math:`t_0`, ``(R,)`` integers; whatever is beyond ``now`` has missed nothing.
-            now: :math:`t`.
-            dtype: of the results, which are computed in float64.
-
-        Returns:
-            :math:`\beta_1^K`, :math:`\beta_2^K`, :math:`\mu`, :math:`\bar u`, :math:`\sigma^2` and
-            :math:`\kappa`, ``(R, 1)`` each.
+            gradient: see :meth:`_Table.update`.
         """
-        last = last.clamp(max=now)
-        missed = (now - last).double().unsqueeze(1)
-        earlier = self._tails.index_select(0, last.clamp_(max=self._constant_from))
-        later = self._tails[min(now, self._constant_from)]
-        sums = earlier.addcmul_(torch.exp(missed * self._log_ratios), later, value=-1)
-        total = sums[:, :1]
-        # Where no step was missed all sums are 0, and any mean will do.
-        shares = sums / total.clamp(min=_NEGLIGIBLE)
-        mean, square, cube = shares[:, 1:].clamp_(min=_NEGLIGIBLE).split(1, dim=1)
-        variance = square - mean**2
-        skew = cube - mean * (3 * variance + mean**2)
-        decays = torch.exp(missed * self._log_betas)
-        results = torch.cat([decays, total, mean, variance, skew], dim=1)
-        return results.to(dtype).split(1, dim=1)
+        rows, values = self._row_gradients(gradient)
+        scale, skip = (getattr(self._optimizer, name, None) for name in ("grad_scale", "found_inf"))
+        if scale is not None:
+            values.div_(scale)
+        if skip is not None:
+            skip = skip.reshape(()).bool()
+        self.step_count.add_(1 if skip is None else ~skip)
+        settings = self._settings
+        rate, betas, eps = settings["lr"], settings["betas"], settings["eps"]
+        take_step(self.table, rows, values, self.step_count, rate, betas, eps, skip)
+        self.all_up_to_date = False
 
+    def between_steps(self, steps: int) -> None:
+        """Let all rows take the steps that they missed, where it is time to.
 
-def _row_gradients(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of a sparse gradient and their whole gradients; equal rows may repeat.
-
-    Args:
-        gradient: a sparse tensor ``(V, D)``.
-
-    Returns:
-        Rows ``(R,)`` and gradients ``(R, D)``, which are equal where rows are.
-    """
-    rows, values = gradient._indices()[0], gradient._values()
-    if rows.is_cuda:
-        # Coalescing would wait for the device to tell how many rows are distinct.
-        rows, order = rows.sort()
-        is_first_of_equals = torch.ones_like(rows)
-        is_first_of_equals[1:] = rows[1:] != rows[:-1]
-        groups = is_first_of_equals.cumsum(0) - 1
-        values = values.index_select(0, order)
-        return rows, torch.zeros_like(values).index_add_(0, groups, values)[groups]
-    # Autograd forgets that a gradient is coalesced.
-    if (rows[1:] > rows[:-1]).all():
-        return rows, values
-    gradient = gradient.coalesce()
-    return gradient._indices()[0], gradient._values()
-
-
-def _has_fused_adam(parameters: list[nn.Parameter]) -> bool:
-    """Whether torch's fused Adam can be had: everywhere on CUDA, on the CPU since torch 2.4."""
-    on_cuda = all(parameter.is_cuda for parameter in parameters)
-    on_cpu = all(parameter.device.type == "cpu" for parameter in parameters)
-    return on_cuda or (on_cpu and TorchVersion(torch.__version__) >= (2, 4))
+        Args:
+            steps: how many steps were taken since the last call.
+        """
+        if not self.is_in_step:
+            return
+        # Where the step was replayed, nobody has said so yet.
+        self.all_up_to_date = False
+        if self._settings["lr"]._version != self._version_of_rate:
+            # The steps since the last call are the first ones at the new rate.
+            self._catch_up_all_to(self.step_count - steps)
+            self._set_rate()
+        self._steps_left -= steps
+        if self._steps_left <= 0:
+            self.catch_up_all()
+            self._plan()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
-from recbole_midpg.training.row_wise_adam import RowWiseAdam, _row_gradients, _ZeroGradientTails
+from recbole_midpg.training.row_wise_adam import RowWiseAdam
 
 N_ROWS, N_COLUMNS, N_STEPS = 300, 4, 2000
 
@@ -293,44 +293,6 @@ def test_settings_without_a_closed_form_are_refused(keywords: dict[str, float], 
     table = RowWiseEmbedding(nn.Parameter(torch.zeros(2, 2)))
     with pytest.raises(ValueError, match=words):
         RowWiseAdam([table.weight], [table], **keywords)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("last", [1, 2, 50, 4000, 60_000])
-@pytest.mark.parametrize("missed", [0, 1, 2, 180, 5000])
-def test_sums_over_missed_steps(last: int, missed: int) -> None:
-    """Against the sums themselves, term by term."""
-    beta1, beta2 = 0.9, 0.999
-    steps = torch.arange(1, missed + 1, dtype=torch.float64)
-    weights = beta1**steps / (1 - beta1 ** (last + steps))
-    values = beta2 ** (-steps / 2) * (1 - beta2 ** (last + steps)).sqrt()
-    total = (weights * values).sum()
-    results = _ZeroGradientTails(beta1, beta2).between(
-        torch.tensor([last]), last + missed, torch.float64
-    )
-    first_decay, second_decay, own_total, mean, variance, skew = (x.item() for x in results)
-    assert first_decay == pytest.approx(beta1**missed)
-    assert second_decay == pytest.approx(beta2**missed)
-    assert own_total == pytest.approx(total.item(), rel=1e-12)
-    if missed:
-        moments = weights * values / total
-        expected = (moments * values).sum()
-        assert mean == pytest.approx(expected.item(), rel=1e-12)
-        assert variance == pytest.approx(
-            (moments * (values - expected) ** 2).sum().item(), rel=1e-6, abs=1e-12
-        )
-        assert skew == pytest.approx(
-            (moments * (values - expected) ** 3).sum().item(), rel=1e-6, abs=1e-12
-        )
-
-
-def test_gradients_of_repeated_rows_are_summed() -> None:
-    rows = torch.tensor([[3, 1, 3]])
-    gradient = torch.sparse_coo_tensor(
-        rows, torch.tensor([[1.0], [2.0], [4.0]]), (5, 1), check_invariants=True
-    )
-    own_rows, values = _row_gradients(gradient)
-    assert own_rows.tolist() == [1, 3]
-    assert values.tolist() == [[2.0], [5.0]]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
