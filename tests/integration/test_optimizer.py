@@ -10,10 +10,12 @@ import pytest
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.trainer import Trainer
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration import optimizer as integration
+from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
 
 
@@ -74,7 +76,7 @@ def test_auto_takes_large_tables_only(
     assert trainer.optimizer.row_wise_tables() == []
     assert "by the row" not in caplog.text
 
-    monkeypatch.setattr(integration, "LARGE_TABLE", 5)
+    monkeypatch.setitem(integration.LARGE_TABLE, "cpu", 5)
     trainer, *_ = trainer_of("DNN", train_batch_size=500)
     (table,) = trainer.optimizer.row_wise_tables()
     rows = table.num_embeddings
@@ -85,6 +87,82 @@ def test_auto_takes_large_tables_only(
     )
     trainer, *_ = trainer_of("DNN", train_batch_size=600)
     assert trainer.optimizer.row_wise_tables() == []
+
+
+@pytest.mark.parametrize("samples", [512, 8192, 65536])
+def test_the_table_of_43_million_users_is_updated_by_the_row_on_a_gpu(samples: int) -> None:
+    assert integration.rows_of_a_large_table("cuda", samples, False) < 43_000_000
+    assert integration.rows_of_a_large_table("cuda", samples, True) < 43_000_000
+
+
+def test_auto_decides_by_the_device(trainer_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(integration.LARGE_TABLE, "cuda", 5)
+    trainer, *_ = trainer_of("DNN", train_batch_size=500)
+    assert trainer.optimizer.row_wise_tables() == []
+
+
+class TestTrainerThatCaptures:
+    """Its optimizer's step can be captured, and on a CPU takes the same steps."""
+
+    @pytest.fixture(autouse=True)
+    def captures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Trainer, "captures", True, raising=False)
+
+    def weights_after(self, trainer: Any, train: Any, optimizer: Any) -> dict[str, torch.Tensor]:
+        for _, batch in zip(range(10), train, strict=False):
+            optimizer.zero_grad()
+            trainer.model.calculate_loss(batch).backward()
+            optimizer.step()
+            if trainer.captures:
+                optimizer.between_steps()
+        return trainer.model.state_dict()
+
+    def test_tables_by_the_row(self, trainer_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        weights = []
+        for captures in (True, False):
+            monkeypatch.setattr(Trainer, "captures", captures)
+            trainer, train, _ = trainer_of("DNN", sparse_updates="on")
+            assert isinstance(trainer.optimizer, RowWiseAdam)
+            assert trainer.optimizer.capturable == captures
+            weights.append(self.weights_after(trainer, train, trainer.optimizer))
+        torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("model", "settings"),
+        [
+            ("DeepFM", {}),
+            ("DeepFM", {"weight_decay": 0.01}),
+            ("DNN", {"clip_grad_norm": {"max_norm": 1.0}}),
+        ],
+    )
+    def test_whole_tables(self, trainer_of: Any, model: str, settings: dict[str, Any]) -> None:
+        trainer, train, _ = trainer_of(model, **settings)
+        ours = trainer.optimizer
+        assert type(ours) is Adam
+        assert ours.capturable
+        weights = self.weights_after(trainer, train, ours)
+
+        trainer, train, _ = trainer_of(model, **settings)
+        theirs = torch.optim.Adam(
+            trainer.model.parameters(),
+            lr=trainer.learning_rate,
+            weight_decay=settings.get("weight_decay", 0.0),
+            fused=ours.param_groups[0]["fused"],
+        )
+        theirs.between_steps = lambda: None  # type: ignore[attr-defined]
+        expected = self.weights_after(trainer, train, theirs)
+        torch.testing.assert_close(weights, expected, rtol=1e-4, atol=1e-6)
+
+    def test_several_processes_exchange_rows_that_another_has_looked_up(
+        self, trainer_of: Any
+    ) -> None:
+        trainer, *_ = trainer_of("DNN", sparse_updates="on")
+        trainer.config["single_spec"] = False
+        assert not trainer._build_optimizer().capturable
+
+    def test_other_learners_stay_with_recbole(self, trainer_of: Any) -> None:
+        trainer, *_ = trainer_of("DNN", learner="sgd")
+        assert type(trainer.optimizer) is torch.optim.SGD
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def row_wise_tables(place, rows_a_sample):
 
     The only table has 132 tokens, 2.2 for each of 61 samples.
     """
-    optimizer.LARGE_TABLE, optimizer.LARGE_TABLE_OF_SEVERAL = 1000, rows_a_sample
+    optimizer.LARGE_TABLE, optimizer.LARGE_TABLE_OF_SEVERAL = {"cpu": 1000}, {"cpu": rows_a_sample}
     config = Config("DNN", "some", config_dict=settings(**{**STEPS, **place}))
     built = Run.prepare(config).trainer.optimizer
     return len(built.row_wise_tables())
@@ -97,8 +97,8 @@ def row_wise_tables(place, rows_a_sample):
 def test_tables_go_by_the_row_sooner_in_several_processes(monkeypatch):
     assert in_processes(2, row_wise_tables, 2) == [1, 1]
     assert in_processes(2, row_wise_tables, 3) == [0, 0]
-    monkeypatch.setattr(optimizer, "LARGE_TABLE", 0)
-    monkeypatch.setattr(optimizer, "LARGE_TABLE_OF_SEVERAL", 0)
+    monkeypatch.setattr(optimizer, "LARGE_TABLE", {})
+    monkeypatch.setattr(optimizer, "LARGE_TABLE_OF_SEVERAL", {})
     assert row_wise_tables({}, 2) == 0
 
 
