@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from recbole_midpg.layers.mlp import ACTIVATIONS, concatenate
 from recbole_midpg.layers.scenario_grouping import (
     GroupedLinear,
-    ScenarioGroups,
+    ScenarioLayout,
     xavier_normal_each_,
 )
 
@@ -184,7 +184,7 @@ class RoutedLevel(nn.Module):
         """Multiplications of one sample beside the experts' and gates': those of the mixture."""
         return self.n_experts * self.output_size
 
-    def forward(self, own: Tensor, shared: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, own: Tensor, shared: Tensor, groups: ScenarioLayout) -> Tensor:
         r"""Compute the level.
 
         Args:
@@ -199,7 +199,8 @@ class RoutedLevel(nn.Module):
         laid_out = groups.lay_out(concatenate(own, *of_shared))
         own, mapped = laid_out[:, : own.shape[1]].contiguous(), laid_out[:, own.shape[1] :]
         outputs = concatenate(*[expert(own, groups) for expert in self.own_experts], mapped)
-        outputs = self.dropout(self.activation(outputs)).unflatten(1, (self.n_experts, -1))
+        outputs = groups.drop_out(self.activation(outputs), self.dropout)
+        outputs = outputs.unflatten(1, (self.n_experts, self.output_size))
         return mix(self.gates(own, groups).softmax(-1), outputs)
 
 

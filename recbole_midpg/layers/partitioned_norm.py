@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from recbole_midpg.layers.across_processes import is_shared, sum_over_processes
-from recbole_midpg.layers.scenario_grouping import Bucket, ScenarioGroups, read_slots
+from recbole_midpg.layers.scenario_grouping import (
+    Bucket,
+    ScenarioLayout,
+    ScenarioTiles,
+    read_slots,
+)
 
 
 class _NormaliseRows(torch.autograd.Function):
@@ -31,36 +36,39 @@ class _NormaliseRows(torch.autograd.Function):
         counts: Tensor,
         running: tuple[Tensor, Tensor, Tensor],
         epsilon: float,
+        bucket: Bucket | ScenarioTiles,
     ) -> tuple[Tensor, Tensor, Tensor]:
         running_mean, running_variance, enough = running
-        batch_mean = block.sum(1) / counts
+        rows = counts.clamp(min=1)
+        batch_mean = bucket.total(block) / rows
         mean = torch.where(enough, batch_mean, running_mean)
-        centred = block - mean.unsqueeze(1)
-        filled = torch.arange(block.shape[1], device=block.device) < counts
-        centred *= filled.unsqueeze(2)  # places without a row count for nothing
-        batch_variance = centred.square().sum(1) / counts
+        centred = block - bucket.spread(mean)
+        centred *= bucket.holds_row(block)  # places without a row count for nothing
+        batch_variance = bucket.total(centred.square()) / rows
         variance = torch.where(enough, batch_variance, running_variance)
         inverse = (variance + epsilon).rsqrt()
-        ctx.save_for_backward(centred, scale, inverse, enough / counts)
+        ctx.save_for_backward(centred, scale, inverse, enough / rows)
+        ctx.bucket = bucket
         ctx.mark_non_differentiable(batch_mean, batch_variance)
-        factor = (scale * inverse).unsqueeze(1)
-        return torch.addcmul(shift.unsqueeze(1), centred, factor), batch_mean, batch_variance
+        outputs = torch.addcmul(bucket.spread(shift), centred, bucket.spread(scale * inverse))
+        return outputs, batch_mean, batch_variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         centred, scale, inverse, share = ctx.saved_tensors
-        to_shift = gradient.sum(1)
-        along = (gradient * centred).sum(1)
+        bucket: Bucket | ScenarioTiles = ctx.bucket
+        to_shift = bucket.total(gradient)
+        along = bucket.total(gradient * centred)
         # Where the statistics are the rows' own, they take back what shifts and scales all rows.
         to_block = torch.addcmul(
-            (share * to_shift).unsqueeze(1),
+            bucket.spread(share * to_shift),
             centred,
-            (share * inverse.square() * along).unsqueeze(1),
+            bucket.spread(share * inverse.square() * along),
         )
         to_block = torch.sub(gradient, to_block, out=to_block)
-        to_block *= (scale * inverse).unsqueeze(1)
-        return to_block, along * inverse, to_shift, None, None, None
+        to_block *= bucket.spread(scale * inverse)
+        return to_block, along * inverse, to_shift, None, None, None, None
 
 
 class PartitionedNorm(nn.Module):
@@ -121,32 +129,33 @@ class PartitionedNorm(nn.Module):
         """The scenario slots whose statistics no batch has changed, ascending."""
         return (self.batches_seen == 0).nonzero().squeeze(1)
 
-    def forward(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
         """Normalise ``(R, N)`` in the layout of ``groups``; places without a row mean nothing."""
         if self.training and is_shared():
             return self._normalise_shared(inputs, groups)
-        blocks = [self._normalise(inputs, bucket).flatten(0, 1) for bucket in groups.buckets]
+        blocks = [self._normalise(inputs, bucket).flatten(0, 1) for bucket in groups.blocks()]
         return torch.cat(blocks) if blocks else inputs
 
-    def _normalise(self, inputs: Tensor, bucket: Bucket) -> Tensor:
+    def _normalise(self, inputs: Tensor, bucket: Bucket | ScenarioTiles) -> Tensor:
         """Normalise a bucket's block, ``(scenarios, rows, N)``."""
         slots, block = bucket.slots, bucket.block(inputs)
         mean = read_slots(self.running_mean, slots)
         variance = read_slots(self.running_variance, slots)
         scale = (1 + read_slots(self.specific_scale, slots)) * self.shared_scale
         shift = read_slots(self.specific_shift, slots) + self.shared_shift
-        if not self.training or max(bucket.counts) < self.min_rows:
+        if not self.training or bucket.most_rows() < self.min_rows:
             factor = scale * (variance + self.epsilon).rsqrt()
-            return torch.addcmul(shift.unsqueeze(1), block - mean.unsqueeze(1), factor.unsqueeze(1))
-        counts = torch.tensor(bucket.counts, dtype=block.dtype, device=block.device).unsqueeze(1)
+            centred = block - bucket.spread(mean)
+            return torch.addcmul(bucket.spread(shift), centred, bucket.spread(factor))
+        counts = bucket.row_counts(block)
         enough = counts >= self.min_rows
         outputs, batch_mean, batch_variance = _NormaliseRows.apply(
-            block, scale, shift, counts, (mean, variance, enough), self.epsilon
+            block, scale, shift, counts, (mean, variance, enough), self.epsilon, bucket
         )
         self._update(slots, batch_mean, batch_variance, counts, enough)
         return outputs
 
-    def _normalise_shared(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+    def _normalise_shared(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
         """Normalise rows whose scenarios have other rows in other processes, ``(R, N)``.
 
         All scenarios' sums travel at once, those of scenarios without a row here as zeros.

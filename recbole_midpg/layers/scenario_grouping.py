@@ -4,6 +4,10 @@ A model with parameters per scenario computes a row by its own scenario's parame
 are laid out once per batch so that the rows of a scenario are neighbours; every layer then works on
 that layout and no row is computed by a scenario that it does not belong to.
 
+There are two layouts. The shapes of :class:`ScenarioGroups` depend on how many rows each scenario
+has: the least arithmetic, for a CPU. Those of :class:`ScenarioTiles` depend on ``B`` and ``S``
+alone, and it never waits for the device: what a CUDA graph and ``torch.export`` need.
+
 Shapes: ``B`` rows of a batch, ``S`` scenario slots (tokens, padding token 0 included), ``R >= B``
 places of the layout, ``N`` inputs and ``M`` outputs of a layer.
 """
@@ -18,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from recbole_midpg.layers.mlp import ACTIVATIONS
 
@@ -27,6 +32,9 @@ FREE_ROWS = 16
 # Groups share one batched product where the largest has at most this many times the smallest's
 # rows. A smaller ratio wastes fewer places, a larger one needs fewer products.
 LARGEST_RATIO = 4
+# Tiles of a scenario of average size, where a batch is large: more of them copy more weights,
+# fewer leave more places empty.
+_TILES_A_SCENARIO = 4
 # Weights handled at a time, so that they are still in cache when they are needed again.
 CACHED_WEIGHTS = 1 << 18
 
@@ -57,6 +65,27 @@ class Bucket:
         places = self.scenarios * self.rows
         return values[self.start : self.start + places].view(self.scenarios, self.rows, -1)
 
+    def total(self, block: Tensor) -> Tensor:
+        """Each scenario's sum over its places: ``(scenarios, rows, N)`` to ``(scenarios, N)``."""
+        return block.sum(1)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Each scenario's values for its places, ``(scenarios, N)`` to ``(scenarios, 1, N)``."""
+        return values.unsqueeze(1)
+
+    def row_counts(self, like: Tensor) -> Tensor:
+        """The rows of each scenario, ``(scenarios, 1)``, of the type and device of ``like``."""
+        return torch.tensor(self.counts, dtype=like.dtype, device=like.device).unsqueeze(1)
+
+    def holds_row(self, block: Tensor) -> Tensor:
+        """Which places of the block hold a row, ``(scenarios, rows, 1)``."""
+        filled = torch.arange(self.rows, device=block.device) < self.row_counts(block)
+        return filled.unsqueeze(2)
+
+    def most_rows(self) -> int:
+        """The rows of the largest scenario."""
+        return self.rows
+
     def cut(self, scenarios: int) -> list[Bucket]:
         """The same block as several, of at most ``scenarios`` scenarios each."""
         if self.scenarios <= scenarios:
@@ -73,7 +102,54 @@ class Bucket:
         return parts
 
 
-class ScenarioGroups:
+class ScenarioLayout:
+    """Where the rows of a batch are when the rows of a scenario are neighbours.
+
+    Attributes:
+        scenario_ids: the scenario slot of each row, ``(B,)``.
+        places: ``R``.
+        place_of_row: the place of each row of the batch, ``(B,)``.
+    """
+
+    scenario_ids: Tensor
+    places: int
+    place_of_row: Tensor
+
+    def blocks(self) -> Sequence[Bucket | ScenarioTiles]:
+        """The parts of the layout that have one shape each, in the order of their places."""
+        raise NotImplementedError
+
+    def lay_out(self, values: Tensor) -> Tensor:
+        """Rows of the batch to places of the layout, zeros between: ``(B, N)`` to ``(R, N)``."""
+        empty = values.new_zeros(self.places, *values.shape[1:])
+        return empty.index_copy_(0, self.place_of_row, values)
+
+    def slots_of_places(self) -> tuple[Tensor, Tensor]:
+        """The scenario slot of each place, 0 where no row is, and whether one is: ``(R,)`` each."""
+        return self.lay_out(self.scenario_ids), self.lay_out(torch.ones_like(self.scenario_ids))
+
+    def pick_up(self, values: Tensor) -> Tensor:
+        """Places of the layout back to rows of the batch: ``(R, ...)`` to ``(B, ...)``."""
+        return values.index_select(0, self.place_of_row)
+
+    def drop_out(self, values: Tensor, dropout: nn.Dropout) -> Tensor:
+        """Zero values at random, ``(R, N)``, as drawn for the rows and not for their places.
+
+        So the draws are the same in any layout, and in a layer whose samples are the last axis.
+        """
+        if not (dropout.training and dropout.p):
+            return values
+        kept = dropout(values.new_ones(values.shape[1], self.scenario_ids.shape[0]))
+        return values * self.lay_out(kept.T)
+
+    def multiply(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, shared_weight: Tensor | None
+    ) -> Tensor:
+        """See :func:`grouped_linear`."""
+        raise NotImplementedError
+
+
+class ScenarioGroups(ScenarioLayout):
     r"""The layout of one batch: each scenario's rows together, filled up to blocks.
 
     Rows are laid out in buckets of scenarios with similar row counts, so that at most
@@ -126,6 +202,10 @@ class ScenarioGroups:
         places += torch.arange(total, device=device)
         self.place_of_row = torch.empty_like(places).index_copy_(0, order, places)
 
+    def blocks(self) -> Sequence[Bucket]:
+        """The buckets."""
+        return self.buckets
+
     def parts(self, scenario_size: int) -> list[Bucket]:
         """The buckets, cut so that a part's weights stay in cache.
 
@@ -138,18 +218,110 @@ class ScenarioGroups:
             for part in bucket.cut(max(1, CACHED_WEIGHTS // scenario_size))
         ]
 
-    def lay_out(self, values: Tensor) -> Tensor:
-        """Rows of the batch to places of the layout, zeros between: ``(B, N)`` to ``(R, N)``."""
-        empty = values.new_zeros(self.places, *values.shape[1:])
-        return empty.index_copy_(0, self.place_of_row, values)
+    def multiply(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, shared_weight: Tensor | None
+    ) -> Tensor:
+        """See :func:`grouped_linear`."""
+        return _GroupedLinear.apply(inputs, weight, bias, shared_weight, self)
 
-    def slots_of_places(self) -> tuple[Tensor, Tensor]:
-        """The scenario slot of each place, 0 where no row is, and whether one is: ``(R,)`` each."""
-        return self.lay_out(self.scenario_ids), self.lay_out(torch.ones_like(self.scenario_ids))
 
-    def pick_up(self, values: Tensor) -> Tensor:
-        """Places of the layout back to rows of the batch: ``(R, ...)`` to ``(B, ...)``."""
-        return values.index_select(0, self.place_of_row)
+class ScenarioTiles(ScenarioLayout):
+    r"""A layout of fixed shapes: tiles of ``t`` places, each with rows of one scenario.
+
+    A scenario's rows fill as many tiles as they need, the last one not to its end. For ``B`` rows
+    of ``S`` scenarios
+
+    .. math:: n = \min\left(B, \left\lfloor \frac{B + S (t - 1)}{t} \right\rfloor\right)
+
+    tiles always suffice. A product takes a copy of its scenario's weight for each tile: with
+    :math:`t \approx B / 4 S` places, or :data:`FREE_ROWS` where that is more, there are at most
+    five weights a scenario, and a quarter more places than rows.
+
+    Every sum over tiles is made in their order, so that the same batch gives the same gradients, on
+    a GPU too.
+
+    Args:
+        scenario_ids: the scenario slot of each row, ``(B,)``, in ``[0, S)``.
+        n_scenarios: ``S``.
+
+    Attributes:
+        scenario_ids: as given.
+        places: ``R = n t``.
+        place_of_row: the place of each row of the batch, ``(B,)``.
+        slot_of_tile: the scenario slot of each tile, ``(n,)``.
+        counts: rows of each scenario, ``(S,)``.
+        slots: all scenario slots.
+    """
+
+    slots = slice(None)
+
+    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
+        n_rows, device = scenario_ids.shape[0], scenario_ids.device
+        step = _TILES_A_SCENARIO * n_scenarios * FREE_ROWS
+        # Where torch.export traces for any number of rows, that number is a symbol.
+        tile = FREE_ROWS * torch.sym_max(1, (n_rows + step - 1) // step)
+        n_tiles = torch.sym_min(n_rows, (n_rows + n_scenarios * (tile - 1)) // tile)
+        self.shape = torch.sym_max(n_tiles, 2), tile
+        self.scenario_ids, self.n_scenarios = scenario_ids, n_scenarios
+        self.places = self.shape[0] * tile
+
+        ones = torch.ones_like(scenario_ids)
+        self.counts = scenario_ids.new_zeros(n_scenarios).scatter_add_(0, scenario_ids, ones)
+        tiles = (self.counts + (tile - 1)) // tile
+        end = tiles.cumsum(0)
+        # From the place that a row has when sorted to its place in the layout, a scenario each.
+        shift = (end - tiles) * tile - (self.counts.cumsum(0) - self.counts)
+        sorted_ids, order = torch.sort(scenario_ids, stable=True)
+        places = shift.index_select(0, sorted_ids) + torch.arange(n_rows, device=device)
+        self.place_of_row = torch.empty_like(places).index_copy_(0, order, places)
+        numbers = torch.arange(self.shape[0], device=device)
+        # Tiles beyond the last scenario's hold no row, whosever they are.
+        self.slot_of_tile = torch.searchsorted(end, numbers, right=True).clamp_(max=n_scenarios - 1)
+
+    def blocks(self) -> Sequence[ScenarioTiles]:
+        """The layout itself: it is one block."""
+        return (self,)
+
+    def block(self, values: Tensor) -> Tensor:
+        """Values in the layout by tile: ``(R, N)`` to ``(n, t, N)``."""
+        return values.view(*self.shape, values.shape[1])
+
+    def total(self, block: Tensor) -> Tensor:
+        """Each scenario's sum over its places, ``(n, t, N)`` to ``(S, N)``; without a gradient."""
+        # The gradient of a look-up is this very sum, in the order of the tiles on any device.
+        return torch.ops.aten.embedding_dense_backward(
+            block.sum(1), self.slot_of_tile, self.n_scenarios, -1, False
+        )
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Each scenario's values for its tiles' places, ``(S, N)`` to ``(n, 1, N)``."""
+        return functional.embedding(self.slot_of_tile, values).unsqueeze(1)
+
+    def row_counts(self, like: Tensor) -> Tensor:
+        """The rows of each scenario, ``(S, 1)``, of the type of ``like``."""
+        return self.counts.to(like.dtype).unsqueeze(1)
+
+    def holds_row(self, block: Tensor) -> Tensor:
+        """Which places hold a row, ``(n, t, 1)``."""
+        return self.block(self.lay_out(torch.ones_like(self.scenario_ids).unsqueeze(1)) > 0)
+
+    def most_rows(self) -> int:
+        """How many rows the largest scenario can have: ``B``."""
+        return self.scenario_ids.shape[0]
+
+    def multiply(
+        self, inputs: Tensor, weight: Tensor, bias: Tensor | None, shared_weight: Tensor | None
+    ) -> Tensor:
+        """See :func:`grouped_linear`."""
+        if shared_weight is not None:
+            weight = torch.addcmul(shared_weight, shared_weight, weight)
+        of_tiles = functional.embedding(self.slot_of_tile, weight.flatten(1))
+        of_tiles = of_tiles.unflatten(1, weight.shape[1:])
+        block = self.block(inputs)
+        with torch.autocast(inputs.device.type, enabled=False):
+            if bias is None:
+                return torch.bmm(block, of_tiles).flatten(0, 1)
+            return torch.baddbmm(self.spread(bias), block, of_tiles).flatten(0, 1)
 
 
 def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
@@ -185,6 +357,28 @@ def number_scenarios(scenario_ids: Tensor) -> tuple[Tensor, Tensor]:
     rows = torch.arange(len(numbers), device=numbers.device)
     examples = numbers.new_empty(int(numbers.max()) + 1).index_copy_(0, numbers, rows)
     return numbers, examples
+
+
+def number_scenarios_in_slots(scenario_ids: Tensor, n_slots: int) -> tuple[Tensor, Tensor]:
+    """Number the distinct scenarios of a batch, with shapes that do not depend on how many.
+
+    Args:
+        scenario_ids: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
+        n_slots: a number of scenarios that no batch of ``B`` rows exceeds.
+
+    Returns:
+        The number of each row's scenario, ``(B,)``, as :func:`number_scenarios` gives it, and a row
+        of each scenario, ``(n_slots,)``; slots without a scenario name the last row.
+    """
+    numbers = scenario_ids.new_zeros(len(scenario_ids))
+    for tokens in scenario_ids.unbind(1):
+        values, order = torch.sort(numbers * (tokens.max() + 1) + tokens)
+        is_new = torch.zeros_like(values)
+        is_new[1:] = values[1:] != values[:-1]
+        numbers = torch.empty_like(numbers).index_copy_(0, order, is_new.cumsum(0))
+    rows = torch.arange(len(numbers), device=numbers.device)
+    last = numbers.new_full((n_slots,), len(numbers) - 1)
+    return numbers, last.scatter_reduce_(0, numbers, rows, "amin")
 
 
 def as_index(slots: Sequence[int], device: torch.device) -> slice | Tensor:
@@ -271,7 +465,7 @@ def grouped_linear(
     inputs: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    groups: ScenarioGroups,
+    groups: ScenarioLayout,
     shared_weight: Tensor | None = None,
 ) -> Tensor:
     r"""Map each place of a layout by its own scenario's linear map.
@@ -294,7 +488,7 @@ def grouped_linear(
         ``y`` in the layout, ``(R, M)``.
     """
     # Under autocast the inputs may come in a smaller type; weights are multiplied in their own.
-    return _GroupedLinear.apply(inputs.to(weight.dtype), weight, bias, shared_weight, groups)
+    return groups.multiply(inputs.to(weight.dtype), weight, bias, shared_weight)
 
 
 class GroupedLinear(nn.Module):
@@ -321,7 +515,7 @@ class GroupedLinear(nn.Module):
         """Multiplications of one sample: one scenario's ``N M``."""
         return self.weight.shape[1] * self.weight.shape[2]
 
-    def forward(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
         """Map ``(R, N)`` to ``(R, M)``, both in the layout of ``groups``."""
         return grouped_linear(inputs, self.weight, self.bias, groups)
 
@@ -355,11 +549,11 @@ class GroupedMLP(nn.Module):
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, hidden: Tensor, groups: ScenarioLayout) -> Tensor:
         """Map ``(R, input_size)`` to ``(R, output_size)``, both in the layout of ``groups``."""
         for depth, layer in enumerate(self.layers):
             if depth > 0:
-                hidden = self.dropout(self.activation(hidden))
+                hidden = groups.drop_out(self.activation(hidden), self.dropout)
             hidden = layer(hidden, groups)
         return hidden
 

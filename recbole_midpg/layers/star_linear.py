@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_midpg.layers.mlp import ACTIVATIONS
-from recbole_midpg.layers.scenario_grouping import ScenarioGroups, grouped_linear
+from recbole_midpg.layers.scenario_grouping import ScenarioLayout, grouped_linear
 
 
 class StarLinear(nn.Module):
@@ -45,7 +45,7 @@ class StarLinear(nn.Module):
         """Multiplications of one sample: ``N M``; a scenario's product of weights is made once."""
         return self.shared_weight.numel()
 
-    def forward(self, inputs: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
         """Map ``(R, N)`` to ``(R, M)``, both in the layout of ``groups``."""
         bias = self.specific_bias + self.shared_bias
         return grouped_linear(inputs, self.specific_weight, bias, groups, self.shared_weight)
@@ -78,10 +78,10 @@ class StarMLP(nn.Module):
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, groups: ScenarioGroups) -> Tensor:
+    def forward(self, hidden: Tensor, groups: ScenarioLayout) -> Tensor:
         """Map ``(R, d_0)`` in the layout of ``groups`` to logits ``(R, 1)``."""
         for depth, layer in enumerate(self.layers):
             if depth > 0:
-                hidden = self.dropout(self.activation(hidden))
+                hidden = groups.drop_out(self.activation(hidden), self.dropout)
             hidden = layer(hidden, groups)
         return hidden

@@ -239,6 +239,8 @@ class WeightedMLP(nn.Module):
         UsageError: ``n`` or ``m`` is larger than a layer that it weights.
     """
 
+    fixed_shapes: bool = False
+
     def __init__(
         self,
         input_size: int,
@@ -294,7 +296,7 @@ class WeightedMLP(nn.Module):
         Where the generators see the scenario alone and its ids are given, every weight is folded
         once a scenario and multiplied with that scenario's rows, if that handles fewer numbers than
         going row by row. The result is the same. This waits for the device, to learn which
-        scenarios there are and how often.
+        scenarios there are and how often: with :attr:`fixed_shapes` it always goes row by row.
 
         Args:
             hidden: :math:`h^0`, ``(B, d_0)``.
@@ -305,7 +307,12 @@ class WeightedMLP(nn.Module):
         Returns:
             The logits ``(B,)`` and, a layer each, the weighting matrices ``(B, n, m)``.
         """
-        if self.generator_sees_input or scenario_ids is None or not len(hidden):
+        if (
+            self.generator_sees_input
+            or scenario_ids is None
+            or self.fixed_shapes
+            or not len(hidden)
+        ):
             return self._by_sample(hidden, scenario)
         slots, examples = number_scenarios(scenario_ids)
         if not self._folding_pays(len(slots), len(examples)):
@@ -326,7 +333,9 @@ class WeightedMLP(nn.Module):
                 hidden = self.dropout(self.activation(hidden))
             hidden, matrix = layer(hidden, self._condition(hidden, scenario))
             matrices.append(matrix.permute(2, 0, 1))
-        return self._logits(hidden.T), matrices
+        if not self.weight_output_layer:
+            hidden = self.dropout(self.activation(hidden))
+        return self.output(hidden.T).squeeze(-1), matrices
 
     def _by_scenario(
         self, hidden: Tensor, scenarios: Tensor, slots: Tensor
@@ -343,17 +352,13 @@ class WeightedMLP(nn.Module):
         matrices = []
         for depth, layer in enumerate(self.layers):
             if depth > 0:
-                hidden = self.dropout(self.activation(hidden))
+                hidden = groups.drop_out(self.activation(hidden), self.dropout)
             weights, matrix = layer.folded(scenarios.T)
             hidden = grouped_linear(hidden, weights, None, groups) + layer.bias
             matrices.append(matrix.permute(2, 0, 1).index_select(0, slots))
-        return groups.pick_up(self._logits(hidden)), matrices
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """From the last weighted layer's outputs, ``(B, M)``, to the logits, ``(B,)``."""
         if not self.weight_output_layer:
-            hidden = self.output(self.dropout(self.activation(hidden)))
-        return hidden.squeeze(-1)
+            hidden = groups.drop_out(self.activation(hidden), self.dropout)
+        return groups.pick_up(self.output(hidden)).squeeze(-1), matrices
 
     def _condition(self, hidden: Tensor, scenario: Tensor) -> Tensor:
         if not self.generator_sees_input:

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.field_embedding import mean_of_present, split_numbers
 from recbole_midpg.layers.mlp import ACTIVATIONS, binary_cross_entropy
+from recbole_midpg.layers.scenario_grouping import (
+    ScenarioGroups,
+    ScenarioLayout,
+    ScenarioTiles,
+)
 from recbole_midpg.settings import Choice, Integer, Number, Rules, Sizes
 
 
@@ -107,12 +112,12 @@ class ScenarioRecommender(ContextRecommender):
             persistent=False,
         )
 
-    def use_fixed_shapes(self, fixed: bool = True) -> None:
+    def use_fixed_shapes(self, fixed: bool) -> None:
         """Choose how a batch is computed where its rows' scenarios would decide shapes.
 
         With fixed shapes, ``calculate_loss``, its backward and ``predict`` have the same shapes for
-        every batch of as many rows, read no value on the host and make no tensor there: a GPU need
-        not be waited for, and the step can be captured in a CUDA graph. Values, gradients and random
+        every batch of as many rows, read no value on the host and make no tensor there: a GPU is
+        not waited for, and the step can be captured in a CUDA graph. Values, gradients and random
         draws are the same either way; without, less is computed, which suits a CPU.
 
         Args:
@@ -121,6 +126,16 @@ class ScenarioRecommender(ContextRecommender):
         for module in self.modules():
             if hasattr(module, "fixed_shapes"):
                 module.fixed_shapes = fixed
+
+    def groups(self, scenario_ids: Tensor, n_scenarios: int) -> ScenarioLayout:
+        """Lay a batch out by scenario, with :attr:`fixed_shapes` or with shapes by data.
+
+        Args:
+            scenario_ids: the scenario slot of each row, ``(B,)``, in ``[0, n_scenarios)``.
+            n_scenarios: how many slots there are.
+        """
+        layout = ScenarioTiles if self.fixed_shapes else ScenarioGroups
+        return layout(scenario_ids, n_scenarios)
 
     def columns_of(self, fields: Sequence[str], key: str) -> Tensor:
         """Which columns of ``h0`` are the embeddings of some fields.

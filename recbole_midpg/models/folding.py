@@ -13,7 +13,7 @@ from recbole.utils import FeatureType
 from torch import Tensor
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.layers.scenario_grouping import GroupedMLP, ScenarioGroups
+from recbole_midpg.layers.scenario_grouping import GroupedMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.dpg import DPG
 
@@ -86,7 +86,7 @@ class FoldedModel(ScenarioRecommender):
         numbers = torch.zeros_like(interaction[self.scenario_fields[0]])
         for field, size in zip(self.scenario_fields, self.scenario_sizes, strict=True):
             numbers = numbers * size + interaction[field]
-        groups = ScenarioGroups(numbers, prod(self.scenario_sizes))
+        groups = self.groups(numbers, prod(self.scenario_sizes))
         return groups.pick_up(self.backbone(groups.lay_out(inputs), groups)).squeeze(-1)
 
     def to_plain(self) -> dict[str, Any]:

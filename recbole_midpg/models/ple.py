@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
-from recbole_midpg.layers.scenario_grouping import GroupedMLP, ScenarioGroups
+from recbole_midpg.layers.scenario_grouping import GroupedMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Integer, Rules
 
@@ -114,6 +114,6 @@ class PLE(ScenarioRecommender):
             own, shared = level(own, shared)
         for level in self.levels[-1:]:
             own, shared = level(own, shared, scenario_ids)
-        groups = ScenarioGroups(scenario_ids, self.n_scenarios)
+        groups = self.groups(scenario_ids, self.n_scenarios)
         outputs = self.towers(self.last_level(own, shared, groups), groups)
         return groups.pick_up(outputs).squeeze(-1)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from recbole_midpg.layers.mlp import MLP
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
-from recbole_midpg.layers.scenario_grouping import ScenarioGroups
 from recbole_midpg.layers.star_linear import StarMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Flag, Integer, Number, Rules, Sizes
@@ -103,7 +102,7 @@ class STAR(ScenarioRecommender):
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
         inputs, _ = self.embed(interaction)
-        groups = ScenarioGroups(interaction[self.scenario_id_field], self.n_scenarios)
+        groups = self.groups(interaction[self.scenario_id_field], self.n_scenarios)
         hidden = groups.lay_out(inputs)
         if self.norm is not None:
             hidden = self.norm(hidden, groups)

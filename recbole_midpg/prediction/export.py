@@ -1,17 +1,14 @@
 """Trained models as programs of ``torch.export``, which run without this package.
 
-Cause for what is replaced here: models with parameters of each scenario lay a batch out by
-scenario, and how many rows each one has decides the shapes of what follows. A program cannot be
-traced through that. In a traced model every row is a group of its own: the layers are the same and
-read a row's parameters by its scenario's number.
+Models with parameters of each scenario lay a batch out by scenario, and how many rows each one has
+decides the shapes of what follows. A program cannot be traced through that: it is traced with
+:meth:`~recbole_midpg.models.base.ScenarioRecommender.use_fixed_shapes`.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,8 +17,6 @@ from torch import Tensor, nn
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.scoring import TOKEN_LIKE
-from recbole_midpg.layers.scenario_grouping import Bucket
-from recbole_midpg.models import ple, star
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.whole_files import written_whole
@@ -38,8 +33,9 @@ def export_program(scorer: Scorer, path: str | os.PathLike[str]) -> None:
     """Write a scorer's model as a program: from encoded columns to probabilities.
 
     The program is called with the mapping that :meth:`Scorer.encode` makes, of any number of rows,
-    and gives probabilities ``(B,)``. For a model with parameters of each scenario it copies the
-    parameters of every row's scenario: a batch of ``B`` rows takes ``B`` times a network's size.
+    and gives probabilities ``(B,)``. For a model with parameters of each scenario it copies a
+    scenario's parameters for each of its tiles of rows, at most ``B`` times in a batch of ``B``
+    rows (see :class:`~recbole_midpg.layers.scenario_grouping.ScenarioTiles`).
 
     Args:
         scorer: holds one of this package's models; the program runs on its device.
@@ -90,53 +86,18 @@ class _Program(nn.Module):
         return self.model.predict(columns)
 
 
-class _RowByRow:
-    """Stands in for ``ScenarioGroups``: each row of a batch is a group, where it is."""
-
-    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
-        self.buckets = [Bucket(0, scenario_ids.shape[0], 1, scenario_ids, ())]
-
-    def parts(self, scenario_size: int) -> list[Bucket]:
-        return self.buckets
-
-    def lay_out(self, values: Tensor) -> Tensor:
-        return values
-
-    def pick_up(self, values: Tensor) -> Tensor:
-        return values
-
-
-def _no_scenario_ids(model: ScenarioRecommender, columns: Any) -> None:
-    """Stands in for ``scenario_ids``: without them a layer is weighted row by row."""
-
-
-@contextmanager
-def _grouped_row_by_row() -> Iterator[None]:
-    """Replace, while a model is traced, what makes groups of a batch."""
-    substitutes: tuple[tuple[Any, str, Any], ...] = (
-        (star, "ScenarioGroups", _RowByRow),
-        (ple, "ScenarioGroups", _RowByRow),
-        (ScenarioRecommender, "scenario_ids", _no_scenario_ids),
-    )
-    before = [getattr(owner, name) for owner, name, _ in substitutes]
-    for owner, name, substitute in substitutes:
-        setattr(owner, name, substitute)
-    try:
-        yield
-    finally:
-        for (owner, name, _), original in zip(substitutes, before, strict=True):
-            setattr(owner, name, original)
-
-
 @torch.no_grad()
 def _traced(scorer: Scorer) -> Any:
     columns = _example(scorer, _TRACED_ROWS)
     rows = torch.export.Dim("rows", max=_LARGEST_BATCH)
     shapes = {"columns": {name: {0: rows} for name in columns}}
-    with _grouped_row_by_row():
-        return torch.export.export(
-            _Program(scorer.scoring.model), (columns,), dynamic_shapes=shapes, strict=True
-        )
+    model = scorer.scoring.model
+    before = model.fixed_shapes
+    model.use_fixed_shapes(True)
+    try:
+        return torch.export.export(_Program(model), (columns,), dynamic_shapes=shapes, strict=True)
+    finally:
+        model.use_fixed_shapes(before)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from torch import nn
 
 from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
-from recbole_midpg.layers.scenario_grouping import ScenarioGroups
+from recbole_midpg.layers.scenario_grouping import ScenarioGroups, ScenarioTiles
 from tests.forked import in_group
 from tests.reference.baselines import partitioned_norm
 
@@ -23,8 +23,8 @@ def randomised(n_scenarios, size, **settings):
     return norm
 
 
-def apply(norm, inputs, ids):
-    groups = ScenarioGroups(ids, len(norm.running_mean))
+def apply(norm, inputs, ids, layout=ScenarioGroups):
+    groups = layout(ids, len(norm.running_mean))
     return groups.pick_up(norm(groups.lay_out(inputs), groups))
 
 
@@ -45,14 +45,15 @@ def test_by_hand():
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("counts", [[9, 0, 4, 30], [3, 3, 3, 3], [1, 1, 0, 1], [80, 5, 1, 2]])
-def test_reference(training, counts):
+@pytest.mark.parametrize("layout", [ScenarioGroups, ScenarioTiles])
+def test_reference(training, counts, layout):
     norm = randomised(4, 3, min_rows=3).train(training)
     ids = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
     ids = ids[torch.randperm(len(ids))]
     inputs = torch.randn(len(ids), 3, dtype=torch.float64, requires_grad=True)
     parameters = [inputs, *norm.parameters()]
     expected = partitioned_norm(inputs, ids, norm, training)
-    outputs = apply(norm, inputs, ids)
+    outputs = apply(norm, inputs, ids, layout)
     torch.testing.assert_close(outputs, expected, rtol=0, atol=1e-10)
     towards = torch.randn_like(expected)
     for gradient, expected_gradient in zip(
@@ -91,6 +92,17 @@ def test_statistics_change_only_for_scenarios_with_enough_rows_in_training():
     before = norm.running_mean.clone()
     apply(norm.eval(), torch.randn(4, 2, dtype=torch.float64), ids)
     assert torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("counts", [[9, 0, 4, 30], [1, 1, 0, 1], [0, 0, 0, 0], [80, 5, 1, 2]])
+def test_statistics_are_the_same_in_tiles(counts):
+    one, other = randomised(4, 3, min_rows=3), randomised(4, 3, min_rows=3)
+    ids = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+    inputs = torch.randn(len(ids), 3, dtype=torch.float64)
+    for norm, layout in ((one, ScenarioGroups), (other, ScenarioTiles)):
+        apply(norm, inputs, ids, layout)
+    for name in ("running_mean", "running_variance", "batches_seen"):
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=1e-12)
 
 
 def test_a_single_row_keeps_its_value():

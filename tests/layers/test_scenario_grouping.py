@@ -13,8 +13,10 @@ from recbole_midpg.layers.scenario_grouping import (
     GroupedLinear,
     GroupedMLP,
     ScenarioGroups,
+    ScenarioTiles,
     grouped_linear,
     number_scenarios,
+    number_scenarios_in_slots,
 )
 
 
@@ -35,6 +37,7 @@ def masked_loop(inputs, weight, bias, ids, shared_weight=None):
     return outputs
 
 
+LAYOUTS = [ScenarioGroups, ScenarioTiles]
 COUNTS = [[5], [0, 3], [3, 0, 1], [1, 200, 0, 2, 50, 60], [0, 20, 20, 0, 20, 3], [1] * 30, []]
 
 
@@ -54,11 +57,30 @@ class TestLayout:
                 seen[slot] = count
         assert seen == {slot: count for slot, count in enumerate(counts) if count}
 
-    def test_going_there_and_back_changes_nothing(self, counts):
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_going_there_and_back_changes_nothing(self, counts, layout):
         ids = random_ids(counts)
-        groups = ScenarioGroups(ids, max(len(counts), 1))
+        groups = layout(ids, max(len(counts), 1))
         values = torch.randn(len(ids), 3)
         assert torch.equal(groups.pick_up(groups.lay_out(values)), values)
+
+    def test_a_tile_holds_rows_of_one_scenario(self, counts):
+        ids = random_ids(counts)
+        tiles = ScenarioTiles(ids, max(len(counts), 1))
+        laid_out = tiles.block(tiles.lay_out(torch.stack([ids, torch.ones_like(ids)], dim=1)))
+        assert torch.equal(tiles.counts, torch.bincount(ids, minlength=max(len(counts), 1)))
+        for slot, places in zip(tiles.slot_of_tile.tolist(), laid_out, strict=True):
+            slots, filled = places.unbind(1)
+            assert (filled[1:] <= filled[:-1]).all()
+            assert (slots[filled == 1] == slot).all()
+        holds = tiles.holds_row(laid_out)
+        assert torch.equal(holds.squeeze(2), laid_out[..., 1] == 1)
+
+    def test_the_shapes_of_tiles_do_not_depend_on_the_scenarios(self, counts):
+        n_scenarios = max(len(counts), 1)
+        tiles = ScenarioTiles(random_ids(counts), n_scenarios)
+        alone = ScenarioTiles(torch.full((sum(counts),), n_scenarios - 1), n_scenarios)
+        assert tiles.shape == alone.shape
 
     def test_absent_scenarios(self, counts):
         groups = ScenarioGroups(random_ids(counts), len(counts) + 2)
@@ -76,6 +98,25 @@ def test_places_are_few(counts):
     assert sum(counts) <= groups.places <= LARGEST_RATIO * sum(counts) + FREE_ROWS * present
 
 
+@pytest.mark.parametrize(
+    ("rows", "scenarios", "shape"),
+    [(0, 3, (2, 16)), (1, 3, (2, 16)), (40, 3, (5, 16)), (640, 2, (9, 80)), (700, 2, (9, 96))],
+)
+def test_the_number_and_size_of_tiles(rows, scenarios, shape):
+    """640 rows of 2 scenarios: tiles of 640 / 8, at most floor((640 + 2 * 79) / 80) of them."""
+    assert ScenarioTiles(torch.zeros(rows, dtype=torch.long), scenarios).shape == shape
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=12))
+def test_tiles_suffice(counts):
+    """Every row has a place of its own, inside the layout, whatever the counts."""
+    tiles = ScenarioTiles(random_ids(counts), len(counts))
+    places = tiles.place_of_row
+    assert len(set(places.tolist())) == len(places)
+    assert ((places >= 0) & (places < tiles.places)).all()
+
+
 @given(
     st.integers(1, 3).flatmap(lambda n: st.lists(st.tuples(*[st.integers(0, 9)] * n), min_size=1))
 )
@@ -85,6 +126,10 @@ def test_scenarios_are_numbered_without_gaps(tuples):
     assert len(examples) == len(set(tuples))
     assert torch.equal(ids[examples][numbers], ids)
     assert torch.equal(numbers[examples], torch.arange(len(examples)))
+    in_slots, of_slots = number_scenarios_in_slots(ids, len(ids))
+    assert torch.equal(in_slots, numbers)
+    assert torch.equal(numbers[of_slots[: len(examples)]], torch.arange(len(examples)))
+    assert (of_slots[len(examples) :] == len(ids) - 1).all()
 
 
 def test_unknown_scenario_is_refused():
@@ -94,8 +139,12 @@ def test_unknown_scenario_is_refused():
 
 @pytest.mark.parametrize("counts", COUNTS[:-1], ids=str)
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("cached", [1, 1 << 18], ids=["cut", "whole"])
-def test_grouped_linear_is_the_masked_loop(counts, shared, cached, monkeypatch):
+@pytest.mark.parametrize(
+    ("layout", "cached"),
+    [(ScenarioGroups, 1), (ScenarioGroups, 1 << 18), (ScenarioTiles, 1)],
+    ids=["cut", "whole", "tiles"],
+)
+def test_grouped_linear_is_the_masked_loop(counts, shared, layout, cached, monkeypatch):
     monkeypatch.setattr(grouping, "CACHED_WEIGHTS", cached)
     torch.manual_seed(0)
     ids = random_ids(counts)
@@ -104,7 +153,7 @@ def test_grouped_linear_is_the_masked_loop(counts, shared, cached, monkeypatch):
     weight, bias = torch.randn(len(counts), 4, 3, **make), torch.randn(len(counts), 3, **make)
     shared_weight = torch.randn(4, 3, **make) if shared else None
     leaves = [leaf for leaf in (inputs, weight, bias, shared_weight) if leaf is not None]
-    groups = ScenarioGroups(ids, len(counts))
+    groups = layout(ids, len(counts))
 
     outputs = grouped_linear(groups.lay_out(inputs), weight, bias, groups, shared_weight)
     outputs = groups.pick_up(outputs)
@@ -119,9 +168,10 @@ def test_grouped_linear_is_the_masked_loop(counts, shared, cached, monkeypatch):
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_grouped_linear_gradients_by_differences(shared, with_bias):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_grouped_linear_gradients_by_differences(shared, with_bias, layout):
     torch.manual_seed(0)
-    groups = ScenarioGroups(torch.tensor([2, 0, 2, 4]), 5)
+    groups = layout(torch.tensor([2, 0, 2, 4]), 5)
     make = {"dtype": torch.float64, "requires_grad": True}
     inputs, weight = torch.randn(groups.places, 2, **make), torch.randn(5, 2, 3, **make)
     bias = torch.randn(5, 3, **make) if with_bias else None
@@ -131,10 +181,11 @@ def test_grouped_linear_gradients_by_differences(shared, with_bias):
     )
 
 
-def test_grouped_linear_on_no_rows():
-    groups = ScenarioGroups(torch.empty(0, dtype=torch.long), 3)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_grouped_linear_on_no_rows(layout):
+    groups = layout(torch.empty(0, dtype=torch.long), 3)
     layer = GroupedLinear(3, 4, 2)
-    outputs = layer(groups.lay_out(torch.empty(0, 4)), groups)
+    outputs = groups.pick_up(layer(groups.lay_out(torch.empty(0, 4)), groups))
     assert outputs.shape == (0, 2)
     outputs.sum().backward()
     assert not layer.weight.grad.any()
@@ -148,10 +199,11 @@ def test_inputs_without_gradient():
     assert layer.weight.grad.any()
 
 
-def test_absent_scenarios_get_exactly_no_gradient():
-    groups = ScenarioGroups(torch.tensor([3, 1, 1]), 5)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_absent_scenarios_get_exactly_no_gradient(layout):
+    groups = layout(torch.tensor([3, 1, 1]), 5)
     layer = GroupedLinear(5, 4, 2)
-    layer(groups.lay_out(torch.randn(3, 4)), groups).sum().backward()
+    groups.pick_up(layer(groups.lay_out(torch.randn(3, 4)), groups)).sum().backward()
     for scenario in (0, 2, 4):
         assert not layer.weight.grad[scenario].any()
         assert not layer.bias.grad[scenario].any()
@@ -180,3 +232,28 @@ def test_grouped_mlp_by_hand():
     outputs = groups.pick_up(network(groups.lay_out(torch.tensor([[1.0], [2.0], [-2.0]])), groups))
     # scenario 1: relu(2 - 1, 3) = (1, 3), 1 - 3; scenario 0: relu(2, -1.5), then relu(-2, 2.5)
     assert outputs.flatten().tolist() == [-2.0, 2.25, 25.25]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_dropout_is_drawn_for_rows_wherever_they_are(layout):
+    ids = random_ids([3, 40, 0, 5])
+    groups = layout(ids, 4)
+    dropout = torch.nn.Dropout(0.4)
+    torch.manual_seed(0)
+    expected = dropout(torch.ones(6, len(ids))).T  # samples last
+    torch.manual_seed(0)
+    dropped = groups.pick_up(groups.drop_out(torch.ones(groups.places, 6), dropout))
+    assert torch.equal(dropped, expected)
+    values = torch.ones(groups.places, 6)
+    assert groups.drop_out(values, dropout.eval()) is values
+
+
+def test_tiles_multiply_in_the_weights_type_under_autocast():
+    groups = ScenarioTiles(torch.tensor([1, 0, 0]), 2)
+    layer = GroupedLinear(2, 4, 2)
+    inputs = torch.randn(3, 4).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = layer(groups.lay_out(inputs), groups)
+    assert outputs.dtype == torch.float32
+    expected = layer(groups.lay_out(inputs.float()), groups)
+    assert torch.equal(outputs, expected)
