@@ -15,7 +15,10 @@ from torch.nn.functional import softplus
 
 from recbole_midpg.layers.across_processes import of_first_process
 from recbole_midpg.layers.mlp import ACTIVATIONS, MLP, masked_mean, mean_or_zero
-from recbole_midpg.layers.scenario_grouping import number_scenarios
+from recbole_midpg.layers.scenario_grouping import (
+    number_scenarios,
+    number_scenarios_in_slots,
+)
 
 _LEAST_VARIANCE = 1e-12
 
@@ -49,9 +52,14 @@ class PairDiscriminator(nn.Module):
         self.activation = ACTIVATIONS[activation]()
         self.head = MLP(hidden_sizes[0], hidden_sizes[1:], 1, activation)
 
-    def map_scenario(self, scenario: Tensor) -> Tensor:
-        """Map scenario-aware embeddings, ``(B, d_s)`` to ``(B, H)``."""
-        return self.scenario_map(standardized(scenario) if self.standardize else scenario)
+    def map_scenario(self, scenario: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Map scenario-aware embeddings, ``(B, d_s)`` to ``(B, H)``.
+
+        Args:
+            scenario: the embeddings.
+            kept: which rows count where they are standardized, ``(B,)``; all by default.
+        """
+        return self.scenario_map(standardized(scenario, kept) if self.standardize else scenario)
 
     def map_matrices(self, matrices: Tensor) -> Tensor:
         """Map weighting matrices, ``(B, matrix_size)`` to ``(B, H)``."""
@@ -66,7 +74,7 @@ class PairDiscriminator(nn.Module):
         return self.score(self.map_scenario(scenario), self.map_matrices(matrices))
 
 
-def standardized(values: Tensor) -> Tensor:
+def standardized(values: Tensor, kept: Tensor | None = None) -> Tensor:
     r"""Columns with mean 0 and standard deviation 1 over the rows; the gradient passes unchanged.
 
     .. math:: \hat x_{ij} = \frac{x_{ij} - \bar x_j}{\sqrt{\text{var}_j + 10^{-12}}},
@@ -78,14 +86,21 @@ def standardized(values: Tensor) -> Tensor:
 
     Args:
         values: ``(B, width)``.
+        kept: which rows the mean and the deviation are of, ``(B,)``, boolean; all by default.
 
     Returns:
         ``(B, width)``; a column whose values are all equal is 0.
     """
     plain = values.detach()
-    centred = plain - plain.mean(dim=0)
-    scaled = centred * torch.rsqrt(centred.square().mean(dim=0) + _LEAST_VARIANCE)
+    centred = plain - _column_means(plain, kept)
+    scaled = centred * torch.rsqrt(_column_means(centred.square(), kept) + _LEAST_VARIANCE)
     return scaled + (values - plain)
+
+
+def _column_means(values: Tensor, kept: Tensor | None) -> Tensor:
+    if kept is None:
+        return values.mean(dim=0)
+    return (values * kept.unsqueeze(1)).sum(0) / kept.sum()
 
 
 def jensen_shannon_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
@@ -189,40 +204,66 @@ class InfoNCELoss(nn.Module):
     .. math:: -\text{mean}_i \left( T(s_i, w_i) - \log \sum_j e^{T(s_j, w_i)} \right)
 
     ``s`` is the same for all rows of a scenario, so the sum runs over the distinct scenarios,
-    each counted as often as it occurs: ``B x distinct`` scores instead of ``B x B``.
+    each counted as often as it occurs: ``B x distinct`` scores instead of ``B x B``. How many are
+    distinct has to come from the device; with :attr:`fixed_shapes` as many scores are made as there
+    can be scenarios, and those that are not in the batch count zero times.
 
     Args:
         discriminator: :math:`T`.
         mask_same_scenario: whether other rows of the same scenario are left out of the sum.
+        n_scenarios: how many scenarios there can be; not known by default.
     """
 
-    def __init__(self, discriminator: PairDiscriminator, mask_same_scenario: bool = True) -> None:
+    fixed_shapes: bool = False
+
+    def __init__(
+        self,
+        discriminator: PairDiscriminator,
+        mask_same_scenario: bool = True,
+        n_scenarios: int | None = None,
+    ) -> None:
         super().__init__()
         self.discriminator = discriminator
         self.mask_same_scenario = mask_same_scenario
+        self.n_scenarios = n_scenarios
 
     def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
         """Compute the loss; arguments and result as :meth:`ShuffledPairsLoss.forward`."""
         if not len(scenario):
             return mean_or_zero(self.discriminator(scenario, matrices))
-        own, examples = number_scenarios(scenario_ids)
-        counts = torch.bincount(own)
-        scenario_part = self.discriminator.map_scenario(scenario.index_select(0, examples))
+        own, examples = self._number(scenario_ids)
+        counts = torch.zeros_like(examples).scatter_add_(0, own, torch.ones_like(own))
+        is_present = counts > 0
+        scenario_part = self.discriminator.map_scenario(
+            scenario.index_select(0, examples), is_present
+        )
         matrix_part = self.discriminator.map_matrices(matrices)
         scores = self.discriminator.score(scenario_part, matrix_part.unsqueeze(1))
         log_counts = torch.log(counts.to(scores.dtype)).expand_as(scores)
         if self.mask_same_scenario:
             log_counts = log_counts.scatter(1, own.unsqueeze(1), 0.0)
         positive = scores.gather(1, own.unsqueeze(1)).squeeze(1)
-        several_scenarios = float(len(examples) > 1)
         loss = mean_or_zero(torch.logsumexp(scores + log_counts, dim=1) - positive)
-        return loss * several_scenarios
+        return loss.masked_fill(is_present.sum() <= 1, 0.0)  # of one scenario alone
+
+    def _number(self, scenario_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The number of each row's scenario, and a row of each scenario."""
+        if not self.fixed_shapes:
+            return number_scenarios(scenario_ids)
+        n_rows = len(scenario_ids)
+        return number_scenarios_in_slots(scenario_ids, min(self.n_scenarios or n_rows, n_rows))
 
 
 def mutual_information_loss(
-    discriminator: PairDiscriminator, estimator: str, mask_same_scenario: bool
+    discriminator: PairDiscriminator,
+    estimator: str,
+    mask_same_scenario: bool,
+    n_scenarios: int | None = None,
 ) -> ShuffledPairsLoss | InfoNCELoss:
-    """Build the loss of an estimator, one of :data:`MI_ESTIMATORS`."""
+    """Build the loss of an estimator, one of :data:`MI_ESTIMATORS`.
+
+    Arguments as those of the losses.
+    """
     if estimator == "infonce":
-        return InfoNCELoss(discriminator, mask_same_scenario)
+        return InfoNCELoss(discriminator, mask_same_scenario, n_scenarios)
     return ShuffledPairsLoss(discriminator, estimator, mask_same_scenario)

@@ -2,6 +2,7 @@ r"""MI-DPG: decomposable parameter generation with mutual information regularisa
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, ClassVar
 
 from recbole.data.interaction import Interaction
@@ -65,7 +66,10 @@ class MIDPG(DPG):
             standardize=config["mi_standardize"],
         )
         self.mutual_information = mutual_information_loss(
-            discriminator, config["mi_estimator"], config["mi_mask_same_scenario"]
+            discriminator,
+            config["mi_estimator"],
+            config["mi_mask_same_scenario"],
+            prod(dataset.num(field) for field in self.scenario_fields),
         )
         self.mutual_information.apply(initialize_module)
 
