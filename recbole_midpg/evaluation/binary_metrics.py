@@ -13,7 +13,7 @@ from recbole_midpg.errors import UsageError
 Vector: TypeAlias = "NDArray[np.generic] | Tensor"
 
 # RecBole's bound, and scikit-learn's before its release 1.3.
-_LEAST_PROBABILITY = 1e-15
+LEAST_PROBABILITY = 1e-15
 
 
 def auc(labels: Vector, scores: Vector) -> float:
@@ -68,7 +68,7 @@ def log_loss(labels: Vector, probabilities: Vector) -> float:
     if len(label_values) == 0:
         return float("nan")
     y = label_values.astype(np.float64)
-    p = np.clip(probability_values.astype(np.float64), _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    p = np.clip(probability_values.astype(np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
     return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
 
 
@@ -152,14 +152,23 @@ def expected_calibration_error(labels: Vector, probabilities: Vector, bins: int)
     return float(np.abs(differences).sum() / len(p))
 
 
+def require_vectors(labels: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    """Check the shapes of labels and scores.
+
+    Raises:
+        UsageError: they differ, or are not of vectors.
+    """
+    if len(labels) != 1 or labels != scores:
+        raise UsageError(
+            f"metric: labels of shape {labels} and scores of shape {scores} are not allowed, "
+            "expected two vectors of one length."
+        )
+
+
 def _vectors(labels: Vector, scores: Vector) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     label_values, score_values = (
         vector.detach().cpu().numpy() if isinstance(vector, Tensor) else np.asarray(vector)
         for vector in (labels, scores)
     )
-    if label_values.ndim != 1 or label_values.shape != score_values.shape:
-        raise UsageError(
-            f"metric: labels of shape {label_values.shape} and scores of shape "
-            f"{score_values.shape} are not allowed, expected two vectors of one length."
-        )
+    require_vectors(label_values.shape, score_values.shape)
     return label_values, score_values
