@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
-Measure = Callable[[Array, Array], float]
-"""From labels and scores ``(B,)`` to a number; NaN where it is not defined."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +61,6 @@ def rows_by_group(groups: Array) -> tuple[Array, list[NDArray[np.intp]]]:
     return ranked[np.append(0, starts)], np.split(order, starts)
 
 
-def measure_groups(measure: Measure, labels: Array, scores: Array, groups: Array) -> GroupedValues:
-    """Apply a metric to the rows of each group.
-
-    Args:
-        measure: the metric.
-        labels: ``(B,)``.
-        scores: ``(B,)``.
-        groups: the id of each row's group, ``(B,)``.
-
-    Returns:
-        The metric of each group that has rows.
-    """
-    ids, parts = rows_by_group(groups)
-    values = [measure(labels[rows], scores[rows]) for rows in parts]
-    counts = np.array([len(rows) for rows in parts], dtype=np.int64)
-    return GroupedValues(ids.astype(np.int64), counts, np.array(values, dtype=np.float64))
-
-
 def grouped_auc(labels: Array, scores: Array, groups: Array) -> GroupedValues:
     r"""The AUC of each of very many groups, as of users, by one sort of all rows.
 
@@ -90,11 +69,11 @@ def grouped_auc(labels: Array, scores: Array, groups: Array) -> GroupedValues:
 
     Args:
         labels: ``(B,)``; 1 is positive, every other value negative.
-        scores: ``(B,)``, without NaN.
+        scores: ``(B,)``.
         groups: the id of each row's group, ``(B,)``.
 
     Returns:
-        The AUC of each group that has rows; NaN for a group of one class only.
+        The AUC of each group that has rows; NaN where a class has no rows or a score is NaN.
     """
     order = np.lexsort((scores, groups))
     ranked, grouped = scores[order], groups[order]
@@ -122,4 +101,6 @@ def grouped_auc(labels: Array, scores: Array, groups: Array) -> GroupedValues:
     pairs = n_positive * (rows - n_positive)
     with np.errstate(invalid="ignore"):
         values = np.add.reduceat(won, first_ties) / (2 * pairs)
+    # NaN are sorted to the end of their group.
+    values[np.isnan(ranked[group_starts + rows - 1])] = np.nan
     return GroupedValues(grouped[group_starts].astype(np.int64), rows, values)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
-from recbole_midpg.evaluation.binary_metrics import auc, log_loss, predicted_over_observed
-from recbole_midpg.evaluation.grouped_metrics import Array, rows_by_group
+from recbole_midpg.evaluation.measures import (
+    AUC,
+    LOG_LOSS,
+    POSITIVES,
+    PREDICTED_OVER_OBSERVED,
+    Column,
+    RowGroups,
+    all_rows,
+    rows_of_groups,
+)
 
 
 @dataclass(frozen=True)
@@ -66,46 +76,45 @@ class ScenarioTable:
 
 
 def scenario_rows(
-    labels: Array, scores: Array, scenarios: Array, names: Sequence[str]
+    labels: Column, scores: Column, scenarios: Column, names: Sequence[str]
 ) -> tuple[ScenarioRow, ...]:
     """Describe each scenario that has rows, in the order of their ids.
 
     Args:
         labels: ``(B,)``, 0 or 1; at least one.
         scores: probabilities, ``(B,)``.
-        scenarios: the id of each row's scenario, ``(B,)``.
+        scenarios: the id of each row's scenario, ``(B,)``; arrays all, or tensors.
         names: the scenarios' names by id.
 
     Returns:
         A line a scenario.
     """
-    return tuple(
-        _describe(str(names[int(scenario)]), labels[rows], scores[rows])
-        for scenario, rows in zip(*rows_by_group(scenarios), strict=True)
-    )
+    grouped = rows_of_groups(labels, scores, scenarios)
+    return _describe(grouped, [str(names[scenario]) for scenario in grouped.ids])
 
 
 def scenario_table(
-    labels: Array, scores: Array, scenarios: Array, names: Sequence[str]
+    labels: Column, scores: Column, scenarios: Column, names: Sequence[str]
 ) -> ScenarioTable:
     """Describe each scenario as :func:`scenario_rows` does, and all rows."""
-    return ScenarioTable(
-        scenario_rows(labels, scores, scenarios, names), _describe("all", labels, scores)
+    (everything,) = _describe(all_rows(labels, scores), ["all"])
+    return ScenarioTable(scenario_rows(labels, scores, scenarios, names), everything)
+
+
+def _describe(grouped: RowGroups, names: Sequence[str]) -> tuple[ScenarioRow, ...]:
+    """Describe groups of rows, in their order."""
+    rows = grouped.rows
+    positives = grouped.values(POSITIVES)
+    columns = (
+        rows.tolist(),
+        positives.astype(np.int64).tolist(),
+        (positives / rows).tolist(),
+        _defined(grouped.values(AUC)),
+        grouped.values(LOG_LOSS).tolist(),
+        _defined(grouped.values(PREDICTED_OVER_OBSERVED)),
     )
+    return tuple(itertools.starmap(ScenarioRow, zip(names, *columns, strict=True)))
 
 
-def _describe(name: str, labels: Array, scores: Array) -> ScenarioRow:
-    positives = int((labels == 1).sum())
-    return ScenarioRow(
-        name,
-        len(labels),
-        positives,
-        positives / len(labels),
-        _defined(auc(labels, scores)),
-        log_loss(labels, scores),
-        _defined(predicted_over_observed(labels, scores)),
-    )
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _defined(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]

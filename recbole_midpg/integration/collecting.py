@@ -12,13 +12,15 @@ import copy
 import functools
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from recbole.evaluator import collector
 from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_midpg.integration.batches import Batch
-from recbole_midpg.integration.process_group import gather_batches
+from recbole_midpg.integration.process_group import gather_batches, is_on_gpus
 
 SCENARIO = "data.scenario"
 SCENARIO_NAMES = "data.scenario_names"
@@ -50,7 +52,13 @@ class _Rows(list[Tensor]):
 
 
 class GrowingDataStruct(collector.DataStruct):
-    """A ``DataStruct`` that joins the batches' tensors when they are read, not at every batch."""
+    """A ``DataStruct`` that joins the batches' tensors when they are read, not at every batch.
+
+    Attributes:
+        is_measured_by_torch: whether the metrics of rows are computed by torch, where the rows are.
+    """
+
+    is_measured_by_torch = False
 
     def update_tensor(self, name: str, value: Tensor) -> None:
         """Append rows to a tensor; a value of no dimension is one row.
@@ -70,16 +78,24 @@ class GrowingDataStruct(collector.DataStruct):
         value = super().__getitem__(name)
         return value.whole() if isinstance(value, _Rows) else value
 
-    def take(self) -> GrowingDataStruct:
-        """Hand over all values, tensors on the CPU; what was appended is forgotten here.
+    def column(self, name: str) -> Tensor | NDArray[np.generic]:
+        """The rows' values, ``(B,)``, as metrics take them: a tensor, or an array of the host."""
+        values = self.get(name).reshape(-1)
+        return values if self.is_measured_by_torch else values.numpy()
+
+    def take(self, device: torch.device) -> GrowingDataStruct:
+        """Hand over all values; what was appended is forgotten here.
 
         The rows are those of all processes, in the order of their batches.
+
+        Args:
+            device: where they go.
         """
         taken = GrowingDataStruct()
         for name, value in list(self._data_dict.items()):
             if isinstance(value, _Rows):
                 sizes = [len(part) for part in value]
-                taken[name] = gather_batches(value.whole().cpu(), sizes)
+                taken[name] = gather_batches(value.whole(), sizes).to(device)
                 del self[name]
             else:
                 taken[name] = copy.deepcopy(value)
@@ -92,7 +108,18 @@ def take_data_struct(self: Any) -> GrowingDataStruct:
     RecBole computes each process's metrics of its own rows, and averages them: the mean of several
     AUC is not the AUC.
     """
-    return self.data_struct.take()
+    by_torch = is_measured_by_torch(self.config)
+    taken = self.data_struct.take(self.config["device"] if by_torch else torch.device("cpu"))
+    taken.is_measured_by_torch = by_torch
+    return taken
+
+
+def is_measured_by_torch(config: Any) -> bool:
+    """Whether metrics are computed by torch where the model is: see ``metrics_on_device``."""
+    if config["eval_type"] != EvaluatorType.VALUE:
+        return False
+    wanted = config["metrics_on_device"]
+    return is_on_gpus(config) if wanted == "auto" else wanted
 
 
 @functools.wraps(_stock_batch_collect)

@@ -53,6 +53,7 @@ _COMMON_DEFAULTS = tuple(
 )
 _COMMON_SETTINGS: Rules = {
     "ece_bins": Integer(minimum=1),
+    "metrics_on_device": Switch(),
     "dataset_cache": Flag(),
     "dataset_cache_dir": FolderName(),
     "resume": Resume(),

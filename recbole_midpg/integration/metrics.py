@@ -13,24 +13,14 @@ from logging import getLogger
 from typing import Any, ClassVar
 
 import numpy as np
-from recbole.evaluator import base_metric, evaluator, metrics, register
+from recbole.evaluator import base_metric, evaluator, register
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import EvaluatorType, ModelType
 
 from recbole_midpg.errors import UsageError, expected_some_of
-from recbole_midpg.evaluation.binary_metrics import (
-    auc,
-    average_precision,
-    expected_calibration_error,
-    log_loss,
-    predicted_over_observed,
-)
-from recbole_midpg.evaluation.grouped_metrics import (
-    GroupedValues,
-    Measure,
-    grouped_auc,
-    measure_groups,
-)
+from recbole_midpg.evaluation import measures
+from recbole_midpg.evaluation.grouped_metrics import GroupedValues
+from recbole_midpg.evaluation.measures import Measure, auc_of_many_groups
 from recbole_midpg.evaluation.scenario_table import (
     ScenarioRow,
     ScenarioTable,
@@ -71,66 +61,77 @@ def install() -> None:
 def scores_and_labels(self: Any, dataobject: Any) -> tuple[np.ndarray, np.ndarray]:
     """Stand in for ``LossMetric.used_info``: vectors, of one row too."""
     scores, labels = dataobject.get("rec.score"), dataobject.get("data.label")
-    return scores.reshape(-1).numpy(), labels.reshape(-1).numpy()
+    return scores.reshape(-1).cpu().numpy(), labels.reshape(-1).cpu().numpy()
 
 
-class AUC(metrics.AUC):
-    """RecBole's metric ``AUC``, exact for ties; NaN where the rows are of one class."""
-
-    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
-        """Calculate the metric of scores and labels, ``(B,)``."""
-        area = auc(trues, preds)
-        if np.isnan(area):
-            getLogger().warning(
-                "AUC is not defined: the evaluated rows are of one class only, or scores are NaN."
-            )
-        return area
-
-
-class LogLoss(metrics.LogLoss):
-    """RecBole's metric ``LogLoss``."""
-
-    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
-        """Calculate the metric of probabilities and labels, ``(B,)``."""
-        return log_loss(trues, preds)
+_MEASURES: dict[str, Callable[[Any], Measure]] = {
+    "auc": lambda _: measures.AUC,
+    "logloss": lambda _: measures.LOG_LOSS,
+    "prauc": lambda _: measures.AVERAGE_PRECISION,
+    "pcoc": lambda _: measures.PREDICTED_OVER_OBSERVED,
+    "ece": lambda config: measures.calibration_error(config["ece_bins"]),
+}
 
 
 class _ValueMetric(base_metric.LossMetric):
-    """A metric of scores and labels, whose result has the class's name in lower case."""
+    """A metric of scores and labels, whose result has the class's name in lower case.
+
+    Attributes:
+        measure: which measure it is made of, a key of ``_MEASURES``.
+    """
+
+    measure: ClassVar[str]
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.config = config
+        self.of_rows = _MEASURES[self.measure](config)
 
     def calculate_metric(self, dataobject: Any) -> dict[str, float]:
         """Calculate the metric of what was collected."""
-        return self.output_metric(type(self).__name__.lower(), dataobject)
+        value = self.of_rows(dataobject.column("data.label"), dataobject.column("rec.score"))
+        return {type(self).__name__.lower(): round(value, self.decimal_place)}
+
+
+class AUC(_ValueMetric):
+    """RecBole's metric ``AUC``, exact for ties; NaN where the rows are of one class."""
+
+    measure = "auc"
+
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
+        """Calculate the metric of what was collected."""
+        results = super().calculate_metric(dataobject)
+        if np.isnan(results["auc"]):
+            getLogger().warning(
+                "AUC is not defined: the evaluated rows are of one class only, or scores are NaN."
+            )
+        return results
+
+
+class LogLoss(_ValueMetric):
+    """RecBole's metric ``LogLoss``."""
+
+    measure = "logloss"
+    smaller = True
 
 
 class PRAUC(_ValueMetric):
     """The area under the precision-recall curve (average precision)."""
 
-    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
-        """Calculate the metric of scores and labels, ``(B,)``."""
-        return average_precision(trues, preds)
+    measure = "prauc"
 
 
 class PCOC(_ValueMetric):
     """Mean prediction over mean label; the best value is 1, so it chooses no epoch."""
 
-    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
-        """Calculate the metric of probabilities and labels, ``(B,)``."""
-        return predicted_over_observed(trues, preds)
+    measure = "pcoc"
 
 
 class ECE(_ValueMetric):
     """The expected calibration error over ``ece_bins`` bins of equal width."""
 
+    measure = "ece"
     smaller = True
-
-    def metric_info(self, preds: np.ndarray, trues: np.ndarray) -> float:
-        """Calculate the metric of probabilities and labels, ``(B,)``."""
-        return expected_calibration_error(trues, preds, self.config["ece_bins"])
 
 
 class RelaImpr(_ValueMetric):
@@ -142,11 +143,13 @@ class RelaImpr(_ValueMetric):
     checkpoint. Validation is compared with its validation, test with its test.
     """
 
+    measure = "auc"
+
     def calculate_metric(self, dataobject: Any) -> dict[str, float]:
         """Calculate the metric of what was collected."""
         base = baseline_auc(self.config, dataobject.get(PHASE))
-        preds, trues = self.used_info(dataobject)
-        improvement = 100 * ((auc(trues, preds) - 0.5) / (base - 0.5) - 1)
+        area = self.of_rows(dataobject.column("data.label"), dataobject.column("rec.score"))
+        improvement = 100 * ((area - 0.5) / (base - 0.5) - 1)
         return {"relaimpr": round(improvement, self.decimal_place)}
 
 
@@ -154,34 +157,16 @@ class RelaImpr(_ValueMetric):
 # Metrics of scenarios
 
 
-def _calibration_error(config: Any) -> Measure:
-    return functools.partial(expected_calibration_error, bins=config["ece_bins"])
-
-
-_MEASURES: dict[str, Callable[[Any], Measure]] = {
-    "auc": lambda _: auc,
-    "logloss": lambda _: log_loss,
-    "prauc": lambda _: average_precision,
-    "pcoc": lambda _: predicted_over_observed,
-    "ece": _calibration_error,
-}
-
-
 class _ScenarioMetric(_ValueMetric):
-    """A metric of the rows of each scenario.
-
-    Attributes:
-        measure: which metric it is, a key of ``_MEASURES``.
-    """
+    """A metric of the rows of each scenario."""
 
     metric_need: ClassVar[list[str]] = ["rec.score", "data.label", SCENARIO]
-    measure: ClassVar[str]
 
     def calculate_metric(self, dataobject: Any) -> dict[str, float]:
         """Calculate the metric of what was collected."""
-        scores, labels = self.used_info(dataobject)
-        scenarios = dataobject.get(SCENARIO).reshape(-1).numpy()
-        values = measure_groups(_MEASURES[self.measure](self.config), labels, scores, scenarios)
+        values = self.of_rows.by_group(
+            *(dataobject.column(name) for name in ("data.label", "rec.score", SCENARIO))
+        )
         results: dict[str, float] = {
             name: round(value, self.decimal_place)
             for name, value in self.summarize(values, dataobject).items()
@@ -292,13 +277,14 @@ class FieldGAUC(_ValueMetric):
     candidates of users and weights by positives.
     """
 
+    measure = "auc"
+
     def calculate_metric(self, dataobject: Any) -> dict[str, float]:
         """Calculate the metric of what was collected."""
-        scores, labels = self.used_info(dataobject)
+        labels, scores = dataobject.column("data.label"), dataobject.column("rec.score")
         results: dict[str, float] = {}
         for field in self.config["gauc_fields"]:
-            groups = dataobject.get(group_key(field)).reshape(-1).numpy()
-            values = grouped_auc(labels, scores, groups)
+            values = auc_of_many_groups(labels, scores, dataobject.column(group_key(field)))
             if values.left_out:
                 getLogger().info(
                     f"gauc/{field}: {values.left_out:,} of {len(values.groups):,} groups have "
@@ -366,6 +352,11 @@ def check_metrics(values: dict[str, Any], usable_fields: list[str] | None) -> No
         baseline_auc(values, TEST)
     if values["eval_type"] == EvaluatorType.VALUE:
         _check_valid_metric(values, names)
+    elif values["metrics_on_device"] is True:
+        raise UsageError(
+            "metrics_on_device: True is for metrics of labelled rows, as AUC, and "
+            f"{', '.join(values['metrics'])} are of rankings, expected False or auto."
+        )
 
 
 def _check_gauc_fields(values: dict[str, Any], usable: list[str] | None) -> None:
@@ -426,8 +417,9 @@ def table_of_scenarios(dataobject: Any) -> ScenarioTable | None:
 
 
 def _with_scenarios(dataobject: Any) -> tuple[Any, Any, Any, list[str]]:
-    scores, labels = scores_and_labels(None, dataobject)
-    scenarios = dataobject.get(SCENARIO).reshape(-1).numpy()
+    labels, scores, scenarios = (
+        dataobject.column(name) for name in ("data.label", "rec.score", SCENARIO)
+    )
     return labels, scores, scenarios, dataobject.get(SCENARIO_NAMES)
 
 
@@ -441,6 +433,8 @@ def _with_names(stock: Any) -> Any:
             if PHASE not in struct:
                 struct.set(PHASE, TEST)
             collecting.name_scenarios(struct, self.config, eval_data._dataset)
+            # The last evaluation's rows make room for these, on a GPU's memory too.
+            self.evaluator.evaluated = None
         return stock(self, eval_data, *args, **kwargs)
 
     return evaluate

@@ -178,16 +178,17 @@ def gather_batches(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     """Gather the rows of batches that were dealt out in turn, in the order of the batches.
 
     Args:
-        rows: of this process's batches, those numbered rank, rank + W, and so on; on the CPU.
+        rows: of this process's batches, those numbered rank, rank + W, and so on; they travel
+            through the host's memory.
         sizes: how many rows each of them has.
 
     Returns:
-        The rows of all batches; ``rows`` themselves where this process is alone.
+        The rows of all batches, on the CPU; ``rows`` themselves where this process is alone.
     """
     if not distributed.is_initialized():
         return rows
     everyones = gather_objects(list(sizes))
-    parts = gather_rows(rows, [sum(of_rank) for of_rank in everyones], _host_group)
+    parts = gather_rows(rows.cpu(), [sum(of_rank) for of_rank in everyones], _host_group)
     dealt = [part.split(of_rank) for part, of_rank in zip(parts, everyones, strict=True)]
     rounds = itertools.zip_longest(*dealt)
     return torch.cat([batch for turn in rounds for batch in turn if batch is not None])

@@ -14,6 +14,7 @@ from recbole_midpg.integration.collecting import (
     SCENARIO_NAMES,
     GrowingDataStruct,
     group_key,
+    is_measured_by_torch,
     name_scenarios,
 )
 
@@ -21,6 +22,7 @@ CONFIG = {
     "metrics": ["AUC", "LogLoss"],
     "eval_args": {"mode": {"valid": "labeled", "test": "labeled"}},
     "eval_type": EvaluatorType.VALUE,
+    "metrics_on_device": False,
     "scenario_id_field": None,
     "gauc_fields": None,
     "topk": [2],
@@ -111,6 +113,40 @@ def test_rankings_collect_no_scenarios():
     gathered = Collector(config)
     gathered.eval_batch_collect(torch.rand(1), {"label": torch.ones(1)}, None, None)
     assert SCENARIO not in gathered.get_data_struct()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "by_torch"),
+    [
+        (False, "cuda", False),
+        (True, "cpu", True),
+        (True, "cuda", True),
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+    ],
+)
+def test_where_metrics_are_computed(wanted, device, by_torch):
+    config = CONFIG | {"metrics_on_device": wanted, "device": torch.device(device)}
+    assert is_measured_by_torch(config) is by_torch
+    assert not is_measured_by_torch(config | {"eval_type": EvaluatorType.RANKING})
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_columns_have_the_form_that_metrics_take(by_torch):
+    gathered = Collector(CONFIG | {"metrics_on_device": by_torch})
+    for scores in ([[0.1], [0.9]], [[0.5]]):
+        batch = {"label": torch.ones(len(scores))}
+        gathered.eval_batch_collect(torch.tensor(scores), batch, None, None)
+    struct = gathered.get_data_struct()
+    column = struct.column("rec.score")
+    assert isinstance(column, torch.Tensor if by_torch else np.ndarray)
+    np.testing.assert_allclose(column, [0.1, 0.9, 0.5])
+
+
+def test_rows_go_to_the_device_that_is_asked_for():
+    struct = GrowingDataStruct()
+    struct.update_tensor("rec.score", torch.ones(3))
+    assert struct.take(torch.device("meta")).get("rec.score").is_meta
 
 
 def test_a_missing_scenario_has_a_name():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from recbole.config import Config
 from recbole.evaluator import Evaluator, register
 from recbole.evaluator import metrics as stock_metrics
 from recbole.evaluator.collector import Collector
@@ -15,12 +16,15 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.integration import metrics
 from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, GrowingDataStruct
 from recbole_midpg.integration.metrics import AUC, LogLoss
+from recbole_midpg.integration.run import Run
+from tests.integration.test_progress import settings, write_rows
 from tests.recbole_data import gaps_config, loaders_of
 
 CONFIG = {
     "metric_decimal_place": 4,
     "metrics": ["AUC", "LogLoss", "RMSE"],
     "eval_type": EvaluatorType.VALUE,
+    "metrics_on_device": False,
     "scenario_id_field": "job",
     "gauc_fields": ["user"],
     "ece_bins": 10,
@@ -195,6 +199,82 @@ def test_gauc_is_the_mean_over_the_values_of_a_field(collected, caplog):
 
 
 # ------------------------------------------------------------------------------------------------
+# On the device: by torch
+
+OF_ROWS = [metric for metric in metrics.OWN_METRICS if metric is not metrics.RelaImpr]
+
+
+@pytest.mark.parametrize("name", [metric.__name__ for metric in OF_ROWS] + ["RMSE", "MAE"])
+@pytest.mark.parametrize("classes", [2, 1])
+def test_metrics_by_torch_are_those_by_numpy(name, classes, collected):
+    collected.set("data.group.user", torch.arange(ROWS) % 7)
+    if classes == 1:
+        collected.get("data.label")[:] = 1.0
+    expected = result_of(name, collected, metric_decimal_place=15)
+    collected.is_measured_by_torch = True
+    found = result_of(name, collected, metric_decimal_place=15)
+    assert found == pytest.approx(expected, abs=1e-12, rel=0, nan_ok=True)
+    assert list(found) == list(expected)
+    rounded = result_of(name, collected, metric_decimal_place=4)
+    assert rounded == pytest.approx({key: round(expected[key], 4) for key in expected}, nan_ok=True)
+
+
+def test_scenarios_lines_by_torch_are_those_by_numpy(collected):
+    expected = metrics.table_of_scenarios(collected)
+    collected.is_measured_by_torch = True
+    found = metrics.table_of_scenarios(collected)
+    assert found.text() == expected.text()
+    assert found.scenarios == metrics.rows_of_scenarios(collected)
+    for table in (found, expected):
+        assert [line.auc is None for line in table.scenarios] == [False, False, True]
+    for line, right in zip(
+        (*found.scenarios, found.everything),
+        (*expected.scenarios, expected.everything),
+        strict=True,
+    ):
+        assert (line.name, line.rows, line.positives) == (right.name, right.rows, right.positives)
+        for column in ("cvr", "auc", "logloss", "pcoc"):
+            value, right_value = getattr(line, column), getattr(right, column)
+            assert type(value) is type(right_value)  # a float, for the run's report, or none
+            assert value is None or value == pytest.approx(right_value, abs=1e-12, rel=0)
+
+
+@pytest.fixture
+def some(tmp_path):
+    write_rows(np.random.default_rng(1))
+
+
+def run_of(model, **values):
+    """A run of two epochs: all that it evaluates."""
+    names = [metric.__name__ for metric in OF_ROWS]
+    values = {
+        "metrics": [*names, "RMSE"],
+        "valid_metric": "AUC",
+        "gauc_fields": ["user_id"],
+    } | values
+    config = Config(model, "some", config_dict=settings(epochs=2, **values))
+    run = Run.prepare(config)
+    run.train(saved=False, verbose=False)
+    run.test(saved=False)
+    epochs = [(dict(epoch.valid), epoch.scenario_auc) for epoch in run.trainer.history]
+    return run, epochs
+
+
+@pytest.mark.parametrize("model", ["MIDPG", "DeepFM"])
+def test_a_run_whose_metrics_are_computed_by_torch_has_the_same_results(some, model):
+    run, epochs = run_of(model, metrics_on_device=True)
+    other, other_epochs = run_of(model, metrics_on_device=False)
+    assert run.trainer.evaluator.evaluated.is_measured_by_torch
+    assert not other.trainer.evaluator.evaluated.is_measured_by_torch
+    for (valid, areas), (other_valid, other_areas) in zip(epochs, other_epochs, strict=True):
+        assert valid == other_valid
+        assert areas == pytest.approx(other_areas, abs=1e-12, rel=0)
+    assert run.test_results == other.test_results
+    assert run.test_table.text() == other.test_table.text()
+    assert len(run.test_results) > len(OF_ROWS)
+
+
+# ------------------------------------------------------------------------------------------------
 # Config
 
 
@@ -234,6 +314,18 @@ def config_with(metrics_, **values):
 def test_what_a_metric_lacks_is_told(values, problem):
     with pytest.raises(UsageError, match=problem):
         config_with(**{"valid_metric": values["metrics_"][0], **values})
+
+
+@pytest.mark.parametrize("given", ["yes", 1, None])
+def test_where_metrics_may_be_computed(given):
+    with pytest.raises(UsageError, match=r"metrics_on_device: .* expected auto, True or False"):
+        config_with(["AUC"], valid_metric="AUC", metrics_on_device=given)
+
+
+def test_metrics_of_rankings_have_no_form_for_the_device():
+    with pytest.raises(UsageError, match=r"metrics_on_device: True is for .* and Recall, MRR"):
+        Config("BPR", "ml-100k", config_dict={"metrics_on_device": True})
+    assert Config("BPR", "ml-100k", config_dict={"metrics_on_device": "auto"})["metrics"]
 
 
 def test_decision_trees_have_metrics_of_all_rows_only():

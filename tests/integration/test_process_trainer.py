@@ -149,10 +149,13 @@ def scored(place, values):
 
 
 @pytest.mark.parametrize("n_processes", [2, 3])
-@pytest.mark.parametrize("size", [7, 50, 1000])
-def test_evaluated_rows_are_those_of_one_process_bit_for_bit(n_processes, size):
+@pytest.mark.parametrize(
+    ("size", "on_device"), [(7, False), (50, False), (50, True), (1000, False)]
+)
+def test_evaluated_rows_are_those_of_one_process_bit_for_bit(n_processes, size, on_device):
     expected, results = scored({}, {"eval_batch_size": size})
-    for rows, own_results in in_processes(n_processes, scored, {"eval_batch_size": size}):
+    values = {"eval_batch_size": size, "metrics_on_device": on_device}
+    for rows, own_results in in_processes(n_processes, scored, values):
         assert all(torch.equal(mine, right) for mine, right in zip(rows, expected, strict=True))
         assert own_results == results
     assert len(expected[0]) == ROWS * 0.1
