@@ -6,7 +6,13 @@ import sys
 
 import psutil
 import pytest
-import torch
+
+from tests.device import hide_gpus, is_on_gpu
+
+if not is_on_gpu():
+    hide_gpus()
+
+import torch  # once GPUs are hidden from it
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 

@@ -18,6 +18,9 @@ _SECONDS = 120.0
 def in_processes(n_processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Call a function in forked processes, which need not import anything anew.
 
+    Autograd outlives a fork only where no GPU is visible, as in :mod:`tests.device`: for a GPU it
+    has started threads, which do not go with the fork.
+
     Args:
         n_processes: how many.
         function: called with the config values of the process's place, and the arguments.

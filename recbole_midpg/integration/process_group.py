@@ -1,13 +1,15 @@
-"""The processes of a run: how each joins the others, and what rank 0 alone does.
+"""The processes of a run: what each computes on, how it joins the others, what rank 0 alone does.
 
 Cause: RecBole joins them in ``Config._init_device``, over NCCL even where there is no GPU, and lets
-every process write logs and event files.
+every process write logs and event files. It writes ``gpu_id``, ``"0"`` by default, over the
+environment's ``CUDA_VISIBLE_DEVICES``, and so uses a GPU that the user has hidden.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -35,6 +37,9 @@ _OF_OTHER_RANKS = {
     "log_wandb": False,
 }
 
+# As the user has left them: RecBole writes into the same variable.
+_GPUS_ARE_HIDDEN = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
+
 _stock_ensure_dir = recbole_utils.ensure_dir
 _host_group: Any = None
 
@@ -58,11 +63,13 @@ def is_on_gpus(values: Mapping[str, Any]) -> bool:
 
 
 def _with_joining(stock: Any) -> Any:
-    """Wrap ``Config._init_device``: in a process of several, join the others."""
+    """Wrap ``Config._init_device``: keep hidden GPUs hidden, join the other processes."""
 
     @functools.wraps(stock)
     def init_device(self: Config) -> None:
         values = self.final_config_dict
+        if _GPUS_ARE_HIDDEN:
+            values["gpu_id"] = ""
         local_rank = values.pop("local_rank", None)
         stock(self)
         if local_rank is None:

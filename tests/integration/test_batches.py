@@ -305,17 +305,6 @@ def test_row_numbers_are_no_list():
     assert len(BlockTrainDataLoader(plain_config(), Endless(), None)) == -(-(2**40) // 3)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_batches_arrive_on_the_gpu():
-    device = torch.device("cuda")
-    ours = BlockTrainDataLoader(plain_config(device=device), Rows(20), None, shuffle=True)
-    stock = TrainDataLoader(plain_config(), Rows(20, Interaction), None, shuffle=True)
-    arrived = list(ours)
-    assert all(batch.to(device) is batch for batch in arrived)
-    assert all(batch["user"].is_cuda for batch in arrived)
-    assert_same_batches([batch.cpu() for batch in arrived], stock)
-
-
 @pytest.mark.parametrize(
     ("values", "train", "valid"),
     [

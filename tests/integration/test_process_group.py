@@ -1,9 +1,13 @@
+import os
 from pathlib import Path
 
+import pytest
+import torch
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import utils as recbole_utils
 
 from recbole_midpg.integration import process_group
+from tests.recbole_data import gaps_config
 
 
 def test_a_folder_that_another_process_has_just_made_is_fine(monkeypatch):
@@ -14,3 +18,13 @@ def test_a_folder_that_another_process_has_just_made_is_fine(monkeypatch):
     recbole_trainer.ensure_dir("saved")
     recbole_trainer.ensure_dir("a/b")
     assert Path("a/b").is_dir()
+
+
+@pytest.mark.parametrize(("hidden", "device"), [(True, "cpu"), (False, "cuda")])
+def test_gpus_that_the_user_hides_stay_hidden(hidden, device, monkeypatch):
+    monkeypatch.setattr(process_group, "_GPUS_ARE_HIDDEN", hidden)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # RecBole writes here
+    config = gaps_config()
+    assert config["device"] == torch.device(device)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ("" if hidden else "0")

@@ -293,19 +293,3 @@ def test_settings_without_a_closed_form_are_refused(keywords: dict[str, float], 
     table = RowWiseEmbedding(nn.Parameter(torch.zeros(2, 2)))
     with pytest.raises(ValueError, match=words):
         RowWiseAdam([table.weight], [table], **keywords)  # type: ignore[arg-type]
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("scale", [1.0, 1e-6])
-def test_on_cuda_as_on_the_cpu(scale: float) -> None:
-    weights = {}
-    for device in ("cpu", "cuda"):
-        table = RowWiseEmbedding(nn.Parameter(start_weight().detach().to(device)))
-        optimizer = RowWiseAdam([table.weight], [table])
-        for rows, gradient in gappy_batches(scale):
-            optimizer.zero_grad()
-            repeated = torch.cat([rows, rows]).to(device)
-            table(repeated).backward(torch.cat([gradient, gradient]).to(device) / 2)
-            optimizer.step()
-        weights[device] = table.state_dict()["weight"].cpu().double()
-    assert differences(weights["cuda"], weights["cpu"]).max() < 2e-5
