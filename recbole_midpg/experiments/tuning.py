@@ -16,6 +16,7 @@ from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import hyperopt_space, read_space
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config import build_config
+from recbole_midpg.integration.device_faults import DeviceLostError
 from recbole_midpg.integration.run import Run
 
 
@@ -141,6 +142,9 @@ def _run_trial(
     start = time.monotonic()
     try:
         score = _best_validation_score(model, dataset, config_files, {**fixed, **parameters})
+    except DeviceLostError:
+        # No later trial could compute, and the record would keep them all as failed.
+        raise
     except UsageError as error:
         # Values of the space that do not fit each other, as n larger than a layer.
         return Trial(parameters, None, time.monotonic() - start, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
@@ -19,6 +20,8 @@ from recbole.utils import get_environment, init_seed, set_color
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration import process_group, trust
+from recbole_midpg.integration.device_faults import DeviceError, Occupants, reporting_faults
+from recbole_midpg.integration.gpu_choice import describe_device
 from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.metrics import table_of_scenarios
 from recbole_midpg.integration.process_trainer import trainer_of
@@ -81,7 +84,7 @@ class Run:
             config: RecBole's ``Config``.
 
         Raises:
-            UsageError: the data or the model's sizes do not fit.
+            UsageError: the data or the model's sizes do not fit, or the GPU fails.
         """
         started = time.monotonic()
         init_seed(config["seed"], config["reproducibility"])
@@ -90,11 +93,21 @@ class Run:
         train_data, valid_data, test_data = data_preparation(config, dataset)
         trust.check_data(config, *(part._dataset for part in (train_data, valid_data, test_data)))
         init_seed(config["seed"] + process_group.rank(), config["reproducibility"])
-        model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-        trainer = trainer_of(config, model)
+        occupants = Occupants(config)
+        with reporting_faults(occupants):
+            getLogger().info(describe_device(config))
+            model = get_model(config["model"])(config, train_data._dataset)
+            occupants.model = model
+            model = model.to(config["device"])
+            trainer = trainer_of(config, model)
         trainer.vocabulary = vocabulary_of(dataset)
         seconds = time.monotonic() - started
         return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)
+
+    def reporting_faults(self) -> AbstractContextManager[None]:
+        """Raise the faults of the GPU as sentences; see :func:`reporting_faults`."""
+        loaders = (self.train_data, self.valid_data, self.test_data)
+        return reporting_faults(Occupants(self.config, self.model, self.trainer.optimizer, loaders))
 
     def train(self, *, saved: bool, verbose: bool = True, progress: Progress | None = None) -> None:
         """Train until validation stops it.
@@ -105,7 +118,7 @@ class Run:
             progress: keeps each epoch, so that another process can go on; nobody by default.
 
         Raises:
-            UsageError: the loss is not finite, or no epoch has a validation score.
+            UsageError: the loss is not finite, no epoch has a validation score, or the GPU fails.
         """
         started = time.monotonic()
         trainer = self.trainer
@@ -114,13 +127,14 @@ class Run:
         if progress is not None and progress.is_trained:
             self.best_valid_score, results = trainer.best_valid_score, trainer.best_valid_result
         else:
-            self.best_valid_score, results = trainer.fit(
-                self.train_data,
-                self.valid_data,
-                verbose=verbose,
-                saved=saved,
-                show_progress=self.config["show_progress"],
-            )
+            with self.reporting_faults():
+                self.best_valid_score, results = trainer.fit(
+                    self.train_data,
+                    self.valid_data,
+                    verbose=verbose,
+                    saved=saved,
+                    show_progress=self.config["show_progress"],
+                )
             if progress is not None and trainer.history:
                 progress.keep(trainer.history[-1].epoch)
         self.best_valid = results
@@ -142,11 +156,16 @@ class Run:
         return f"the best epoch so far is {best.epoch}, with {metrics} on validation"
 
     def test(self, *, saved: bool) -> None:
-        """Evaluate on the test split: the best epoch where it was ``saved``, else the last one."""
+        """Evaluate on the test split: the best epoch where it was ``saved``, else the last one.
+
+        Raises:
+            UsageError: the GPU fails.
+        """
         started = time.monotonic()
-        self.test_results = self.trainer.evaluate(
-            self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
-        )
+        with self.reporting_faults():
+            self.test_results = self.trainer.evaluate(
+                self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
+            )
         self.test_table = table_of_scenarios(self.trainer.evaluator.evaluated)
         self.testing_seconds = time.monotonic() - started
 
@@ -209,16 +228,24 @@ def run_recbole(
         progress.resume()
     logger.info(run.dataset)
     logger.info(run.model)
-    flops = get_flops(run.model, run.dataset, config["device"], logger, construct_transform(config))
+    with run.reporting_faults():
+        transform = construct_transform(config)
+        flops = get_flops(run.model, run.dataset, config["device"], logger, transform)
     logger.info(f"{set_color('FLOPs', 'blue')}: {flops}")
+
+    def goes_on() -> str:
+        keeps = progress is not None and progress.is_unfinished
+        return "; the same command with --resume goes on" if keeps else ""
 
     try:
         run.train(saved=saved, progress=progress)
         run.test(saved=saved)
     except KeyboardInterrupt:
-        keeps = progress is not None and progress.is_unfinished
-        goes_on = "; the same command with --resume goes on" if keeps else ""
-        raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on}") from None
+        raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on()}") from None
+    except DeviceError as fault:
+        # Of what helps against it, these change no weight.
+        but = goes_on() and f"{goes_on()} (gpu_id and data_on_device may differ)"
+        raise type(fault)(f"{str(fault).rstrip('.')}{but}.") from fault.__cause__
 
     environment = get_environment(config).draw()
     logger.info(f"The running environment of this training is as follows:\n{environment}")

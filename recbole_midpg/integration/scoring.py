@@ -43,6 +43,7 @@ from recbole_midpg.integration.checkpoint import (
     write_atomically,
 )
 from recbole_midpg.integration.datasets import atomic_files_exist
+from recbole_midpg.integration.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.fast_dataset import FastDataset
 from recbole_midpg.integration.saved_dataset import built, dataset_class_of
 from recbole_midpg.integration.split_columns import MODEL_SOURCES
@@ -201,7 +202,8 @@ def _assemble(
             f"{place}: its weights do not fit the dataset {config['dataset']} in "
             f"{config['data_path']}, expected the files that the model was trained on."
         ) from error
-    model = model.to(config["device"]).eval().requires_grad_(False)
+    with reporting_faults(Occupants(config, model, stage="prediction")):
+        model = model.to(config["device"]).eval().requires_grad_(False)
     return ScoringModel(config, model, fields, entities)
 
 

@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.integration.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.scoring import (
     ScoringModel,
     read_scoring_model,
@@ -135,13 +136,15 @@ class Scorer:
             The probability of each row's label being 1, ``(B,)``, in the order of the rows.
 
         Raises:
-            UsageError: see :meth:`encode`.
+            UsageError: see :meth:`encode`; or the GPU fails.
         """
-        model, device = self.scoring.model, self.scoring.config["device"]
-        parts = [
-            model.predict(batch.to(device)).view(-1).cpu().numpy()
-            for batch in self._batches(self.encode(columns))
-        ]
+        model, config = self.scoring.model, self.scoring.config
+        batches = self._batches(self.encode(columns))
+        with reporting_faults(Occupants(config, model, stage="prediction")):
+            parts = [
+                model.predict(batch.to(config["device"])).view(-1).cpu().numpy()
+                for batch in batches
+            ]
         return np.concatenate([np.zeros(0, np.float32), *parts])
 
     def _batches(self, encoded: dict[str, Tensor]) -> Iterator[Interaction]:

@@ -18,11 +18,13 @@ from recbole.trainer import Trainer
 
 from recbole_midpg import cli
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration import batches
 from recbole_midpg.integration import checkpoint as checkpoint_module
 from recbole_midpg.integration import progress as progress_module
 from recbole_midpg.integration.checkpoint import load_checkpoint
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.run import Run
+from recbole_midpg.models.dnn import DNN
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.recbole_data import GAPS, gaps_config
 
@@ -527,3 +529,106 @@ def test_another_torch_or_number_of_threads_is_told(unfinished, monkeypatch, cap
     monkeypatch.setattr(progress_module, "computed_by", lambda: "torch 1.0 on 64 threads")
     trained(monkeypatch, "DNN", {"resume": True})
     assert "goes on with torch 1.0 on 64 threads" in caplog.text
+
+
+# Faults of a GPU
+
+
+@contextlib.contextmanager
+def failing(method, epoch, error):
+    """Let a method of DNN, that computes a batch's loss or scores, fail in an epoch."""
+    begun = []
+    stock_epoch, stock_method = ScenarioTrainer._train_epoch, getattr(DNN, method)
+
+    def train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        begun.append(epoch_idx)
+        return stock_epoch(self, train_data, epoch_idx, *args, **kwargs)
+
+    def compute(self, interaction):
+        if begun and begun[-1] == epoch:
+            raise error
+        return stock_method(self, interaction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScenarioTrainer, "_train_epoch", train_epoch)
+        patch.setattr(DNN, method, compute)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "error", "words"),
+    [
+        (
+            "calculate_loss",
+            "training",
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "cpu has no memory for 2.00 GiB more, with the optimizer's moments ",
+        ),
+        (
+            "predict",
+            "evaluation",
+            torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "what helps, by size: a lower embedding_size (4)",
+        ),
+        (
+            "calculate_loss",
+            "training",
+            RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ..."),
+            "cpu failed (CUDA error: unspecified launch failure): it is gone",
+        ),
+    ],
+)
+def test_a_run_goes_on_after_a_fault_of_the_gpu(rows, whole, capsys, method, stage, error, words):
+    (run, _), _, best = whole
+    epoch = len(run.trainer.history) - 1
+    assert epoch > 2
+    with failing(method, epoch, error):
+        assert command() == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith(f"run_recbole: error: {stage}: ")
+    assert words in sentence
+    goes_on = "; the same command with --resume goes on (gpu_id and data_on_device may differ)."
+    assert sentence.endswith(goes_on)
+    assert command("--resume", "--data_on_device=True") == 0
+    (report,) = Path("saved").glob("*.json")
+    told_of = json.loads(report.read_text())
+    assert [each["epoch"] for each in told_of["epochs"]] == list(range(epoch + 1))
+    (checkpoint,) = Path("saved").glob("*.pth")
+    again = load_checkpoint(checkpoint)
+    for name, value in best["state_dict"].items():
+        assert torch.equal(again["state_dict"][name], value), name
+
+
+def test_a_fault_in_the_first_epoch_promises_nothing(rows, capsys):
+    error = RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+    with failing("calculate_loss", 0, error):
+        assert command() == 2
+    assert "--resume" not in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_bug_of_ours_is_no_fault_of_the_gpu(rows):
+    error = RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)")
+    with failing("calculate_loss", 0, error), pytest.raises(RuntimeError) as found:
+        command()
+    assert found.value is error
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_rows_on_the_device_make_the_same_run(rows, whole, monkeypatch, model):
+    if model == "DNN":
+        (run, expected), result, _ = whole
+    else:
+        (run, expected), result = trained(monkeypatch, model, {})
+    placed = []
+    stock = batches.DeviceRows.take
+
+    def take(self, numbers):
+        placed.append(self)
+        return stock(self, numbers)
+
+    monkeypatch.setattr(batches.DeviceRows, "take", take)
+    (other, found), its_result = trained(monkeypatch, model, {"data_on_device": True})
+    assert len({id(rows) for rows in placed}) == 3  # of each split
+    assert_same(found, expected)
+    assert told(other) == told(run)
+    assert its_result == result
