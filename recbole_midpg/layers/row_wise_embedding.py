@@ -56,6 +56,10 @@ class RowWiseEmbedding(nn.Embedding):
         self._before_lookup = None
         self._before_reading_all = _nothing_waits
 
+    def bring_up_to_date(self) -> None:
+        """Let no row be behind, as before work that reads the table without saying so."""
+        self._before_reading_all()
+
     def forward(self, ids: Tensor) -> Tensor:
         """Look up ids of any shape: ``(...)`` to ``(..., D)``."""
         if self._before_lookup is not None and torch.is_grad_enabled():
