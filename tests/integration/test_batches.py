@@ -13,13 +13,15 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType, ModelType, init_seed
 from tqdm import tqdm
 
-from recbole_midpg.integration import batches, process_group
+from recbole_midpg.integration import batches, process_group, row_placement
 from recbole_midpg.integration.batches import (
     BlockEvalDataLoader,
     BlockTrainDataLoader,
     get_dataloader,
 )
 from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.training.device_rows import widen
+from recbole_midpg.training.side_stream import Sent
 from tests.recbole_data import dataset_of, gaps_config, loaders_of
 
 NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
@@ -303,6 +305,81 @@ def test_row_numbers_are_no_list():
             return 2**40
 
     assert len(BlockTrainDataLoader(plain_config(), Endless(), None)) == -(-(2**40) // 3)
+
+
+class OneAhead:
+    """Stands in for a GPU's side stream: blocks arrive when they are received, not before."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def send(self, columns):
+        assert len(self.waiting) <= 1
+        blank = {name: torch.zeros_like(widen(column)) for name, column in columns.items()}
+        self.waiting.append((blank, columns))
+        return Sent(blank, None)
+
+    def receive(self, sent):
+        blank, columns = self.waiting.pop(0)
+        assert sent.columns is blank
+        for name, column in columns.items():
+            blank[name].copy_(column)
+        return blank
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 45), st.integers(0, 2**31), st.booleans(), st.integers(1, 9)
+)
+@settings(max_examples=50)
+def test_blocks_that_are_sent_ahead_make_the_same_batches(count, size, seed, shuffle, n_batches):
+    config = plain_config(train_batch_size=size, eval_batch_size=size, seed=seed)
+    ours = BlockTrainDataLoader(config, Rows(count), None, shuffle=shuffle)
+    stock = TrainDataLoader(config, Rows(count, Interaction), None, shuffle=shuffle)
+    evaluated = BlockEvalDataLoader(config, Rows(count), None)
+    all_but_last = min(n_batches, len(stock) - 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", 8)
+        patch.setattr(batches, "_carrier_to", lambda device: OneAhead())
+        for _ in range(2):
+            assert_same_batches(ours, stock)
+            assert torch.equal(ours.generator.get_state(), stock.generator.get_state())
+        # Left early, it has drawn no more than RecBole's, though a block more is on its way.
+        assert_same_batches(list(islice(ours, all_but_last)), list(islice(stock, all_but_last)))
+        assert_same_batches(ours, stock)
+        in_order = torch.cat([batch["item"] for batch, *_ in evaluated])
+    assert torch.equal(in_order, torch.arange(count))
+
+
+def test_rows_are_put_on_the_device_when_they_are_first_asked_for(monkeypatch):
+    asked = []
+    stock = batches.place_rows
+
+    def place_rows(*arguments):
+        asked.append(arguments[2:])
+        return stock(*arguments)
+
+    monkeypatch.setattr(batches, "place_rows", place_rows)
+    config = plain_config(data_on_device=True)
+    loader = BlockTrainDataLoader(config, Rows(20), None, shuffle=True)
+    assert asked == []
+    rows = loader.device_rows
+    assert len(list(loader)) == len(list(loader)) == 7
+    assert loader.device_rows is rows
+    evaluated = BlockEvalDataLoader(config, Rows(20), None)
+    assert len(list(evaluated)) == len(list(evaluated)) == 7
+    # an order of four bytes a row, where there is one
+    assert asked == [(80, "training"), (0, "evaluation")]
+
+
+def test_a_device_without_room_has_its_rows_streamed(monkeypatch):
+    def no_room(tables, device):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(row_placement, "DeviceRows", no_room)
+    ours = BlockTrainDataLoader(plain_config(data_on_device=True), Rows(20), None, shuffle=True)
+    stock = TrainDataLoader(plain_config(), Rows(20, Interaction), None, shuffle=True)
+    assert_same_batches(ours, stock)
+    assert ours.device_rows is None
 
 
 @pytest.mark.parametrize(
