@@ -5,8 +5,8 @@ each column, then joined with the features of its users and items. Here the rows
 gathered at once, one ``index_select`` a column, and batches are slices of that block. The same
 seed gives the same batches in the same order, epoch by epoch.
 
-The rows are where the model computes (``data_on_device``), or else in the host's memory, from which
-a GPU has the next block copied while it works on this one.
+With ``data_on_device`` the rows are where the model computes; those that have no room there stay in
+the host's memory, and a GPU has the next block copied while it works on this one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader
 
 from recbole_midpg.integration import process_group
 from recbole_midpg.integration.row_placement import place_rows, row_tables
-from recbole_midpg.training.device_rows import DeviceRows, widen
-from recbole_midpg.training.side_stream import Carrier, SideStream, one_ahead
+from recbole_midpg.training.device_rows import DeviceRows
+from recbole_midpg.training.side_stream import Carrier, SideStream, copy_to, one_ahead
 
 # Below the 32,768 values from which torch wakes a second thread for a conversion, which on a busy
 # machine costs more than the conversion.
@@ -194,12 +194,12 @@ class _BlockLoader(AbstractDataLoader):
         tables = row_tables(self._dataset)
         dealt = self._dealt(order, torch.device("cpu"))
         gathered = ((own, tables.take(torch.cat([hand.rows for hand in own]))) for own in dealt)
-        carrier = _carrier_to(device)
+        carrier = _carrier_of(self.config)
         if carrier is not None:
             yield from one_ahead(gathered, carrier)
             return
         for own, columns in gathered:
-            yield own, {name: widen(column.to(device)) for name, column in columns.items()}
+            yield own, copy_to(device, columns)
 
     def _dealt(self, order: Tensor | None, device: torch.device) -> Iterator[list[_Hand]]:
         """What this process has of each block's batches, where that is not nothing."""
@@ -311,6 +311,10 @@ class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
         return batch, None, None, None
 
 
-def _carrier_to(device: torch.device) -> Carrier | None:
-    """The way to a device that copies while it computes, ``None`` for any other."""
-    return SideStream(device) if device.type == "cuda" else None
+def _carrier_of(config: Any) -> Carrier | None:
+    """What copies the next block to a GPU while it computes, ``None`` where nothing does.
+
+    With ``data_on_device: False`` a GPU has blocks copied between its computations.
+    """
+    device = torch.device(config["device"])
+    return SideStream(device) if device.type == "cuda" and config["data_on_device"] else None

@@ -163,7 +163,7 @@ def memory_usage(device: torch.device) -> MemoryUsage | None:
     """How much of a GPU's memory is in use, ``None`` for other devices."""
     if device.type != "cuda":
         return None
-    free, total = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device.index)
     others = total - free - torch.cuda.memory_reserved(device)
     return MemoryUsage(torch.cuda.max_memory_allocated(device), others)
 

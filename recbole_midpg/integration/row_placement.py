@@ -89,7 +89,7 @@ def free_bytes(device: torch.device) -> int | None:
     """The memory that this process can still have of a device; ``None`` where that is not known."""
     if device.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info(device.index)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free + kept)
 

@@ -51,14 +51,9 @@ class SideStream:
         self.stream = torch.cuda.Stream(device)
 
     def send(self, columns: Columns) -> Sent:
-        """See :class:`Carrier`. Columns travel narrow."""
-        pinned = {name: column.pin_memory() for name, column in columns.items()}
+        """See :class:`Carrier`."""
         with torch.cuda.stream(self.stream):
-            copied = {
-                name: widen(column.to(self.device, non_blocking=True))
-                for name, column in pinned.items()
-            }
-            return Sent(copied, self.stream.record_event())
+            return Sent(copy_to(self.device, columns), self.stream.record_event())
 
     def receive(self, sent: Sent) -> Columns:
         """See :class:`Carrier`."""
@@ -68,6 +63,16 @@ class SideStream:
             # Its memory belongs to the side stream, which must not fill it anew while it is read.
             column.record_stream(reader)
         return sent.columns
+
+
+def copy_to(device: torch.device, columns: Columns) -> Columns:
+    """Copy a block of narrow columns to a device, where they are made wide.
+
+    To a GPU they travel without a wait for it, in the stream that is current.
+    """
+    if device.type == "cuda":
+        columns = {name: column.pin_memory() for name, column in columns.items()}
+    return {name: widen(column.to(device, non_blocking=True)) for name, column in columns.items()}
 
 
 def one_ahead(

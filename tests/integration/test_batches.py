@@ -339,7 +339,7 @@ def test_blocks_that_are_sent_ahead_make_the_same_batches(count, size, seed, shu
     all_but_last = min(n_batches, len(stock) - 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "_BLOCK_ROWS", 8)
-        patch.setattr(batches, "_carrier_to", lambda device: OneAhead())
+        patch.setattr(batches, "_carrier_of", lambda config: OneAhead())
         for _ in range(2):
             assert_same_batches(ours, stock)
             assert torch.equal(ours.generator.get_state(), stock.generator.get_state())
@@ -348,6 +348,16 @@ def test_blocks_that_are_sent_ahead_make_the_same_batches(count, size, seed, shu
         assert_same_batches(ours, stock)
         in_order = torch.cat([batch["item"] for batch, *_ in evaluated])
     assert torch.equal(in_order, torch.arange(count))
+
+
+def test_a_gpu_has_blocks_sent_ahead_where_rows_were_to_be_on_it(monkeypatch):
+    monkeypatch.setattr(batches, "SideStream", lambda device: f"beside {device}")
+
+    def carrier(device, switch):
+        return batches._carrier_of({"device": torch.device(device), "data_on_device": switch})
+
+    assert carrier("cuda", True) == carrier("cuda", "auto") == "beside cuda"
+    assert carrier("cuda", False) is carrier("cpu", True) is carrier("cpu", "auto") is None
 
 
 def test_rows_are_put_on_the_device_when_they_are_first_asked_for(monkeypatch):
