@@ -4,14 +4,16 @@ Importing the package is all that is needed: it makes RecBole run on today's pac
 the models and trainers. Nothing in an installed package is edited.
 """
 
-from recbole_midpg.integration import compat as _compat
+from recbole_midpg.wait_policy import wait_asleep as _wait_asleep
 
 __version__ = "0.1.0"
 
 
 def _register() -> None:
     """Mend RecBole for today's packages, then put our parts where it looks for its own."""
-    _compat.apply_before_recbole()
+    from recbole_midpg.integration import compat
+
+    compat.apply_before_recbole()
 
     from recbole_midpg.integration import (
         checkpoint,
@@ -27,7 +29,7 @@ def _register() -> None:
         saved_dataset,
     )
 
-    _compat.apply_after_recbole()
+    compat.apply_after_recbole()
     registry.install()
     run.install()
     process_group.install()
@@ -41,4 +43,5 @@ def _register() -> None:
     log_file.install()
 
 
+_wait_asleep()  # before torch is loaded
 _register()
