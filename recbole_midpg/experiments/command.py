@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from tabulate import tabulate
 
@@ -29,6 +28,7 @@ from recbole_midpg.experiments.tuning import tune
 from recbole_midpg.integration.config import build_config, read_config_files
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.run_report import git_state, now, versions
+from recbole_midpg.integration.threads import choose_threads, n_cores
 from recbole_midpg.whole_files import write_text
 
 _DEFAULT_SEED = 2020
@@ -214,7 +214,7 @@ def _benchmark(
         "machine": {
             "system": platform.platform(),
             "cores": os.cpu_count(),
-            "threads": max(1, torch.get_num_threads() // jobs),
+            "threads": choose_threads(config, n_cores(), jobs).count,
             "device": str(config["device"]),
         },
         "versions": versions(),

@@ -22,7 +22,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from recbole_midpg.errors import UsageError
@@ -30,6 +29,7 @@ from recbole_midpg.experiments.record import Record
 from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.run import Run
 from recbole_midpg.integration.run_report import peak_memory_mib
+from recbole_midpg.integration.threads import share_cores
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _Processes:
         if hasattr(context, "set_forkserver_preload"):
             context.set_forkserver_preload(["recbole_midpg.experiments.trials"])
         self._context = context
-        self._arguments = (dataset, common, logs, max(1, torch.get_num_threads() // jobs))
+        self._arguments = (dataset, common, logs, jobs)
         self.running: dict[Connection, tuple[int, TrialPlan, Any]] = {}
 
     def labels(self) -> list[str]:
@@ -205,7 +205,7 @@ def _work(
     dataset: str,
     common: dict[str, Any],
     logs: Path,
-    threads: int,
+    jobs: int,
 ) -> None:
     """Do a trial in this process and send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
@@ -216,7 +216,7 @@ def _work(
     logging.basicConfig(
         filename=log, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
     )
-    torch.set_num_threads(threads)
+    share_cores(jobs)
     try:
         result = run_trial(plan, dataset, common)
     except UsageError as error:

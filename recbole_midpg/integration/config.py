@@ -30,6 +30,7 @@ from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.progress import Resume
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
+from recbole_midpg.integration.threads import ThreadCount
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import (
     Choice,
@@ -60,6 +61,7 @@ _COMMON_SETTINGS: Rules = {
     "data_on_device": DATA_ON_DEVICE,
     "cuda_graph": Switch(),
     "amp_dtype": Choice(tuple(AMP_DTYPES)),
+    "n_threads": ThreadCount(),
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {

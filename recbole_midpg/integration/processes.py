@@ -32,6 +32,7 @@ from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.process_group import PATIENCE, is_on_gpus, leave
 from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.run import run_recbole
+from recbole_midpg.integration.threads import n_cores, share_cores
 
 _stock_run = quick_start.run
 
@@ -189,13 +190,6 @@ def _check_config(config: Any, machine: Machine) -> None:
             f"nproc: {machine.nproc} processes need a GPU each and {n_devices} are visible, "
             f"expected at most {n_devices} (see gpu_id; gpu_id='' takes the CPU)."
         )
-
-
-def n_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # --------------------------------------------------------------------------------------------------
@@ -444,7 +438,7 @@ def _work(
     # Ctrl-C reaches all processes of a terminal. Rank 0 tells of it, once; the others work on until
     # they are ended, as it may be waiting for them.
     signal.signal(signal.SIGINT, _interrupt_once if is_first else signal.SIG_IGN)
-    _share_cores(machine.nproc)
+    share_cores(machine.nproc)
     if machine.ip == LOOPBACK:
         _stay_on_this_machine()
     model, dataset, config_files, values, saved = arguments
@@ -486,9 +480,3 @@ def _stay_on_this_machine() -> None:
     loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
     if loopback:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
-
-
-def _share_cores(processes: int) -> None:
-    """Give each process its part of the cores, as threads that compete wait for each other."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // processes))

@@ -59,7 +59,7 @@ _WITHOUT_EFFECT = frozenset(
         "data_on_device",
         *("checkpoint_dir", "data_path", "dataset_cache", "dataset_cache_dir"),
         *("save_dataset", "dataset_save_path", "log_wandb", "wandb_project", "verbose"),
-        *("nproc", "ip", "port", "offset", "group_offset"),
+        *("nproc", "ip", "port", "offset", "group_offset", "n_threads"),
     ]
 )
 _ABANDONED_SECONDS = 3600.0

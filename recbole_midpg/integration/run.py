@@ -30,6 +30,7 @@ from recbole_midpg.integration.registry import get_flops, get_model
 from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
 from recbole_midpg.integration.saved_dataset import create_dataset
+from recbole_midpg.integration.threads import use_threads
 from recbole_midpg.integration.vocabulary import vocabulary_of
 from recbole_midpg.models.base import count_parameters
 
@@ -87,6 +88,7 @@ class Run:
             UsageError: the data or the model's sizes do not fit, or the GPU fails.
         """
         started = time.monotonic()
+        use_threads(config)
         init_seed(config["seed"], config["reproducibility"])
         with process_group.first_of_machine(config):
             dataset = create_dataset(config)
