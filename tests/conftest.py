@@ -7,9 +7,9 @@ import sys
 import psutil
 import pytest
 
-from tests.device import hide_gpus, is_on_gpu
+from tests.device import gpu_tests_device, hide_gpus
 
-if not is_on_gpu():
+if gpu_tests_device() != "cuda":
     hide_gpus()
 
 import torch  # once GPUs are hidden from it

@@ -5,18 +5,21 @@ A process finds out which GPUs it can see once and for all, so it is for one of 
 ``tests/gpu`` starts a process for its own, to which they are given back.
 """
 
+from __future__ import annotations
+
 import os
 
-ON_GPU = "RECBOLE_MIDPG_TESTS_ON_GPU"
-"""Is in the environment of the process in which the tests of ``tests/gpu`` run."""
+GPU_TESTS = "RECBOLE_MIDPG_GPU_TESTS"
+"""In the environment of a process for the tests of ``tests/gpu`` alone: the device they run on,
+``cuda``, or ``cpu`` for a rehearsal of what they do."""
 _HIDDEN = "RECBOLE_MIDPG_TESTS_HIDE"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _ALL = "all"
 
 
-def is_on_gpu() -> bool:
-    """Whether this process is for the tests of ``tests/gpu``."""
-    return ON_GPU in os.environ
+def gpu_tests_device() -> str | None:
+    """The device of the tests of ``tests/gpu``; ``None`` in a process for all others."""
+    return os.environ.get(GPU_TESTS)
 
 
 def hide_gpus() -> None:
@@ -28,7 +31,7 @@ def hide_gpus() -> None:
 
 def environment_with_gpus() -> dict[str, str]:
     """The environment of a process that sees what this one would without :func:`hide_gpus`."""
-    environment = {**os.environ, ON_GPU: "1"}
+    environment = {**os.environ, GPU_TESTS: "cuda"}
     del environment[_VISIBLE]
     visible = environment.pop(_HIDDEN)
     return environment if visible == _ALL else {**environment, _VISIBLE: visible}

@@ -39,5 +39,5 @@ def test_the_gpu_tests_are_given_back_what_was_hidden(monkeypatch):
         device.hide_gpus()
         device.hide_gpus()  # as in a worker of pytest-xdist
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
-        assert not device.is_on_gpu()
-        assert device.environment_with_gpus() == {**environment, device.ON_GPU: "1"}
+        assert device.gpu_tests_device() is None
+        assert device.environment_with_gpus() == {**environment, device.GPU_TESTS: "cuda"}
