@@ -1,12 +1,13 @@
-"""One side of a comparison: a process that loads a dataset once and trains batches when told.
+"""One side of a comparison: a process that loads a dataset once and trains when told.
 
-Started by :mod:`benchmarks.training_speed` as
+:class:`Side` starts it as
 
     python -m benchmarks.training_side SIDE MODEL DATASET SETTINGS THREADS
 
 ``SIDE`` is ``stock``, RecBole with nothing of this package but the shims that let it start on
 today's packages (``integration/compat.py``), or ``ours``. All else is the same code. Each line on
-standard input is a number of batches; the answer is the seconds that they took.
+standard input is a number of batches, or 0 for an epoch; the answer is how many batches were
+trained, of how many rows, in how many seconds.
 """
 
 from __future__ import annotations
@@ -15,23 +16,120 @@ import importlib
 import itertools
 import json
 import logging
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.stock_recbole import dataset_config, prepare_stock_recbole
 
+DATASET = "amazon_electronics_synth"
+EPOCH = 0
+
+
+class Turn(NamedTuple):
+    """What a side has trained when told."""
+
+    batches: int
+    rows: int
+    seconds: float
+
+    @property
+    def speed(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds
+
+    @property
+    def milliseconds(self) -> float:
+        """Of a batch."""
+        return 1e3 * self.seconds / self.batches
+
+
+class Side:
+    """A process that trains when told.
+
+    Args:
+        side: ``stock`` or ``ours``.
+        model: the model's name.
+        dataset: the dataset's name.
+        settings: config values, and under ``config`` the dataset whose config file is used.
+        threads: torch's, on the CPU.
+    """
+
+    def __init__(
+        self, side: str, model: str, dataset: str, settings: dict[str, Any], threads: int
+    ) -> None:
+        self.name = f"{side} {model}"
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training_side", side, model]
+        self._process = subprocess.Popen(
+            [*command, dataset, json.dumps(settings), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Wait until the data and the model are loaded."""
+        self._answer()
+
+    def train(self, batches: int = EPOCH) -> Turn:
+        """Train some batches, or an epoch."""
+        assert self._process.stdin is not None
+        print(batches, file=self._process.stdin, flush=True)
+        count, rows, seconds = self._answer().split()
+        return Turn(int(count), int(rows), float(seconds))
+
+    def end(self) -> None:
+        """End the process, and give back what it holds of the device."""
+        self._process.communicate()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} stopped with status {self._process.wait()}")
+        return line
+
+
+def require_rows(folder: Path, rows: int | None = None) -> None:
+    """Generate Amazon-shaped rows into a folder of datasets where there are none.
+
+    Args:
+        folder: that of all datasets.
+        rows: how many; as many as the real set has by default.
+    """
+    if (folder / DATASET / f"{DATASET}.inter").is_file():
+        return
+    command = ["-c", "import sys; from recbole_midpg.cli import main; sys.exit(main())"]
+    command += ["generate", DATASET, "--output", str(folder)]
+    subprocess.run(
+        [sys.executable, *command, *([] if rows is None else ["--rows", str(rows)])], check=True
+    )
+
+
+def spread(values: list[float], form: str) -> str:
+    """The least, the median and the most of some values."""
+    return " / ".join(f"{x:{form}}" for x in (min(values), median(values), max(values)))
+
+
+# --------------------------------------------------------------------------------------------------
+# In the process itself
+
 
 class Batches:
-    """Batches of a loader, epoch after epoch, so many at a time."""
+    """A loader's batches, epoch after epoch, so many at a time.
 
-    shuffle = False
+    All else that a trainer may ask of it the loader answers.
+    """
 
     def __init__(self, loader: Any) -> None:
         self.count = 0
+        self._loader = loader
         self._batches = itertools.chain.from_iterable(itertools.repeat(loader))
 
     def __iter__(self) -> Iterator[Any]:
@@ -40,8 +138,11 @@ class Batches:
     def __len__(self) -> int:
         return self.count
 
+    def __getattr__(self, name: str) -> Any:
+        return False if name == "shuffle" else getattr(self._loader, name)
 
-def trainer_of_side(model: str, dataset: str, settings: dict[str, Any]) -> Callable[[int], float]:
+
+def trainer_of_side(model: str, dataset: str, settings: dict[str, Any]) -> Callable[[int], Turn]:
     """Load the data, build model and trainer, and give a function that trains some batches."""
     # RecBole can be imported only once the side has been prepared.
     from recbole.config import Config  # noqa: PLC0415
@@ -59,13 +160,17 @@ def trainer_of_side(model: str, dataset: str, settings: dict[str, Any]) -> Calla
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(model)(config, train_data._dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], model)(config, recommender)
-    batches = Batches(train_data)
+    some = Batches(train_data)
 
-    def train(count: int) -> float:
-        batches.count = count
+    def train(count: int) -> Turn:
+        some.count = count
+        batches = train_data if count == EPOCH else some
+        rows = len(train_data._dataset) if count == EPOCH else count * config["train_batch_size"]
         start = time.perf_counter()
         trainer._train_epoch(batches, 0)
-        return time.perf_counter() - start
+        if config["device"].type == "cuda":
+            torch.cuda.synchronize()
+        return Turn(len(batches), rows, time.perf_counter() - start)
 
     return train
 
@@ -84,7 +189,7 @@ def main() -> None:
     train = trainer_of_side(model, dataset, json.loads(settings))
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
-        print(train(int(line)), file=answers, flush=True)
+        print(*train(int(line)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,13 @@ published size (1.16 million users), which is generated into ``dataset/`` where 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 
+from benchmarks.training_side import DATASET, Side, require_rows, spread
+
 BATCH_SIZE = 512
-DATASET = "amazon_electronics_synth"
 # Batches of a turn: about a second's work.
 TURNS = {("full", "stock"): 16, ("full", "ours"): 400, ("small", "stock"): 300}
 COMPARISONS = {
@@ -33,39 +30,6 @@ COMPARISONS = {
     ],
     "small": [("DNN", "WideDeep", 1.8), ("DPG", "WideDeep", None), ("MIDPG", "WideDeep", None)],
 }
-
-
-class Side:
-    """A process that trains batches when told."""
-
-    def __init__(self, side: str, model: str, vocabulary: str, threads: int) -> None:
-        self.name = f"{side} {model}"
-        self._batches = TURNS.get((vocabulary, side), 400)
-        settings = {"config": DATASET, "train_batch_size": BATCH_SIZE}
-        if vocabulary == "small":
-            settings |= SMALL_SETTINGS
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.training_side", side, model]
-        command += [f"{DATASET}_small" if vocabulary == "small" else DATASET]
-        self._process = subprocess.Popen(
-            [*command, json.dumps(settings), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._answer()
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} stopped with status {self._process.wait()}")
-        return line
-
-    def speed(self) -> float:
-        """Samples a second in the next turn."""
-        assert self._process.stdin is not None
-        print(self._batches, file=self._process.stdin, flush=True)
-        return self._batches * BATCH_SIZE / float(self._answer())
 
 
 SMALL_SETTINGS = {
@@ -97,32 +61,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    generate = ["-c", "import sys; from recbole_midpg.cli import main; sys.exit(main())"]
-    if not Path("dataset", DATASET, f"{DATASET}.inter").is_file():
-        subprocess.run([sys.executable, *generate, "generate", DATASET], check=True)
+    require_rows(Path("dataset"))
+    settings = {"config": DATASET, "train_batch_size": BATCH_SIZE, "gpu_id": ""}
+    dataset = DATASET
     if options.vocabulary == "small":
+        settings, dataset = {**settings, **SMALL_SETTINGS}, f"{DATASET}_small"
         write_rows_without_users(Path("dataset"))
 
     comparisons = COMPARISONS[options.vocabulary]
     names = [("ours", ours) for ours, _, _ in comparisons]
     names += dict.fromkeys(("stock", stock) for _, stock, _ in comparisons)
-    sides = {name: Side(*name, options.vocabulary, options.threads) for name in names}
-    for side in sides.values():
-        side.speed()  # the first turn warms up
-    rounds = [{name: side.speed() for name, side in sides.items()} for _ in range(options.rounds)]
+    batches = {name: TURNS.get((options.vocabulary, name[0]), 400) for name in names}
+    sides = {}
+    for name in names:
+        sides[name] = Side(*name, dataset, settings, options.threads)
+        sides[name].wait_until_ready()
+    for name, side in sides.items():
+        side.train(batches[name])  # the first turn warms up
+    rounds = [
+        {name: side.train(batches[name]).speed for name, side in sides.items()}
+        for _ in range(options.rounds)
+    ]
 
     print(f"samples a second, least / median / most of {options.rounds} rounds")
     for name, side in sides.items():
-        print(f"  {side.name:16} {_spread([turn[name] for turn in rounds], ',.0f')}")
+        print(f"  {side.name:16} {spread([turn[name] for turn in rounds], ',.0f')}")
     print("ratios, round by round")
     for ours, stock, target in comparisons:
         ratios = [turn["ours", ours] / turn["stock", stock] for turn in rounds]
         wanted = "" if target is None else f"   target {target:g}"
-        print(f"  {ours:8} / stock {stock:8} {_spread(ratios, '.2f')}{wanted}")
-
-
-def _spread(values: list[float], form: str) -> str:
-    return " / ".join(f"{x:{form}}" for x in (min(values), median(values), max(values)))
+        print(f"  {ours:8} / stock {stock:8} {spread(ratios, '.2f')}{wanted}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,174 @@
+"""A training step on a GPU, as a multiple of stock RecBole's on the same card.
+
+    python -m benchmarks.gpu_training [--models DNN MIDPG ...] [--batch_sizes 512 8192 65536]
+                                      [--rounds 5] [--rows 1292954] [--device cuda]
+
+One table: stock RecBole's WideDeep, DeepFM and DCNV2, and through this package all its models and
+those three, as graphs (``cuda_graph``, ``data_on_device``) and without. Each has a process of its
+own, which loads the data once; the processes take turns, and only one of them works at a time. A
+step is all that a trainer does for a batch, the loader and the optimizer included. A turn with a
+graph is an epoch, which is captured in the turn before the first that counts; a turn of the others
+is about a second's work. The rows are those of ``amazon_electronics_synth`` in the published size
+(1.16 million users), generated into ``dataset/`` where they are missing, or ``--rows`` of them.
+
+A ratio is taken round by round, of samples a second: to stock WideDeep's, or for RecBole's models
+to their own without this package. ``--device cpu`` tries the script where there is no GPU. What
+else is measured on a GPU: ``benchmarks.whole_run`` (from the command to the test metrics),
+``benchmarks.scale`` (108,649,408 rows) and ``benchmarks.evaluation``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from tabulate import tabulate
+
+from benchmarks.device import (
+    ON_GPU,
+    WITHOUT,
+    add_device_option,
+    device_settings,
+    require_device,
+)
+from benchmarks.training_side import DATASET, EPOCH, Side, Turn, require_rows, spread
+
+OWN = ("DNN", "DPG", "MIDPG", "STAR", "PLE", "PEPNet", "APG", "AdaSparse")
+STOCK = ("WideDeep", "DeepFM", "DCNV2")
+REFERENCE = "WideDeep"
+# How many times as fast as the reference, by batch size; nothing is to be slower than stock.
+TARGETS = {
+    512: {
+        "DNN": 12.0,
+        **dict.fromkeys(("MIDPG", "DPG", "PEPNet", "APG", "AdaSparse"), 8.0),
+        **dict.fromkeys(("STAR", "PLE", *STOCK), 5.0),
+    },
+    8192: {"DNN": 30.0, "MIDPG": 12.0},
+    65536: {"MIDPG": 15.0},
+}
+NOT_SLOWER = 1.0
+PROBE_BATCHES = 3
+TURN_SECONDS = 0.7
+HEADS = ["batch", "", "ms a step", "samples/s", "times", "of stock", "target", "met"]
+
+
+class Case(NamedTuple):
+    """A row of the table at one batch size."""
+
+    side: str
+    model: str
+    graph: bool
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        return f"{self.side} {self.model}{', graph' if self.graph else ''}"
+
+    @property
+    def reference(self) -> Case:
+        """What it is compared with."""
+        return Case("stock", self.model if self.model in STOCK else REFERENCE, False)
+
+    def target(self, batch_size: int) -> float | None:
+        """How many times the reference's speed it is to have."""
+        if self.side == "stock":
+            return None
+        wanted = TARGETS.get(batch_size, {}) if self.graph else {}
+        return wanted.get(self.model, NOT_SLOWER)
+
+
+def cases_of(models: Sequence[str], device: str) -> list[Case]:
+    """All rows of the table, stock's first."""
+    stock = dict.fromkeys(Case("ours", model, False).reference for model in models)
+    with_graphs = (False, True) if device == "cuda" else (False,)
+    ours = [Case("ours", model, graph) for model in models for graph in with_graphs]
+    return [*stock, *ours]
+
+
+def settings_of(case: Case, folder: Path, batch_size: int, device: str) -> dict[str, Any]:
+    """The config values of a row."""
+    settings = {"config": DATASET, "data_path": str(folder), "train_batch_size": batch_size}
+    if case.side == "stock" or device == "cpu":
+        return {**settings, **device_settings(device, {})}
+    return {**settings, **device_settings(device, ON_GPU if case.graph else WITHOUT)}
+
+
+def turn_of(case: Case, side: Side) -> int:
+    """Warm up, and say how many batches make a turn."""
+    if case.graph:
+        side.train(EPOCH)
+        return EPOCH
+    side.train(PROBE_BATCHES)
+    seconds = side.train(PROBE_BATCHES).milliseconds / 1e3
+    return max(PROBE_BATCHES, round(TURN_SECONDS / seconds))
+
+
+def measure(
+    cases: Sequence[Case], folder: Path, batch_size: int, rounds: int, device: str, threads: int
+) -> dict[Case, list[Turn]]:
+    """Let all take turns at a batch size."""
+    sides = {
+        case: Side(
+            case.side, case.model, DATASET, settings_of(case, folder, batch_size, device), threads
+        )
+        for case in cases
+    }
+    for side in sides.values():
+        side.wait_until_ready()
+    turns = {case: turn_of(case, side) for case, side in sides.items()}
+    taken: dict[Case, list[Turn]] = {case: [] for case in cases}
+    for _ in range(rounds):
+        for case, side in sides.items():
+            taken[case].append(side.train(turns[case]))
+    for side in sides.values():
+        side.end()
+    return taken
+
+
+def lines_of(taken: dict[Case, list[Turn]], batch_size: int) -> list[list[str]]:
+    """The table's lines of a batch size."""
+    lines = []
+    for case, turns in taken.items():
+        milliseconds = [turn.milliseconds for turn in turns]
+        speeds = [turn.speed for turn in turns]
+        line = [f"{batch_size:,}", case.name, spread(milliseconds, ".2f"), spread(speeds, ",.0f")]
+        target = case.target(batch_size)
+        if target is not None:
+            others = taken[case.reference]
+            ratios = [own.speed / other.speed for own, other in zip(turns, others, strict=True)]
+            line += [spread(ratios, ".2f"), case.reference.model, f"{target:g}"]
+            line += ["yes" if median(ratios) >= target else "**no**"]
+        lines.append(line)
+    return lines
+
+
+def main() -> None:
+    """Print the table, the part of each batch size as soon as it is done."""
+    parser = argparse.ArgumentParser(
+        prog="gpu_training", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--models", nargs="+", choices=OWN + STOCK, default=OWN + STOCK)
+    parser.add_argument("--batch_sizes", nargs="+", type=int, default=list(TARGETS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="fewer than the published size, to try the script")
+    parser.add_argument("--folder", type=Path, help="of the datasets (default: dataset)")
+    parser.add_argument("--threads", type=int, default=2, help="of each process, on the CPU")
+    add_device_option(parser)
+    options = parser.parse_args()
+    name = require_device(parser, options.device)
+    few = Path("dataset") if options.rows is None else Path(f"dataset_of_{options.rows}_rows")
+    folder = options.folder or few
+    require_rows(folder, options.rows)
+    cases = cases_of(options.models, options.device)
+    print(f"{name}\nleast / median / most of {options.rounds} rounds")
+    for batch_size in options.batch_sizes:
+        taken = measure(cases, folder, batch_size, options.rounds, options.device, options.threads)
+        lines = lines_of(taken, batch_size)
+        print(tabulate(lines, headers=HEADS, tablefmt="github", disable_numparse=True), flush=True)
+
+
+if __name__ == "__main__":
+    main()
