@@ -22,8 +22,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
             return super().forward(inputs)
         if inputs.dim() != 2:  # noqa: PLR2004 - rows and columns
             raise ValueError(f"expected rows (B, N), not a tensor of {inputs.dim()} dimensions")
-        # The number of rows travels as one column more.
-        sums = sum_over_processes(torch.cat([inputs.sum(0), inputs.new_tensor([len(inputs)])]))
+        # The number of rows travels as one column more. It is filled in on the device: a copy from
+        # the host would be waited for.
+        own_count = inputs.new_full((1,), len(inputs))
+        sums = sum_over_processes(torch.cat([inputs.sum(0), own_count]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = inputs - mean
@@ -37,10 +39,10 @@ class SharedBatchNorm(nn.BatchNorm1d):
     def _move_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics towards a batch's, as ``nn.BatchNorm1d`` does."""
         self.num_batches_tracked += 1
-        # Without a momentum they are the mean over all batches.
+        # Without a momentum they are the mean over all batches, whose number stays on the device.
         weight = self.momentum
         if weight is None:
-            weight = 1.0 / float(self.num_batches_tracked)
+            weight = self.num_batches_tracked.to(mean.dtype).reciprocal()
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance, weight)
 
