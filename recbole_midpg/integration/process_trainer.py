@@ -64,7 +64,12 @@ class ProcessTrainer(ScenarioTrainer, _WithoutDDP):
     def __init__(self, config: Any, model: Any) -> None:
         self._has_batch_norm = share_batch_norms(model)
         super().__init__(config, model)
-        self._exchange = GradientExchange(list(model.parameters()), process_group.host_group())
+        self._exchange = GradientExchange(
+            list(model.parameters()),
+            process_group.host_group(),
+            # RecBole's models may look up a table twice, ours do not.
+            rows_repeat=self._is_own and self.device.type == "cuda",
+        )
         align(list(model.state_dict().values()))
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +121,7 @@ class ProcessTrainer(ScenarioTrainer, _WithoutDDP):
             terms = self._terms(interaction) * batch.share
             if terms.requires_grad:
                 self._scaler.scale(terms.sum()).backward()
-        self._exchange()
+        self._exchange(batch.counts)
         return terms, batch.rows
 
     def _terms(self, interaction: Any) -> Tensor:

@@ -25,18 +25,27 @@ class GradientExchange:
         parameters: the model's, in the same order in all processes, of one type.
         host_group: a process group that exchanges numbers of the host without a wait for the
             device.
+        rows_repeat: whether a sparse gradient is of one lookup and names a row as often as that
+            did, as on a GPU. Then all shapes follow from how many rows of the batch a process has,
+            and the host neither asks the others nor decides anything.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], host_group: Any) -> None:
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], host_group: Any, rows_repeat: bool = False
+    ) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self.host_group = host_group
+        self.host_group, self.rows_repeat = host_group, rows_repeat
 
     @torch.no_grad()
-    def __call__(self) -> None:
-        """Replace each parameter's ``grad`` by the sum over processes."""
+    def __call__(self, batch_rows: Sequence[int]) -> None:
+        """Replace each parameter's ``grad`` by the sum over processes.
+
+        Args:
+            batch_rows: how many of the batch's rows each process has.
+        """
         tables: list[tuple[nn.Parameter, list[int]]] = []
         dense: list[nn.Parameter] = []
-        for parameter, kinds in zip(self.parameters, self._kinds(), strict=True):
+        for parameter, kinds in zip(self.parameters, self._kinds(batch_rows), strict=True):
             if max(kinds) >= 0:
                 tables.append((parameter, [max(kind, 0) for kind in kinds]))
             elif _DENSE in kinds:
@@ -58,10 +67,15 @@ class GradientExchange:
             parts = everyones.view(-1, *own.shape)
             _set_rows(parameter, [part[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def _kinds(self) -> list[list[int]]:
-        """What each process says of each parameter's gradient."""
-        own = torch.tensor([_kind(parameter.grad) for parameter in self.parameters])
-        return _gathered(own, self.host_group).T.tolist()
+    def _kinds(self, batch_rows: Sequence[int]) -> list[list[int]]:
+        """What each process says of each parameter's gradient, or would say."""
+        own = [_kind(parameter.grad) for parameter in self.parameters]
+        if self.rows_repeat and min(batch_rows) > 0:  # one without rows may have no gradients
+            here = batch_rows[distributed.get_rank()]
+            return [
+                [kind * rows // here if kind > 0 else kind for rows in batch_rows] for kind in own
+            ]
+        return _gathered(torch.tensor(own), self.host_group).T.tolist()
 
 
 def _kind(gradient: Tensor | None) -> int:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from recbole_midpg.training.gradient_exchange import GradientExchange, align
 from tests.forked import in_group
@@ -34,7 +34,7 @@ def exchanged(rank, _):
     for parameter, gradient in zip(own, gradients_of(rank), strict=True):
         parameter.grad = gradient
     frozen = nn.Parameter(torch.zeros(2), requires_grad=False)
-    GradientExchange([*own, frozen], None)()
+    GradientExchange([*own, frozen], None)([3, 0, 2])
     assert frozen.grad is None
     return [parameter.grad for parameter in own]
 
@@ -59,11 +59,45 @@ def test_every_process_has_the_sum():
             assert mine is first is None or torch.equal(mine.to_dense(), first.to_dense())
 
 
+COUNTS = [2, 1, 3]  # rows of a batch, each of which looks up two rows of a table
+
+
+def exchanged_repeated(rank, counts):
+    table, bias = nn.Parameter(torch.zeros(6, 2)), nn.Parameter(torch.zeros(2))
+    named = torch.arange(2 * counts[rank]).fmod(4).view(1, -1)
+    values = (torch.arange(4.0 * counts[rank]).view(-1, 2) + 1) * 10**rank
+    table.grad = torch.sparse_coo_tensor(named, values, (6, 2))
+    if counts[rank]:
+        bias.grad = torch.full((2,), float(rank))
+    asked = []
+    exchange = GradientExchange([table, bias], None, rows_repeat=True)
+    with pytest.MonkeyPatch.context() as patch:
+        all_gather = distributed.all_gather
+        patch.setattr(
+            distributed, "all_gather", lambda *a, **k: asked.append(a) or all_gather(*a, **k)
+        )
+        exchange(counts)
+    return table.grad.to_dense(), bias.grad, len(asked)
+
+
+@pytest.mark.parametrize(("counts", "exchanges"), [(COUNTS, 1), ([2, 0, 3], 2)])
+def test_where_rows_repeat_nobody_is_asked(counts, exchanges):
+    expected = torch.zeros(6, 2)
+    for rank, count in enumerate(counts):
+        for place in range(2 * count):
+            expected[place % 4] += torch.tensor([2.0 * place + 1, 2.0 * place + 2]) * 10**rank
+    bias = float(sum(rank for rank, count in enumerate(counts) if count))
+    for table, found_bias, n_exchanges in in_group(3, exchanged_repeated, counts):
+        torch.testing.assert_close(table, expected)
+        assert found_bias.tolist() == [bias, bias]
+        assert n_exchanges == exchanges
+
+
 def exchanged_large(rank, rows):
     table = nn.Parameter(torch.empty(1, 1).expand(rows, 4))
     numbers = torch.tensor([[rank, rows - 1]])
     table.grad = torch.sparse_coo_tensor(numbers, torch.ones(2, 4), (rows, 4))
-    GradientExchange([table], None)()
+    GradientExchange([table], None)([1, 1])
     return table.grad.indices().tolist(), table.grad.values().tolist()
 
 
