@@ -24,9 +24,7 @@ class EagerSteps:
         device: where the model is.
     """
 
-    def __init__(
-        self, step: Step, after_step: Callable[[], None], device: torch.device
-    ) -> None:
+    def __init__(self, step: Step, after_step: Callable[[], None], device: torch.device) -> None:
         self._step, self._after_step, self._device = step, after_step, device
 
     def of_epoch(self, train_data: Any) -> Iterator[int]:

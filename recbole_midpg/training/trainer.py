@@ -17,8 +17,8 @@ from tqdm import tqdm
 from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.cuda_graph import CudaGraph, Graph
-from recbole_midpg.training.row_wise_adam import RowWiseAdam
 from recbole_midpg.training.steps import EagerSteps, RecordedPrediction, RecordedSteps
 
 # Of automatic mixed precision: auto leaves it to torch, which takes float16 on a GPU.
@@ -167,7 +167,7 @@ class ScenarioTrainer(Trainer):
 
     def _after_step(self) -> None:
         """Do what the host has to do after a step."""
-        if isinstance(self.optimizer, RowWiseAdam):
+        if isinstance(self.optimizer, Adam):
             self.optimizer.between_steps()
 
     def _differentiate(self, interaction: Interaction) -> tuple[Tensor, int]:

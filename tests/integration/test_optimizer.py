@@ -17,6 +17,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.integration import optimizer as integration
 from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
+from recbole_midpg.training.trainer import ScenarioTrainer
 
 
 @pytest.fixture
@@ -107,6 +108,7 @@ class TestTrainerThatCaptures:
     @pytest.fixture(autouse=True)
     def captures(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Trainer, "captures", True, raising=False)
+        monkeypatch.setattr(ScenarioTrainer, "_can_capture", lambda *_: Trainer.captures)
 
     def weights_after(self, trainer: Any, train: Any, optimizer: Any) -> dict[str, torch.Tensor]:
         for _, batch in zip(range(10), train, strict=False):

@@ -8,7 +8,7 @@ from recbole_midpg.training.cuda_graph import (
     RecordedWork,
     RowInput,
 )
-from recbole_midpg.training.device_rows import DeviceRows
+from recbole_midpg.training.device_rows import DeviceRows, RowTables
 from tests.recorded_operations import RecordedOperations
 
 CPU = torch.device("cpu")
@@ -115,3 +115,27 @@ def test_a_copied_input_fits_batches_of_its_shapes_only():
     assert torch.equal(inputs.take()["a"], batch["a"])
     batch["a"].zero_()
     assert inputs.take()["a"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_a_row_input_gathers_the_batches_of_each_epoch(dtype):
+    tables = RowTables({"a": torch.arange(100, 108, dtype=torch.int8)})
+    order = torch.arange(8, dtype=dtype)
+    inputs = RowInput(DeviceRows(tables, CPU), order, 3, CPU)
+    total = torch.zeros(3, dtype=torch.long)
+    call, reasons = recorded(lambda: total.copy_(inputs.take_next()["a"]))
+    assert inputs.n_full_batches == 2
+    for epoch in range(4):  # recorded in the second one
+        epoch_order = order.roll(epoch).flip(0)
+        inputs.begin(epoch_order)
+        for batch in range(2):
+            call()
+            expected = 100 + epoch_order[3 * batch : 3 * batch + 3]
+            assert total.tolist() == expected.tolist()
+        assert inputs.take_rest()["a"].tolist() == (100 + epoch_order[6:]).tolist()
+    assert not reasons
+
+
+def test_rows_that_fill_their_batches_leave_no_rest():
+    inputs = RowInput(DeviceRows(RowTables({"a": torch.zeros(6)}), CPU), torch.arange(6), 3, CPU)
+    assert inputs.n_full_batches == 2 and inputs.take_rest() is None
