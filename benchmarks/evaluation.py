@@ -4,6 +4,10 @@ Ours, RecBole's and scikit-learn's take turns in every round; a round's ratio is
 round. The model of the whole evaluation only returns a column of the batch. "and scenarios" is ours
 with each scenario's line besides, as after an epoch, here of eight.
 
+"after prediction" is what is left when all rows are scored: AUC, LogLoss and each scenario's line.
+"by torch" is that with ``metrics_on_device``, on the CPU and on a GPU where there is one, from rows
+that are there; "by numpy" from there has them copied to the CPU first.
+
 Run from the repository's root:
 
     python -m benchmarks.evaluation [--rows 1000000] [--rounds 7] [--threads 2]
@@ -12,6 +16,7 @@ Run from the repository's root:
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import time
 from collections.abc import Callable
@@ -34,6 +39,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.batches import CPU, SIZES, Rows, random_columns
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss
 from recbole_midpg.integration.batches import BlockEvalDataLoader
+from recbole_midpg.integration.collecting import name_scenarios
 from recbole_midpg.integration.compact_interaction import CompactInteraction
 from recbole_midpg.integration.metrics import AUC, LogLoss, rows_of_scenarios
 
@@ -52,6 +58,7 @@ CONFIG = {
     "topk": [10],
     "LABEL_FIELD": "label",
     "eval_type": EvaluatorType.VALUE,
+    "metrics_on_device": False,
     "scenario_id_field": None,
     "eval_args": {"mode": {"test": "labeled"}},
 }
@@ -119,6 +126,41 @@ def whole_evaluation(columns: dict[str, Any], batch_size: int) -> dict[str, Call
     }
 
 
+def after_prediction(columns: dict[str, Any], device: torch.device, by_torch: bool) -> Any:
+    """Metrics and scenarios' lines of rows that are on a device with their scores."""
+    config = CONFIG | {
+        "device": device,
+        "scenario_id_field": SCENARIO,
+        "metrics_on_device": by_torch,
+    }
+    gathered = collector.Collector(config)
+    gathered.eval_batch_collect(columns["score"], columns, None, None)
+    name_scenarios(gathered.data_struct, config, NamedRows)
+    rows = gathered.get_data_struct()
+    results = [kind(config).calculate_metric(rows) for kind in (AUC, LogLoss)]
+    return results, rows_of_scenarios(rows)
+
+
+def ways_after_prediction(columns: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """Both forms of the metrics, on each device of the machine."""
+    devices = [CPU] + [torch.device("cuda")] * torch.cuda.is_available()
+    ways: dict[str, Callable[[], Any]] = {}
+    for device in devices:
+        there = {name: columns[name].to(device) for name in ("score", "label", SCENARIO)}
+        for by_torch, form in ((False, "by numpy"), (True, "by torch")):
+            name = "ours" if not ways else f"{form}, {device.type}"
+            ways[name] = functools.partial(after_prediction, there, device, by_torch)
+    return ways
+
+
+def peak_bytes_a_row(way: Callable[[], Any], rows: int) -> float:
+    """What a computation on the GPU takes at its peak beside what is there."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    way()
+    return (torch.cuda.max_memory_allocated() - before) / rows
+
+
 def compare(title: str, candidates: dict[str, Callable[[], Any]], rounds: int) -> None:
     """Let candidates take turns and print their times."""
     taken: list[dict[str, float]] = []
@@ -132,7 +174,7 @@ def compare(title: str, candidates: dict[str, Callable[[], Any]], rounds: int) -
         times = [1e3 * each[name] for each in taken]
         ratio = median(each[name] / each["ours"] for each in taken)
         print(
-            f"{title:28}{name:14}{min(times):10.1f}{median(times):10.1f}{max(times):10.1f}"
+            f"{title:26}{name:16}{min(times):10.1f}{median(times):10.1f}{max(times):10.1f}"
             f"{ratio:12.1f}"
         )
 
@@ -170,6 +212,17 @@ def main() -> None:
         },
         rounds,
     )
+    ways = ways_after_prediction(columns)
+    results, lines = ways["ours"]()
+    for name, way in ways.items():
+        own_results, own_lines = way()
+        assert own_results == results, name
+        assert [line.auc for line in own_lines] == [line.auc for line in lines], name
+    compare("after prediction", ways, rounds)
+    for name in ways:
+        if name.endswith("torch, cuda"):
+            taken = peak_bytes_a_row(ways[name], arguments.rows)
+            print(f"{torch.cuda.get_device_name()}: {taken:.0f} bytes a row at the peak")
     for batch_size in (4096, 512):
         evaluations = whole_evaluation(columns, batch_size)
         assert evaluations["ours"]() == evaluations["RecBole"]()

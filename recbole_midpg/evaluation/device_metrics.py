@@ -6,8 +6,9 @@ is a sort on the device; what is counted is counted in whole numbers, so that ti
 rows play no part; what is summed is summed in float64, in the same order each time.
 
 The host waits for the device a few times a metric, however many rows and groups there are. Memory
-at the peak, beside labels and scores in float32, measured by ``benchmarks/evaluation.py``: 50 bytes
-a row for the AUC of all rows, 62 for that of groups, 24 for LogLoss.
+at the peak, in bytes a row beside labels and scores in float32, by torch's profiler on a CPU: AUC
+36, of groups 40; LogLoss 32; average precision 56; calibration error 56; grouping 32, of which 8
+stay. The sort of a GPU takes more.
 """
 
 from __future__ import annotations
@@ -185,13 +186,12 @@ def _ties(runs: Runs) -> _Ties:
     scores = runs.scores[order]
     positive = (runs.labels == 1)[order]
     del order
-    ends = runs.lengths.cumsum(0)
     # A tie starts where the score changes, and where a run does.
     is_start = torch.ones_like(positive)
     torch.ne(scores[1:], scores[:-1], out=is_start[1:])
-    is_start[ends - runs.lengths] = True
-    # NaN are sorted to the end.
-    with_nan = scores[ends - 1].isnan()
+    is_start[runs.lengths.cumsum(0) - runs.lengths] = True
+    # Not by its place in the ranking: by its bits, a NaN of negative sign is below all numbers.
+    with_nan = _counts(runs.scores.isnan(), runs.lengths) > 0
     starts = is_start.nonzero().squeeze(1)
     sizes = torch.diff(starts, append=starts.new_full((1,), len(scores)))
     del starts

@@ -25,7 +25,7 @@ MEASURES = (
     "expected_calibration_error",
 )
 OPTIONS = {"expected_calibration_error": {"bins": 7}}
-LIMITS = [0.0, -0.0, 1.0, math.nan, math.inf, -math.inf]
+LIMITS = [0.0, -0.0, 1.0, math.nan, -math.nan, math.inf, -math.inf]
 
 
 @st.composite

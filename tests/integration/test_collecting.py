@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from recbole.evaluator.collector import Collector
 from recbole.utils import EvaluatorType
 
+from recbole_midpg.integration.batches import Batch
 from recbole_midpg.integration.collecting import (
     SCENARIO,
     SCENARIO_NAMES,
@@ -143,10 +144,34 @@ def test_columns_have_the_form_that_metrics_take(by_torch):
     np.testing.assert_allclose(column, [0.1, 0.9, 0.5])
 
 
-def test_rows_go_to_the_device_that_is_asked_for():
-    struct = GrowingDataStruct()
-    struct.update_tensor("rec.score", torch.ones(3))
-    assert struct.take(torch.device("meta")).get("rec.score").is_meta
+@pytest.mark.parametrize("is_counted", [True, False])
+def test_collecting_reads_nothing_of_a_batch(is_counted):
+    # Values of torch's device "meta" can be neither read nor copied to the host.
+    device = torch.device("meta")
+    config = CONFIG | {
+        "metrics": ["AUC", "LogLoss", "FieldGAUC"],
+        "scenario_id_field": "job",
+        "gauc_fields": ["user"],
+        "device": device,
+        "metrics_on_device": True,
+    }
+    gathered = Collector(config)
+    columns = {"label": torch.ones(4), "job": torch.arange(4), "user": torch.arange(4)}
+    columns = {name: column.to(device) for name, column in columns.items()}
+    for _ in range(2):
+        batch = Batch(columns, device, is_counted=is_counted)
+        gathered.eval_batch_collect(torch.rand(4, device=device), batch, None, None)
+    rows = gathered.get_data_struct()
+    for name in ("rec.score", "data.label", SCENARIO, group_key("user")):
+        assert rows.get(name).is_meta
+        assert len(rows.get(name)) == (8 if is_counted else 0)
+
+
+def test_rows_go_to_the_cpu_where_numpy_measures_them():
+    gathered = Collector(CONFIG)
+    gathered.data_struct.update_tensor("rec.score", torch.ones(1, device="meta"))
+    with pytest.raises(NotImplementedError, match="meta"):
+        gathered.get_data_struct()
 
 
 def test_a_missing_scenario_has_a_name():
