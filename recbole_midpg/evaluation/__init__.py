@@ -1,1 +1,1 @@
-"""Metrics of predictions, plain numpy; nothing here knows RecBole."""
+"""Metrics of predictions, of numpy arrays and of tensors; nothing here knows RecBole."""
