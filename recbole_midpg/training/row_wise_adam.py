@@ -143,8 +143,9 @@ class RowWiseAdam(Adam):
         ``capturable`` it does nothing at all, as a step does this itself.
 
         Args:
-            steps: how many steps were taken since the last call, 1 by default. In the first 320
-                steps more than one cost accuracy.
+            steps: how many steps were taken since the last call, 1 by default. More than one cost
+                accuracy in the first 320 steps, and after a change of the learning rate, unless it
+                is called with 0 right after that.
         """
         for table in self._tables.values():
             table.between_steps(steps)
@@ -370,8 +371,8 @@ class _CapturableTable(_Table):
         """
         if not self.is_in_step:
             return
-        # Where the step was replayed, nobody has said so yet.
-        self.all_up_to_date = False
+        if steps:  # which nobody has said of a replay
+            self.all_up_to_date = False
         if self._settings["lr"]._version != self._version_of_rate:
             # The steps since the last call are the first ones at the new rate.
             self._catch_up_all_to(self.step_count - steps)

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from recbole_midpg.training.row_steps import (
     NEVER_TOUCHED,
@@ -120,3 +121,21 @@ def test_a_rate_of_zero_stands_still() -> None:
         take_step(table, torch.tensor([0]), torch.tensor([[0.0, 1.0]]), now, rate, BETAS, EPS)
         assert torch.equal(table.weight, torch.ones(1, 2))
         assert table.first_moment[0, 1] > 0
+
+
+def test_shapes_are_known_without_any_value() -> None:
+    """Under torch's fake tensors, which have none: a read, or a shape of one, raises."""
+    tails, skip, scale = ZeroGradientTails(*BETAS), torch.tensor(False), torch.tensor(8.0)
+    now, rate = torch.tensor(5, dtype=torch.int32), torch.tensor(0.01)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
+        now, rate, skip, scale = map(fake.from_tensor, (now, rate, skip, scale))
+        for name in ("tails", "log_ratios", "log_betas"):
+            setattr(tails, name, fake.from_tensor(getattr(tails, name)))
+        table = table_of(torch.randn(50, 4))
+        rows = torch.randint(0, 50, (12,))
+        take_missed_steps(table, rows, table.last_step[rows], now, rate, EPS, tails)
+        gradient = sum_equal_rows(rows, torch.randn(12, 4)) / scale
+        assert gradient.shape == (12, 4)
+        take_step(table, rows, gradient, now + 1, rate, BETAS, EPS, skip)
+        with pytest.raises(DataDependentOutputException):
+            int(now)
