@@ -1,0 +1,157 @@
+"""Fixed shapes: nothing that a CUDA graph cannot capture, and the same results as without."""
+
+import copy
+
+import pytest
+import torch
+
+from recbole_midpg.integration.registry import own_models
+from recbole_midpg.models.adasparse import AdaSparse
+from recbole_midpg.models.apg import APG
+from recbole_midpg.models.dnn import DNN
+from recbole_midpg.models.dpg import DPG
+from recbole_midpg.models.midpg import MIDPG
+from recbole_midpg.models.pepnet import PEPNet
+from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.star import STAR
+from tests.fixed_shapes import assert_fixed_shapes
+from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+
+SMALL = {"n": 3, "m": 2, "k": 2}
+SCENARIO_ONLY = {**SMALL, "generator_input": "scenario"}
+OPTIONS = {
+    DNN: [{}, {"activation": "gelu"}],
+    DPG: [
+        *({**SMALL, "weighting": weighting} for weighting in ("non", "rc", "r", "c")),
+        *({**SCENARIO_ONLY, "weighting": weighting} for weighting in ("non", "rc", "r", "c")),
+        {**SCENARIO_ONLY, "weight_output_layer": True},
+        {**SMALL, "generator_stop_gradient": True, "generator_hidden_size": [5], "gate_scale": 2},
+    ],
+    MIDPG: [
+        *({**SMALL, "mi_estimator": estimator} for estimator in ("jsd", "kl", "dv", "infonce")),
+        {**SMALL, "mi_mask_same_scenario": False},
+        {**SMALL, "mi_estimator": "infonce", "mi_mask_same_scenario": False},
+        {**SMALL, "mi_estimator": "infonce", "mi_standardize": True},
+        {**SMALL, "mi_estimator": "infonce", "mi_standardize": False, "mi_detach_scenario": True},
+        {**SCENARIO_ONLY, "mi_standardize": True},
+        {**SCENARIO_ONLY, "mi_estimator": "infonce"},
+    ],
+    STAR: [
+        {"pn_min_rows": 3},
+        {"pn_min_rows": 30},
+        {"partitioned_norm": False, "auxiliary_network": False},
+    ],
+    PLE: [
+        *({"expert_levels": levels, "specific_experts": 2} for levels in (1, 2, 3)),
+        {"shared_experts": 3},
+    ],
+    PEPNet: [{}, {"ppnet_gate_input": False, "gate_hidden_size": 5}],
+    APG: [
+        {"apg_rank": 3, "apg_generate_bias": True},
+        {"apg_rank": 2, "apg_condition": "mix", "apg_generator_hidden_size": [3]},
+        {"apg_rank": 2, "apg_condition": "self", "apg_inner_size": 3},
+    ],
+    AdaSparse: [
+        *({"pruning_form": form} for form in ("fusion", "binarization", "scaling")),
+        {"prune_input": True},
+    ],
+}
+VARIANTS = [
+    pytest.param(model, options, id=f"{model.__name__}-{place}")
+    for model, all_options in OPTIONS.items()
+    for place, options in enumerate(all_options)
+]
+BATCHES = [
+    toy_batch(40, scenarios=[1, 1, 1, 2, 0, 3, 1, 1]),
+    toy_batch(23, scenarios=[3, 1]),
+    toy_batch(9, scenarios=[2]),
+    toy_batch(1),
+    toy_batch(0),
+]
+
+
+def test_every_model_is_here():
+    assert set(OPTIONS) == set(own_models().values())
+
+
+@pytest.mark.parametrize(("model_class", "options"), VARIANTS)
+def test_nothing_that_a_graph_cannot_capture(model_class, options):
+    model = toy_model(model_class, dropout_prob=0.2, **options)
+    model.use_fixed_shapes(True)
+    assert_fixed_shapes(model, toy_batch(40))
+
+
+@pytest.mark.parametrize("model_class", list(OPTIONS))
+def test_fields_of_all_types(model_class):
+    dataset = toy_dataset(mixed_types=True)
+    model = toy_model(model_class, dataset, **SMALL, apg_rank=2)
+    model.use_fixed_shapes(True)
+    assert_fixed_shapes(model, toy_batch(40, dataset=dataset))
+
+
+@pytest.mark.parametrize(("model_class", "options"), VARIANTS)
+def test_results_are_those_of_shapes_by_data(model_class, options):
+    by_data = scrambled(toy_model(model_class, dropout_prob=0.3, **options)).double()
+    fixed = copy.deepcopy(by_data)
+    fixed.use_fixed_shapes(True)
+    for batch in BATCHES:
+        assert_same_steps(by_data, fixed, batch)
+
+
+@pytest.mark.parametrize("options", [SCENARIO_ONLY, {**SMALL, "mi_estimator": "infonce"}])
+def test_several_scenario_fields(options):
+    options = {**options, "scenario_fields": [SCENARIO, "shop_id"]}
+    by_data = scrambled(toy_model(MIDPG, dropout_prob=0.3, **options)).double()
+    fixed = copy.deepcopy(by_data)
+    fixed.use_fixed_shapes(True)
+    assert_same_steps(by_data, fixed, toy_batch(40))
+    assert_same_steps(by_data, fixed, toy_batch(4))
+    assert_fixed_shapes(fixed, toy_batch(40))
+
+
+@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {})])
+def test_many_scenarios(model_class, options):
+    dataset = toy_dataset(501)
+    by_data = scrambled(toy_model(model_class, dataset, **options)).double()
+    fixed = copy.deepcopy(by_data)
+    fixed.use_fixed_shapes(True)
+    assert_same_steps(by_data, fixed, toy_batch(64, dataset=dataset))
+
+
+def assert_same_steps(by_data, fixed, batch):
+    """Loss terms, gradients, statistics and scores are equal, and so are the random draws."""
+    results = []
+    for model in (by_data, fixed):
+        torch.manual_seed(3)
+        model.train().zero_grad()
+        losses = model.calculate_loss(batch)
+        losses = torch.stack(losses if isinstance(losses, tuple) else (losses,))
+        losses.sum().backward()
+        gradients = [
+            torch.zeros_like(value) if value.grad is None else value.grad
+            for value in model.parameters()
+        ]
+        scores = model.eval().predict(batch)
+        results.append([losses, scores, *gradients, *model.buffers()])
+    for of_data, of_fixed in zip(*results, strict=True):
+        torch.testing.assert_close(of_fixed, of_data, rtol=0, atol=1e-12)
+
+
+def test_what_is_asked_for_reaches_every_layer():
+    model = toy_model(MIDPG, mi_estimator="infonce", **SMALL)
+    parts = (model, model.backbone, model.mutual_information)
+    assert not any(part.fixed_shapes for part in parts)
+    model.use_fixed_shapes(True)
+    assert all(part.fixed_shapes for part in parts)
+    model.use_fixed_shapes(False)
+    assert not any(part.fixed_shapes for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("model_class", "options"),
+    [(STAR, {}), (PLE, {}), (DPG, SCENARIO_ONLY), (MIDPG, {**SMALL, "mi_estimator": "infonce"})],
+)
+def test_shapes_by_data_are_noticed(model_class, options):
+    """The checks see what they are there for."""
+    with pytest.raises(Exception, match=r"bincount|meta tensors|DynamicOutputShape|unique"):
+        assert_fixed_shapes(toy_model(model_class, **options), toy_batch(40))
