@@ -21,6 +21,7 @@ def _register() -> None:
         dataset_download,
         embedded_fields,
         log_file,
+        model_constants,
         optimizer,
         process_group,
         processes,
@@ -36,6 +37,7 @@ def _register() -> None:
     processes.install()
     config.install()
     embedded_fields.install()
+    model_constants.install()
     checkpoint.install()
     dataset_download.install()
     saved_dataset.install()

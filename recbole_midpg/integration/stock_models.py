@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from recbole_midpg.errors import UsageError, expected_some_of
+from recbole_midpg.integration.replacing import ModuleWith
 
 _TORCH_LOAD = frozenset({"convncf", "kd_dagfm", "nais", "neumf", "ract", "s3rec"})
 _NUMPY_LOAD = frozenset({"ldiffrec"})
@@ -36,23 +37,12 @@ def mended(model_class: type) -> type:
     if package.startswith("recbole.model.") and not hasattr(module, "mended_by_midpg"):
         module.mended_by_midpg = True
         if name in _TORCH_LOAD:
-            module.torch = _With(torch, load=_load_weights)
+            module.torch = ModuleWith(torch, load=_load_weights)
         if name in _NUMPY_LOAD:
-            module.np = _With(np, load=_load_array)
+            module.np = ModuleWith(np, load=_load_array)
         if name in _EVAL:
             module.eval = lambda text: _class_of(module, text)
     return model_class
-
-
-class _With:
-    """A module of which some names mean something else."""
-
-    def __init__(self, module: ModuleType, **names: Any) -> None:
-        self._module = module
-        vars(self).update(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
 
 
 def _load_weights(path: Any, map_location: Any = None) -> Any:
