@@ -14,6 +14,7 @@ from recbole_midpg.settings import (
     Names,
     Number,
     Sizes,
+    Switch,
     Word,
     check_settings,
 )
@@ -34,6 +35,7 @@ NAN, INFINITY = math.nan, math.inf
         (Number(maximum=1.0, maximum_excluded=True), [0, 0.999]),
         (Number(minimum=-1.0), [-1, -0.5]),
         (Flag(), [True, False]),
+        (Switch(), [True, False, "auto"]),
         (FolderName(), [None, "cache", "/a/b"]),
         (Choice(("r", "c")), ["r", "c"]),
         (Sizes(), [[], [1], [128, 64, 32], (8,)]),
@@ -56,6 +58,7 @@ def test_allowed_values_pass(rule, values):
         (Number(maximum=1.0), [1.001, 2]),
         (Number(maximum=1.0, maximum_excluded=True), [1, 1.0, 2]),
         (Flag(), [0, 1, "True", "yes", None, []]),
+        (Switch(), [0, 1, "Auto", "True", None, [], ["auto"]]),
         (FolderName(), ["", 3, True, ["a"]]),
         (Choice(("r", "c")), ["R", "", "rc", None, 1, True, ["r"], {"r": 1}]),
         (Sizes(), [8, "8", None, [0], [-1], [1.5], ["8"], [True], [8, None], {8: 1}]),
@@ -84,6 +87,7 @@ def test_other_values_are_refused_in_one_sentence_that_tells_key_value_and_allow
         (Number(maximum=1.0), "a number at least 0 and at most 1"),
         (Number(maximum=0.5, maximum_excluded=True), "a number at least 0 and less than 0.5"),
         (Flag(), "True or False"),
+        (Switch(), "auto, True or False"),
         (Choice(("non", "rc")), "one of non, rc"),
     ],
 )

@@ -109,6 +109,15 @@ def test_scenario_keys_are_checked_for_built_in_models_too():
     assert "'scenario_fields'?" in message("DeepFM", scenario_feilds=["occupation"])
 
 
+@pytest.mark.parametrize("model", ["DNN", "DeepFM", "BPR"])
+def test_where_rows_are_is_checked_for_every_model(model):
+    assert config(model)["data_on_device"] is False
+    assert config(model, data_on_device="auto")["data_on_device"] == "auto"
+    assert message(model, data_on_device="gpu") == (
+        "data_on_device: 'gpu' is not allowed, expected auto, True or False."
+    )
+
+
 def test_dnn_needs_no_scenario():
     assert config("DNN", scenario_fields=None)["scenario_fields"] is None
 
