@@ -174,7 +174,7 @@ class _BlockLoader(AbstractDataLoader):
                 )
                 yield self._present(batch)
         if order is not None:
-            self._draw_order(out=order)  # torch's sampler draws one more at its end, and uses none
+            pass_over_permutation(self.sample_size, self.generator)
 
     def _blocks(
         self, order: Tensor | None, device: torch.device
@@ -238,10 +238,8 @@ class _BlockLoader(AbstractDataLoader):
         """Draw the seed that torch draws for its workers before anything else."""
         torch.empty((), dtype=torch.int64).random_(generator=self.generator)
 
-    def _draw_order(self, out: Tensor | None = None) -> Tensor:
-        return torch.randperm(
-            self.sample_size, generator=self.generator, dtype=self._order_type, out=out
-        )
+    def _draw_order(self) -> Tensor:
+        return torch.randperm(self.sample_size, generator=self.generator, dtype=self._order_type)
 
     def _present(self, batch: Batch) -> Any:
         """Give a batch the form that the trainer takes."""
@@ -269,7 +267,7 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
         if not self.shuffle:
             return torch.arange(self.sample_size, dtype=self._order_type)
         order = self._draw_order()
-        self._draw_order()
+        pass_over_permutation(self.sample_size, self.generator)
         return order
 
     def _take(self, number: int, rows: Tensor) -> _Hand:
@@ -318,3 +316,35 @@ def _carrier_of(config: Any) -> Carrier | None:
     """
     device = torch.device(config["device"])
     return SideStream(device) if device.type == "cuda" and config["data_on_device"] else None
+
+
+def pass_over_permutation(count: int, generator: torch.Generator) -> None:
+    """Leave a generator as drawing a permutation would.
+
+    torch's sampler draws one more at the end of an epoch, and uses none of it. A permutation takes
+    32 bits for each of its numbers but the last; taking them alone is 13 times as fast.
+
+    Args:
+        count: how many numbers are permuted.
+        generator: on the CPU.
+    """
+    if count >= _WIDE_PERMUTATION or not _permutation_takes_32_bits():
+        torch.randperm(count, generator=generator)
+        return
+    draws = torch.empty(min(count - 1, _BLOCK_ROWS), dtype=torch.int32)
+    for start in range(0, count - 1, _BLOCK_ROWS):
+        draws[: count - 1 - start].random_(generator=generator)
+
+
+# From here on torch takes 64 bits a number.
+_WIDE_PERMUTATION = 2**32 // 20
+
+
+@functools.cache
+def _permutation_takes_32_bits() -> bool:
+    """Whether this torch draws permutations as all have done so far."""
+    count = 1000
+    drawn, passed_over = (torch.Generator().manual_seed(2023) for _ in range(2))
+    torch.randperm(count, generator=drawn)
+    torch.empty(count - 1, dtype=torch.int32).random_(generator=passed_over)
+    return torch.equal(drawn.get_state(), passed_over.get_state())

@@ -18,6 +18,7 @@ from recbole_midpg.integration.batches import (
     BlockEvalDataLoader,
     BlockTrainDataLoader,
     get_dataloader,
+    pass_over_permutation,
 )
 from recbole_midpg.integration.compact_interaction import CompactInteraction
 from recbole_midpg.training.device_rows import widen
@@ -137,6 +138,39 @@ def test_the_order_of_an_epoch_is_drawn_as_iterating_draws_it(count, size, seed,
             order = torch.cat([batch["item"] for batch in ours])
         assert torch.equal(order.long(), items)
         assert torch.equal(ours.generator.get_state(), iterated.generator.get_state())
+
+
+@given(st.integers(1, 5000), st.integers(0, 2**31), st.sampled_from([1, 7, 1000, 16_384]))
+def test_a_permutation_is_passed_over(count, seed, block_rows):
+    drawn, passed_over = (torch.Generator().manual_seed(seed) for _ in range(2))
+    torch.randperm(count, generator=drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", block_rows)
+        pass_over_permutation(count, passed_over)
+    assert torch.equal(drawn.get_state(), passed_over.get_state())
+
+
+@pytest.mark.parametrize("reason", ["too many rows", "another torch"])
+def test_a_permutation_is_drawn_where_its_draws_are_not_known(monkeypatch, reason):
+    if reason == "too many rows":
+        monkeypatch.setattr(batches, "_WIDE_PERMUTATION", 100)
+    else:
+        monkeypatch.setattr(batches, "_permutation_takes_32_bits", lambda: False)
+    asked = []
+    stock = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *a, **k: asked.append(a) or stock(*a, **k))
+    pass_over_permutation(100, torch.Generator())
+    assert asked == [(100,)]
+
+
+def test_a_torch_that_draws_permutations_otherwise_is_noticed(monkeypatch):
+    assert batches._permutation_takes_32_bits()
+    batches._permutation_takes_32_bits.cache_clear()
+    monkeypatch.setattr(torch, "randperm", lambda count, generator: torch.rand(3 * count))
+    try:
+        assert not batches._permutation_takes_32_bits()
+    finally:
+        batches._permutation_takes_32_bits.cache_clear()
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
