@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 from typing import Any
 
@@ -22,7 +23,7 @@ def add_device_option(parser: argparse.ArgumentParser, default: str = "cuda") ->
 def require_device(parser: argparse.ArgumentParser, device: str) -> str:
     """Name a device; end the script in a sentence, with status 2, where it is not there."""
     if device == "cpu":
-        return f"{platform.processor() or platform.machine()}, torch {torch.__version__}"
+        return f"{os.cpu_count()} CPU cores, {platform.machine()}, torch {torch.__version__}"
     if not torch.cuda.is_available():
         parser.exit(
             2,

@@ -34,7 +34,7 @@ from benchmarks.device import (
     device_settings,
     require_device,
 )
-from benchmarks.training_side import DATASET, EPOCH, Side, Turn, require_rows, spread
+from benchmarks.training_side import DATASET, EPOCH, Side, Turn, folder_of, require_rows, spread
 
 OWN = ("DNN", "DPG", "MIDPG", "STAR", "PLE", "PEPNet", "APG", "AdaSparse")
 STOCK = ("WideDeep", "DeepFM", "DCNV2")
@@ -154,13 +154,11 @@ def main() -> None:
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=list(TARGETS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, help="fewer than the published size, to try the script")
-    parser.add_argument("--folder", type=Path, help="of the datasets (default: dataset)")
     parser.add_argument("--threads", type=int, default=2, help="of each process, on the CPU")
     add_device_option(parser)
     options = parser.parse_args()
     name = require_device(parser, options.device)
-    few = Path("dataset") if options.rows is None else Path(f"dataset_of_{options.rows}_rows")
-    folder = options.folder or few
+    folder = folder_of(options.rows)
     require_rows(folder, options.rows)
     cases = cases_of(options.models, options.device)
     print(f"{name}\nleast / median / most of {options.rounds} rounds")

@@ -96,6 +96,11 @@ class Side:
         return line
 
 
+def folder_of(rows: int | None) -> Path:
+    """The folder of datasets for so many generated rows; ``dataset`` for the published size."""
+    return Path("dataset") if rows is None else Path(f"dataset_of_{rows}_rows")
+
+
 def require_rows(folder: Path, rows: int | None = None) -> None:
     """Generate Amazon-shaped rows into a folder of datasets where there are none.
 

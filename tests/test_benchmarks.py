@@ -1,11 +1,17 @@
 """The scripts of benchmarks/ stand outside of the package and break when it moves."""
 
 import importlib
+import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-SCRIPTS = sorted((Path(__file__).parent.parent / "benchmarks").glob("*.py"))
+from recbole_midpg.data import generate
+
+REPOSITORY = Path(__file__).parent.parent
+SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -22,3 +28,101 @@ def test_evaluation_by_ours_is_recboles(monkeypatch):
     columns["score"] = columns["label"] * 0.5 + 0.25
     evaluations = evaluation.whole_evaluation(columns, 64)
     assert evaluations["ours"]() == evaluations["and scenarios"]() == evaluations["RecBole"]()
+
+
+@pytest.fixture
+def gpu_training(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    return importlib.import_module("benchmarks.gpu_training")
+
+
+def run_script(script, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [script.__name__, *arguments])
+    script.main()
+
+
+@pytest.mark.parametrize("name", ["gpu_training", "scale", "whole_run"])
+def test_without_a_gpu_it_is_refused_in_a_sentence(name, gpu_training, monkeypatch, capsys):
+    script = importlib.import_module(f"benchmarks.{name}")
+    with pytest.raises(SystemExit) as end:
+        run_script(script, monkeypatch, "--device=cuda")
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "error: --device=cuda: torch" in told
+    assert "sees no GPU, expected one, or --device=cpu." in told
+
+
+def test_every_model_is_compared_on_a_gpu_with_graphs_and_without(gpu_training, tmp_path):
+    cases = gpu_training.cases_of(gpu_training.OWN + gpu_training.STOCK, "cuda")
+    assert len(cases) == len(set(cases)) == 3 + 2 * 11
+    assert {case.reference for case in cases} == set(cases[:3])
+    by_name = {case.name: case for case in cases}
+    settings = {
+        name: gpu_training.settings_of(by_name[name], tmp_path, 512, "cuda")
+        for name in ("stock DeepFM", "ours DeepFM", "ours DeepFM, graph")
+    }
+    assert not {"cuda_graph", "gpu_id"} & settings["stock DeepFM"].keys()
+    assert settings["ours DeepFM"]["cuda_graph"] is False
+    assert settings["ours DeepFM, graph"]["cuda_graph"] is True
+    assert settings["ours DeepFM, graph"]["train_batch_size"] == 512
+    targets = {name: by_name[name].target(512) for name in by_name}
+    assert targets["ours DNN, graph"] == 12
+    assert targets["ours STAR, graph"] == targets["ours DCNV2, graph"] == 5
+    assert targets["ours MIDPG"] == 1
+    assert targets["stock WideDeep"] is None
+
+
+def test_ratios_are_taken_round_by_round(gpu_training):
+    stock = gpu_training.Case("stock", "WideDeep", False)
+    ours = gpu_training.Case("ours", "DNN", True)
+    turn = gpu_training.Turn
+    taken = {
+        stock: [turn(10, 1000, 1.0), turn(10, 1000, 2.0), turn(10, 1000, 4.0)],
+        ours: [turn(20, 2000, 0.1), turn(20, 2000, 0.4), turn(20, 2000, 0.7)],
+    }
+    stock_line, line = gpu_training.lines_of(taken, 512)
+    assert stock_line == ["512", "stock WideDeep", "100.00 / 200.00 / 400.00", "250 / 500 / 1,000"]
+    assert line[1:3] == ["ours DNN, graph", "5.00 / 20.00 / 35.00"]
+    assert line[4:] == ["10.00 / 11.43 / 20.00", "WideDeep", "12", "**no**"]
+
+
+class SideHere:
+    """A side in this process, which spares the imports; stock RecBole is not stock here."""
+
+    def __init__(self, side, model, dataset, settings, threads):
+        side_module = importlib.import_module("benchmarks.training_side")
+        self.train = side_module.trainer_of_side(model, dataset, json.loads(json.dumps(settings)))
+
+    def wait_until_ready(self):
+        pass
+
+    def end(self):
+        pass
+
+
+def test_the_table_of_training_can_be_tried_on_the_cpu(gpu_training, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_training, "Side", SideHere)
+    monkeypatch.setattr(gpu_training, "TURN_SECONDS", 0.01)
+    generate("amazon_electronics_synth", "dataset_of_10000_rows", 10_000)
+    arguments = ["--device=cpu", "--models", "DNN", "--batch_sizes", "512", "--rounds=1"]
+    run_script(gpu_training, monkeypatch, *arguments, "--rows=10000", "--threads=1")
+    device, rounds, heads, _, stock, ours = capsys.readouterr().out.strip().split("\n")
+    assert torch.__version__ in device
+    assert "of 1 rounds" in rounds
+    assert [head.strip() for head in heads.split("|")][1:-1] == gpu_training.HEADS
+    assert "| stock WideDeep |" in stock
+    assert "| ours DNN " in ours
+    assert "| WideDeep" in ours
+
+
+def test_a_side_trains_an_epoch_or_so_many_batches(gpu_training, tmp_path):
+    generate("amazon_electronics_synth", tmp_path, 10_000)
+    case = gpu_training.Case("ours", "DNN", False)
+    settings = gpu_training.settings_of(case, tmp_path, 3000, "cpu")
+    side = SideHere("ours", "DNN", gpu_training.DATASET, settings, 1)
+    epoch, some = side.train(gpu_training.EPOCH), side.train(4)
+    assert epoch[:2] == (3, 8000)
+    assert some[:2] == (4, 12_000)
+    assert some.speed == pytest.approx(12_000 / some.seconds)
+    assert some.milliseconds == pytest.approx(250 * some.seconds)
