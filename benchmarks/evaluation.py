@@ -36,7 +36,7 @@ from recbole.utils import EvaluatorType
 from sklearn.metrics import log_loss as scikit_log_loss
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.batches import CPU, SIZES, Rows, random_columns
+from benchmarks.batches import SIZES, Rows, random_columns
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss
 from recbole_midpg.integration.batches import BlockEvalDataLoader
 from recbole_midpg.integration.collecting import name_scenarios
@@ -51,7 +51,7 @@ CONFIG = {
     "single_spec": True,
     "worker": 0,
     "data_on_device": False,
-    "device": CPU,
+    "device": torch.device("cpu"),
     "test_neg_sample_args": NO_SAMPLING,
     "metrics": ["AUC", "LogLoss"],
     "metric_decimal_place": 6,
@@ -92,7 +92,7 @@ class Surroundings(Trainer):
     """
 
     def __init__(self, config: dict[str, Any], ours: bool) -> None:
-        self.config, self.device, self.gpu_available = config, CPU, False
+        self.config, self.device, self.gpu_available = config, config["device"], False
         self.test_batch_size = config["eval_batch_size"]
         self.model = SimpleNamespace(eval=lambda: None, predict=lambda batch: batch["score"])
         self.wandblogger = SimpleNamespace(log_eval_metrics=lambda *_, **__: None)

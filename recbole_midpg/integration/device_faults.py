@@ -173,8 +173,14 @@ def memory_usage(device: torch.device) -> MemoryUsage | None:
 
 _ACCELERATOR_ERROR: type[RuntimeError] | None = getattr(torch, "AcceleratorError", None)
 _BEGINNINGS = (
-    *("CUDA error", "CUDA unknown error", "CUDA driver initialization failed", "No CUDA GPUs are"),
-    *("Unexpected error from cudaGetDeviceCount", "cuDNN error", "Found no NVIDIA driver"),
+    *("CUDA error", "CUDA driver error", "CUDA unknown error", "CUDA driver initialization failed"),
+    *("Unexpected error from cudaGetDeviceCount", "No CUDA GPUs are", "Found no NVIDIA driver"),
+    *("cuDNN error", "Triton Error [CUDA]"),
+)
+# What a program asks of CUDA in a wrong way says nothing of the GPU, and is to be shown with its
+# place.
+_WRONG_CALL = re.compile(
+    r"captur|invalid (argument|configuration|resource handle)|INVALID_VALUE|too many resources"
 )
 _OTHER_GPU = "wait for it, or take another GPU (gpu_id)"
 _MEANINGS = (
@@ -198,8 +204,9 @@ _MEANINGS = (
 
 def is_lost(error: RuntimeError) -> bool:
     """Whether a GPU cannot be had, or cannot be computed on any more."""
+    text = str(error)
     by_type = _ACCELERATOR_ERROR is not None and isinstance(error, _ACCELERATOR_ERROR)
-    return by_type or str(error).startswith(_BEGINNINGS)
+    return (by_type or text.startswith(_BEGINNINGS)) and not _WRONG_CALL.search(text)
 
 
 def _lost(text: str, occupants: Occupants) -> str:

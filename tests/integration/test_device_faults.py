@@ -79,6 +79,8 @@ def usage(monkeypatch):
         ("CUDA error: no CUDA-capable device is detected" + TAIL, GONE),
         ("CUDA error: unknown error" + TAIL, GONE),
         ("No CUDA GPUs are available", GONE),
+        ("CUDA driver error: out of memory", FULL),
+        ("Triton Error [CUDA]: unspecified launch failure", GONE),
         ("CUDA error: no kernel image is available for execution on the device" + TAIL, "built"),
     ],
 )
@@ -109,6 +111,11 @@ def test_an_accelerator_error_needs_no_known_beginning(monkeypatch):
     [
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x4 and 5x6)"),
         RuntimeError("The size of tensor a (3) must match ... CUDA error"),
+        RuntimeError("CUDA error: operation not permitted when stream is capturing" + TAIL),
+        RuntimeError("CUDA error: operation failed due to a previous error during capture" + TAIL),
+        RuntimeError("CUDA error: invalid configuration argument" + TAIL),
+        RuntimeError("CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm( ... )`"),
+        RuntimeError("Triton Error [CUDA]: invalid argument"),
         ValueError("CUDA error: out of memory"),
         KeyboardInterrupt(),
         UsageError("training: the loss of epoch 1 is not finite"),
