@@ -14,10 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
-from sklearn.metrics import silhouette_score
 
 from recbole_midpg.errors import UsageError
 
@@ -51,6 +47,8 @@ def silhouette(values: Floats, scenarios: Integers) -> float:
             f"silhouette: {len(scenarios)} rows of {n_scenarios} scenarios have none, "
             "expected at least two scenarios and more rows than scenarios."
         )
+    from sklearn.metrics import silhouette_score  # noqa: PLC0415 - takes long, and every command imports this
+
     return float(silhouette_score(values, scenarios))
 
 
@@ -150,6 +148,9 @@ def cluster_order(similarity: Floats) -> list[int]:
     Returns:
         The scenarios' places, ``S`` of them.
     """
+    from scipy.cluster.hierarchy import leaves_list, linkage  # noqa: PLC0415 - takes long, and every command imports this
+    from scipy.spatial.distance import squareform  # noqa: PLC0415 - takes long, and every command imports this
+
     distances = squareform(1.0 - (similarity + similarity.T) / 2, checks=False)
     tree = linkage(distances, method="average", optimal_ordering=True)
     return [int(place) for place in leaves_list(tree)]
@@ -223,6 +224,8 @@ def compare_similarities(
 
 def _standard_ranks(entries: Floats) -> Floats | None:
     """Ranks of mean 0 and length 1, whose products are correlations; ``None`` for equal entries."""
+    from scipy.stats import rankdata  # noqa: PLC0415 - takes long, and every command imports this
+
     ranks = rankdata(entries)
     centred: Floats = ranks - ranks.mean() if len(ranks) else ranks
     length = np.linalg.norm(centred)

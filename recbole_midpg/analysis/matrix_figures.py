@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sklearn.manifold import TSNE
-
 from recbole_midpg.analysis.diversity import (
     Floats,
     centred_similarity,
@@ -160,6 +158,8 @@ def project(values: Floats, seed: int) -> Floats:
             f"t-SNE: {n_rows} rows of {n_values} values cannot be laid out on a plane, "
             f"expected at least {_FEWEST_ROWS} rows of 2 values that are not all equal."
         )
+    from sklearn.manifold import TSNE  # noqa: PLC0415 - takes long, and every command imports this
+
     perplexity = min(_USUAL_PERPLEXITY, (n_rows - 1) / 3)
     plane = TSNE(n_components=2, init="pca", perplexity=perplexity, random_state=seed)
     points: Floats = plane.fit_transform(values)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,8 @@ def paired_tests(values: Sequence[float], others: Sequence[float]) -> PairedTest
     Returns:
         The p-values.
     """
+    from scipy import stats  # noqa: PLC0415 - takes long, and every command imports this
+
     differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     if len(differences) < 2 or not differences.any():  # noqa: PLR2004 - one has no spread
         return PairedTests(None, None)

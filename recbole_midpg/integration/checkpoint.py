@@ -31,7 +31,6 @@ from recbole.utils import (
     EvaluatorType,
     InputType,
     ModelType,
-    get_model,
     init_seed,
     set_color,
 )
@@ -41,6 +40,7 @@ from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.dataset_download import MAY_DOWNLOAD
 from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.process_group import rank
+from recbole_midpg.integration.registry import get_model
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 from recbole_midpg.whole_files import written_whole
 

@@ -11,11 +11,12 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Hashable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch.optim import Optimizer
 
 # Names that numpy 1.24 and numpy 2 removed, as RecBole and ray 2.6 still write them.
 _REMOVED_NUMPY_NAMES: dict[str, type] = {
@@ -31,12 +32,15 @@ _REMOVED_NUMPY_NAMES: dict[str, type] = {
     "unicode_": np.str_,
 }
 
+# By this attribute torch's ``_disable_dynamo`` finds what to call in a function's place.
+_UNCOMPILED = "__dynamo_disable"
+
 
 def apply_before_recbole() -> None:
     """Mend what breaks RecBole's own import."""
     restore_numpy_names()
     provide_distutils()
-    stand_in_for_ray()
+    import_recbole()
 
 
 def apply_after_recbole() -> None:
@@ -44,6 +48,7 @@ def apply_after_recbole() -> None:
     restore_pandas_2_semantics()
     return_plain_metric_values()
     hush_grad_scaler_warning()
+    start_optimizers_without_the_compiler()
     let_hyperopt_import()
 
 
@@ -78,31 +83,45 @@ def provide_distutils() -> None:
         sys.modules.update({"distutils": package, "distutils.version": version})
 
 
-def stand_in_for_ray() -> None:
-    """Let RecBole import where ray does not.
+def import_recbole() -> None:
+    """Import RecBole without ray and scikit-learn, which it imports and hardly uses.
 
     Cause: ``recbole.quick_start`` imports ``ray.tune`` for one call, ``tune.report``, which does
     nothing outside a ray session. RecBole caps ray at 2.6.3, which cannot be installed on Python
     3.12, imports ``pkg_resources`` (gone from setuptools 81) and reads ``np.bool8`` (gone from
-    numpy 2). The stand-in's ``report`` does nothing; all else of it raises the reason.
+    numpy 2). ``recbole.evaluator`` imports scikit-learn for three functions, and with it all of
+    ``scipy.stats``: a fifth of the time until a run begins. Stand-ins are there during this import
+    alone, so that nobody else takes them for the real ones.
     """
+    ray, metrics = ModuleType("ray"), ModuleType("sklearn.metrics")
+    ray.tune = SimpleNamespace(report=_report_to_ray)  # type: ignore[attr-defined]
+    for name in ("auc", "mean_absolute_error", "mean_squared_error"):
+        setattr(metrics, name, _imported_when_called("sklearn.metrics", name))
+    stand_ins = {"ray": ray, "sklearn.metrics": metrics}
+    kept = {name: sys.modules[name] for name in stand_ins if name in sys.modules}
+    sys.modules.update(stand_ins)
     try:
-        with warnings.catch_warnings():
-            # Where ray does import, its use of pkg_resources would be the first thing a user reads.
-            warnings.filterwarnings("ignore", message=".*pkg_resources", category=UserWarning)
-            importlib.import_module("ray.tune")
-    except Exception as cause:  # whatever ray's own import may raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+        importlib.import_module("recbole.quick_start")
+    finally:
+        for name in stand_ins:
             del sys.modules[name]
-        tune = _stand_in_module("ray.tune", cause)
-        tune.report = _report_nothing  # type: ignore[attr-defined]
-        ray = _stand_in_module("ray", cause)
-        ray.tune = tune  # type: ignore[attr-defined]
-        sys.modules.update({"ray": ray, "ray.tune": tune})
+        sys.modules.update(kept)
 
 
-def _report_nothing(**_metrics: float) -> None:
-    """Stand in for ``ray.tune.report`` outside a ray session."""
+def _report_to_ray(**metrics: float) -> None:
+    """Stand in for ``ray.tune.report``: whoever has a session has imported ray."""
+    tune = sys.modules.get("ray.tune")
+    if tune is not None:
+        tune.report(**metrics)
+
+
+def _imported_when_called(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported with the first call."""
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return function
 
 
 def _stand_in_module(name: str, cause: Exception) -> ModuleType:
@@ -119,6 +138,19 @@ def _stand_in_module(name: str, cause: Exception) -> ModuleType:
     module.__getattr__ = missing  # type: ignore[method-assign]
     module.__path__ = []
     return module
+
+
+def start_optimizers_without_the_compiler() -> None:
+    """Let the first optimizer be built without an import of torch's compiler.
+
+    Cause: torch 2 marks four methods of ``Optimizer`` as not to be compiled, and the first call of
+    one imports ``torch._dynamo`` and sympy for it, which takes a second or two; no step here is
+    compiled with its optimizer. A method says by this attribute what that import would find out.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = getattr(getattr(Optimizer, name), "__wrapped__", None)
+        if method is not None and not hasattr(method, _UNCOMPILED):
+            setattr(method, _UNCOMPILED, method)
 
 
 def restore_pandas_2_semantics() -> None:

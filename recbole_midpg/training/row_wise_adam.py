@@ -7,6 +7,7 @@ Here a row waits, and takes the steps that it missed when it is next needed: the
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -27,6 +28,8 @@ from recbole_midpg.training.row_steps import (
     take_step,
 )
 
+# torch's step without its wrapper for torch.compile, which imports the compiler for seconds.
+_step_of_adam = inspect.unwrap(torch.optim.Adam.step)
 # Rows that are brought up to date at once when all are.
 _ROWS_AT_ONCE = 1 << 18
 # Until this step no row waits for more than a quarter of the steps before.
@@ -130,7 +133,7 @@ class RowWiseAdam(Adam):
                 table.settle()
                 table.embedding.detach()
                 del self._tables[weight]
-        super().step()
+        _step_of_adam(self)
         for weight, gradient in gradients.items():
             weight.grad = gradient
         return loss
