@@ -126,3 +126,12 @@ def test_a_side_trains_an_epoch_or_so_many_batches(gpu_training, tmp_path):
     assert some[:2] == (4, 12_000)
     assert some.speed == pytest.approx(12_000 / some.seconds)
     assert some.milliseconds == pytest.approx(250 * some.seconds)
+
+
+def test_crossover_lies_between_the_tables_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    crossover = importlib.import_module("benchmarks.row_wise_adam").crossover
+    tables = (100, 200, 400)
+    assert crossover(tables, (3, 3, 3), (1, 2, 6)) == 250
+    assert crossover(tables, (3, 3, 3), (4, 5, 6)) == 100
+    assert crossover(tables, (3, 3, 3), (1, 2, 3)) is None
