@@ -12,6 +12,7 @@ trained, of how many rows, in how many seconds.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import json
@@ -30,6 +31,7 @@ from benchmarks.stock_recbole import dataset_config, prepare_stock_recbole
 
 DATASET = "amazon_electronics_synth"
 EPOCH = 0
+_NO_END = 1_000_000_000
 
 
 class Turn(NamedTuple):
@@ -147,37 +149,55 @@ class Batches:
         return False if name == "shuffle" else getattr(self._loader, name)
 
 
-def trainer_of_side(model: str, dataset: str, settings: dict[str, Any]) -> Callable[[int], Turn]:
-    """Load the data, build model and trainer, and give a function that trains some batches."""
+def train_when_told(
+    model: str,
+    dataset: str,
+    settings: dict[str, Any],
+    counts: Iterator[int],
+    answer: Callable[[Turn], None],
+) -> None:
+    """Load the data, build model and trainer, and let the trainer fit, told by told.
+
+    Args:
+        model: the model's name.
+        dataset: the dataset's name.
+        settings: see :class:`Side`.
+        counts: how many batches to train next; the first one is asked for once all is loaded.
+        answer: called with what was trained.
+    """
     # RecBole can be imported only once the side has been prepared.
     from recbole.config import Config  # noqa: PLC0415
     from recbole.data import create_dataset, data_preparation  # noqa: PLC0415
     from recbole.utils import get_model, get_trainer, init_seed  # noqa: PLC0415
 
+    values = dict(settings)
     config = Config(
         model=model,
         dataset=dataset,
-        config_file_list=[dataset_config(settings.pop("config"))],
-        config_dict={"show_progress": False, **settings},
+        config_file_list=[dataset_config(values.pop("config"))],
+        config_dict={"show_progress": False, "epochs": _NO_END, **values},
     )
     init_seed(config["seed"], config["reproducibility"])
     train_data, _, _ = data_preparation(config, create_dataset(config))
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(model)(config, train_data._dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], model)(config, recommender)
-    some = Batches(train_data)
+    some, train_epoch = Batches(train_data), trainer._train_epoch
 
-    def train(count: int) -> Turn:
-        some.count = count
-        batches = train_data if count == EPOCH else some
-        rows = len(train_data._dataset) if count == EPOCH else count * config["train_batch_size"]
+    def train_so_many(loader: Any, *arguments: Any, **options: Any) -> Any:
+        some.count = count = next(counts)
+        batches = loader if count == EPOCH else some
+        rows = len(loader._dataset) if count == EPOCH else count * config["train_batch_size"]
         start = time.perf_counter()
-        trainer._train_epoch(batches, 0)
+        loss = train_epoch(batches, *arguments, **options)
         if config["device"].type == "cuda":
             torch.cuda.synchronize()
-        return Turn(len(batches), rows, time.perf_counter() - start)
+        answer(Turn(len(batches), rows, time.perf_counter() - start))
+        return loss
 
-    return train
+    trainer._train_epoch = train_so_many
+    with contextlib.suppress(StopIteration):  # nobody tells any more
+        trainer.fit(train_data, verbose=False, saved=False)
 
 
 def main() -> None:
@@ -191,10 +211,18 @@ def main() -> None:
         prepare_stock_recbole()
     else:
         importlib.import_module("recbole_midpg")  # registers models, loaders and optimizers
-    train = trainer_of_side(model, dataset, json.loads(settings))
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        print(*train(int(line)), file=answers, flush=True)
+
+    def counts() -> Iterator[int]:
+        print("ready", file=answers, flush=True)
+        yield from map(int, sys.stdin)
+
+    train_when_told(
+        model,
+        dataset,
+        json.loads(settings),
+        counts(),
+        lambda turn: print(*turn, file=answers, flush=True),
+    )
 
 
 if __name__ == "__main__":
