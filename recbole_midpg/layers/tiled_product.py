@@ -55,6 +55,44 @@ def weighted_linear(inputs: Tensor, weight: Tensor, bias: Tensor, matrix: Tensor
     return outputs[:n_outputs] if missing_columns else outputs
 
 
+def gated_linear(
+    inputs: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    values: Tensor,
+    shared: Tensor | None,
+    gate_scale: float,
+) -> tuple[Tensor, Tensor]:
+    r"""Linear map with a weight that every sample scales by gates of its own.
+
+    .. math:: S = \text{gate\_scale} \cdot \sigma(U V), \quad
+        y_j = b_j + \sum_i x_i \, W_{ij} \, S[i \bmod n,\; j \bmod m]
+
+    Args:
+        inputs: ``x``, ``(N, B)``.
+        weight: ``W``, ``(N, M)``.
+        bias: ``b``, ``(M,)``.
+        values: the row factors ``U``, ``(n, k, B)``; or, where there are no factors, the logits of
+            the gates themselves, ``(n, m, B)``.
+        shared: the column factor ``V`` of all samples, ``(k, m)``; or None.
+        gate_scale: upper end of the gates' range.
+
+    Returns:
+        ``y``, ``(M, B)``, and ``S``, ``(n, m, B)``.
+    """
+    matrix = gates(values, shared, gate_scale)
+    return weighted_linear(inputs, weight, bias, matrix), matrix
+
+
+def gates(values: Tensor, shared: Tensor | None, gate_scale: float) -> Tensor:
+    """The matrices ``S``, ``(n, m, B)``, of :func:`gated_linear`, from the same arguments."""
+    logits = values
+    if shared is not None:
+        logits = torch.bmm(shared.T.expand(len(values), -1, -1), values)
+    gated = torch.sigmoid(logits)
+    return gated if gate_scale == 1.0 else gate_scale * gated
+
+
 def product_size(n_inputs: int, n_outputs: int, n_rows: int, n_columns: int) -> int:
     """Numbers that :func:`weighted_linear` makes for a sample between inputs and outputs."""
     return min(n_rows * n_outputs, n_columns * n_inputs)

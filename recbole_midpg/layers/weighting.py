@@ -22,7 +22,7 @@ from recbole_midpg.layers.scenario_grouping import (
     grouped_linear,
     number_scenarios,
 )
-from recbole_midpg.layers.tiled_product import fold, product_size, weighted_linear
+from recbole_midpg.layers.tiled_product import fold, gated_linear, gates, product_size
 
 
 class WeightingMatrix(nn.Module):
@@ -65,8 +65,16 @@ class WeightingMatrix(nn.Module):
         """How many values are generated for a sample."""
         raise NotImplementedError
 
-    def logits(self, generated: Tensor) -> Tensor:
-        """Turn generated values ``(generated_size, B)`` into gate logits ``(n, m, B)``."""
+    def factors(self, generated: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Make of generated values what the gates are made of.
+
+        Args:
+            generated: ``(generated_size, B)``.
+
+        Returns:
+            The row factors of all samples, ``(n, k, B)``, and the column factor that they share,
+            ``(k, m)``; or the gates' logits, ``(n, m, B)``, and None.
+        """
         raise NotImplementedError
 
     def multiply_adds(self) -> int:
@@ -75,8 +83,7 @@ class WeightingMatrix(nn.Module):
 
     def forward(self, condition: Tensor) -> Tensor:
         """Generate the weighting matrices ``S``, ``(n, m, B)``, from ``c``, ``(C, B)``."""
-        gates = torch.sigmoid(self.logits(self.generator(condition)))
-        return gates if self.gate_scale == 1.0 else self.gate_scale * gates
+        return gates(*self.factors(self.generator(condition)), self.gate_scale)
 
 
 class FullWeighting(WeightingMatrix):
@@ -89,9 +96,9 @@ class FullWeighting(WeightingMatrix):
         """``N * M``."""
         return self.rows * self.columns
 
-    def logits(self, generated: Tensor) -> Tensor:
+    def factors(self, generated: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`WeightingMatrix`."""
-        return generated.view(self.rows, self.columns, generated.shape[1])
+        return generated.view(self.rows, self.columns, generated.shape[1]), None
 
     def multiply_adds(self) -> int:
         """None: there are no factors."""
@@ -105,14 +112,15 @@ class RowColumnSpecificWeighting(WeightingMatrix):
         """``n k + k m``."""
         return (self.rows + self.columns) * self.rank
 
-    def logits(self, generated: Tensor) -> Tensor:
+    def factors(self, generated: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`WeightingMatrix`."""
         n_samples = generated.shape[1]
         row_factor, column_factor = generated.split(
             [self.rows * self.rank, self.rank * self.columns]
         )
         row_factor = row_factor.view(self.rows, self.rank, 1, n_samples)
-        return (row_factor * column_factor.view(self.rank, self.columns, n_samples)).sum(1)
+        column_factor = column_factor.view(self.rank, self.columns, n_samples)
+        return (row_factor * column_factor).sum(1), None
 
 
 class RowSpecificWeighting(WeightingMatrix):
@@ -127,10 +135,9 @@ class RowSpecificWeighting(WeightingMatrix):
         """``n k``."""
         return self.rows * self.rank
 
-    def logits(self, generated: Tensor) -> Tensor:
+    def factors(self, generated: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`WeightingMatrix`."""
-        row_factor = generated.view(self.rows, self.rank, generated.shape[1])
-        return torch.bmm(self.column_factor.T.expand(self.rows, -1, -1), row_factor)
+        return generated.view(self.rows, self.rank, generated.shape[1]), self.column_factor
 
 
 class ColumnSpecificWeighting(WeightingMatrix):
@@ -145,11 +152,11 @@ class ColumnSpecificWeighting(WeightingMatrix):
         """``k m``."""
         return self.rank * self.columns
 
-    def logits(self, generated: Tensor) -> Tensor:
+    def factors(self, generated: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :class:`WeightingMatrix`."""
         n_samples = generated.shape[1]
         logits = self.row_factor @ generated.view(self.rank, self.columns * n_samples)
-        return logits.view(self.rows, self.columns, n_samples)
+        return logits.view(self.rows, self.columns, n_samples), None
 
 
 WEIGHTINGS: dict[str, type[WeightingMatrix]] = {
@@ -167,6 +174,9 @@ class WeightedLinear(nn.Module):
         input_size: ``N``.
         output_size: ``M``.
         weighting: makes the matrix ``S`` that is tiled into :math:`\hat W`.
+
+    Attributes:
+        gated_linear: the function that computes the layer, that of ``tiled_product`` or its equal.
     """
 
     def __init__(self, input_size: int, output_size: int, weighting: WeightingMatrix) -> None:
@@ -174,6 +184,7 @@ class WeightedLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(input_size, output_size))
         self.bias = nn.Parameter(torch.zeros(output_size))
         self.weighting = weighting
+        self.gated_linear = gated_linear
         nn.init.xavier_normal_(self.weight)
 
     def multiply_adds(self) -> int:
@@ -195,8 +206,10 @@ class WeightedLinear(nn.Module):
         Returns:
             The outputs ``(M, B)`` and the weighting matrices ``(n, m, B)``.
         """
-        matrix = self.weighting(condition)
-        return weighted_linear(inputs, self.weight, self.bias, matrix), matrix
+        factors = self.weighting.factors(self.weighting.generator(condition))
+        return self.gated_linear(
+            inputs, self.weight, self.bias, *factors, self.weighting.gate_scale
+        )
 
     def folded(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Make the plain weights that conditions lead to.
