@@ -57,6 +57,8 @@ _COMMON_SETTINGS: Rules = {
     "metrics_on_device": Switch(),
     "dataset_cache": Flag(),
     "dataset_cache_dir": FolderName(),
+    "matmul_precision": Choice(("highest", "high")),
+    "triton_kernels": Flag(),
     "resume": Resume(),
     "data_on_device": DATA_ON_DEVICE,
     "cuda_graph": Switch(),

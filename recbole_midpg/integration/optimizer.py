@@ -13,6 +13,7 @@ from recbole.utils import ModelType
 from torch import nn
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.kernels import row_steps_of
 from recbole_midpg.layers.row_wise_embedding import make_row_wise, tables_of
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Choice
@@ -130,6 +131,7 @@ def _with_row_wise_updates(stock: Any) -> Any:
             lr=self.learning_rate,
             catch_up=learner == "adam",
             capturable=captures,
+            row_steps=row_steps_of(config),
         )
 
     return build_optimizer

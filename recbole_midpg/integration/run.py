@@ -22,6 +22,7 @@ from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration import process_group, trust
 from recbole_midpg.integration.device_faults import DeviceError, Occupants, reporting_faults
 from recbole_midpg.integration.gpu_choice import describe_device
+from recbole_midpg.integration.kernels import set_arithmetic, use_kernels
 from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.metrics import table_of_scenarios
 from recbole_midpg.integration.process_trainer import trainer_of
@@ -85,10 +86,12 @@ class Run:
             config: RecBole's ``Config``.
 
         Raises:
-            UsageError: the data or the model's sizes do not fit, or the GPU fails.
+            UsageError: the data or the model's sizes do not fit, the kernels cannot run, or
+                the GPU fails.
         """
         started = time.monotonic()
         use_threads(config)
+        set_arithmetic(config)
         init_seed(config["seed"], config["reproducibility"])
         with process_group.first_of_machine(config):
             dataset = create_dataset(config)
@@ -101,6 +104,7 @@ class Run:
             model = get_model(config["model"])(config, train_data._dataset)
             occupants.model = model
             model = model.to(config["device"])
+            use_kernels(config, model)
             trainer = trainer_of(config, model)
         trainer.vocabulary = vocabulary_of(dataset)
         seconds = time.monotonic() - started

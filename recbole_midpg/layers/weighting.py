@@ -81,9 +81,14 @@ class WeightingMatrix(nn.Module):
         """Multiplications of one sample beside the generator's: those of the factors' product."""
         return self.rows * self.rank * self.columns
 
-    def forward(self, condition: Tensor) -> Tensor:
+    def forward(self, condition: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Generate the factors or the logits of the gates from ``c``, ``(C, B)``."""
+        return self.factors(self.generator(condition))
+
+    def matrices(self, condition: Tensor) -> Tensor:
         """Generate the weighting matrices ``S``, ``(n, m, B)``, from ``c``, ``(C, B)``."""
-        return gates(*self.factors(self.generator(condition)), self.gate_scale)
+        values, shared = self(condition)
+        return gates(values, shared, self.gate_scale)
 
 
 class FullWeighting(WeightingMatrix):
@@ -206,10 +211,9 @@ class WeightedLinear(nn.Module):
         Returns:
             The outputs ``(M, B)`` and the weighting matrices ``(n, m, B)``.
         """
-        factors = self.weighting.factors(self.weighting.generator(condition))
-        return self.gated_linear(
-            inputs, self.weight, self.bias, *factors, self.weighting.gate_scale
-        )
+        values, shared = self.weighting(condition)
+        gate_scale = self.weighting.gate_scale
+        return self.gated_linear(inputs, self.weight, self.bias, values, shared, gate_scale)
 
     def folded(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Make the plain weights that conditions lead to.
@@ -220,7 +224,7 @@ class WeightedLinear(nn.Module):
         Returns:
             The weights ``(K, N, M)`` and the weighting matrices ``(n, m, K)``.
         """
-        matrix = self.weighting(condition)
+        matrix = self.weighting.matrices(condition)
         return fold(self.weight, matrix), matrix
 
 

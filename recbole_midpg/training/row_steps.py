@@ -40,8 +40,9 @@ are deterministic too: rows may repeat, and whatever is written to a row twice i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ NEVER_TOUCHED = torch.iinfo(torch.int32).max
 # The powers p for which the tails A_p are needed: three moments of u, and their total.
 _POWERS = np.arange(1, 5)
 # Tails leave out less than this share of themselves, and less of a bias correction.
-_NEGLIGIBLE = 2.0**-60
+NEGLIGIBLE = 2.0**-60
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,13 @@ class AdamTable:
     first_moment: Tensor
     second_moment: Tensor
     last_step: Tensor
+
+
+class RowSteps(NamedTuple):
+    """What lets rows take steps: the two functions below, or their equals."""
+
+    take_missed_steps: Callable[..., None]
+    take_step: Callable[..., None]
 
 
 @torch.no_grad()
@@ -154,6 +162,9 @@ def take_step(
     _fill_rows(table.last_step, rows, now)
 
 
+IN_TORCH = RowSteps(take_missed_steps, take_step)
+
+
 def sum_equal_rows(rows: Tensor, values: Tensor) -> Tensor:
     """Give each row the sum of the values of all its repetitions, always added in the same order.
 
@@ -207,8 +218,8 @@ class ZeroGradientTails:
     ) -> None:
         log_ratios = math.log(beta1) - _POWERS / 2 * math.log(beta2)  # ln r_p
         log_betas = np.log([beta1, beta2])
-        constant_from = math.ceil(math.log(_NEGLIGIBLE) / log_betas[1])
-        n_terms = math.ceil(math.log(_NEGLIGIBLE) / log_ratios.max())
+        constant_from = math.ceil(math.log(NEGLIGIBLE) / log_betas[1])
+        n_terms = math.ceil(math.log(NEGLIGIBLE) / log_ratios.max())
         steps = np.arange(1, constant_from + n_terms + 1)
         correction1, correction2 = -np.expm1(np.outer(log_betas, steps))
         # The tails' terms j = n_terms .. 1, as a convolution turns its second operand round.
@@ -240,8 +251,8 @@ class ZeroGradientTails:
         sums = earlier.addcmul_(torch.exp(missed * self.log_ratios), self._at(now), value=-1)
         total = sums[:, :1]
         # Where no step was missed all sums are 0, and any mean will do.
-        shares = sums / total.clamp(min=_NEGLIGIBLE)
-        mean, square, cube = shares[:, 1:].clamp_(min=_NEGLIGIBLE).split(1, dim=1)
+        shares = sums / total.clamp(min=NEGLIGIBLE)
+        mean, square, cube = shares[:, 1:].clamp_(min=NEGLIGIBLE).split(1, dim=1)
         variance = square - mean**2
         skew = cube - mean * (3 * variance + mean**2)
         decays = torch.exp(missed * self.log_betas)

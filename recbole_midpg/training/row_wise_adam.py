@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.row_steps import (
+    IN_TORCH,
     NEVER_TOUCHED,
     AdamTable,
     Rate,
+    RowSteps,
     Steps,
     ZeroGradientTails,
     sum_equal_rows,
-    take_missed_steps,
-    take_step,
 )
 
 # torch's step without its wrapper for torch.compile, which imports the compiler for seconds.
@@ -79,6 +79,7 @@ class RowWiseAdam(Adam):
             another algorithm.
         capturable: whether a step can be captured in a CUDA graph, False by default; see
             :class:`~recbole_midpg.training.adam.Adam` for what this means for the learning rate.
+        row_steps: what lets rows of the tables take steps; plain torch by default.
 
     Raises:
         ValueError: the betas or eps are not in their range, or the parameters of a capturable step
@@ -95,12 +96,14 @@ class RowWiseAdam(Adam):
         *,
         catch_up: bool = True,
         capturable: bool = False,
+        row_steps: RowSteps = IN_TORCH,
     ) -> None:
         if not 0 < betas[0] < betas[1] ** 2 < 1:
             raise ValueError(f"betas {betas} are not allowed, expected 0 < beta1 < beta2^2 < 1")
         if not eps > 0:
             raise ValueError(f"eps {eps} is not allowed, expected a number above 0")
         super().__init__(parameters, lr, betas, eps, capturable=capturable)
+        self.row_steps = row_steps
         # Where this is False, a gradient scaler unscales gradients and leaves steps out itself, for
         # which it reads from the device.
         self._step_supports_amp_scaling = capturable and self.param_groups[0]["fused"]
@@ -194,6 +197,7 @@ class _Table:
     def __init__(self, optimizer: RowWiseAdam, embedding: RowWiseEmbedding, catch_up: bool) -> None:
         self.embedding = embedding
         self._optimizer = optimizer
+        self._row_steps = optimizer.row_steps
         self.is_in_step = False
         weight = embedding.weight
         beta1, beta2 = self._settings["betas"]
@@ -269,7 +273,7 @@ class _Table:
 
     def _take_missed_steps(self, rows: Tensor, last: Tensor, now: Steps) -> None:
         eps = self._settings["eps"]
-        take_missed_steps(self.table, rows, last, now, self.lr, eps, self.tails)
+        self._row_steps.take_missed_steps(self.table, rows, last, now, self.lr, eps, self.tails)
 
     def update(self, gradient: Tensor) -> None:
         """Take a step of Adam.
@@ -285,7 +289,7 @@ class _Table:
         self.catch_up(rows)
         self.step_count += 1
         betas, eps = self._settings["betas"], self._settings["eps"]
-        take_step(self.table, rows, values, self.step_count, self.lr, betas, eps)
+        self._row_steps.take_step(self.table, rows, values, self.step_count, self.lr, betas, eps)
         self.all_up_to_date = False
         if self.step_count in _EARLY_STEPS:
             self.catch_up_all()
@@ -363,7 +367,7 @@ class _CapturableTable(_Table):
         self.step_count.add_(1 if skip is None else ~skip)
         settings = self._settings
         rate, betas, eps = settings["lr"], settings["betas"], settings["eps"]
-        take_step(self.table, rows, values, self.step_count, rate, betas, eps, skip)
+        self._row_steps.take_step(self.table, rows, values, self.step_count, rate, betas, eps, skip)
         self.all_up_to_date = False
 
     def between_steps(self, steps: int) -> None:

@@ -118,6 +118,20 @@ def test_where_rows_are_is_checked_for_every_model(model):
     )
 
 
+def test_kernels_and_the_compiler_exclude_each_other():
+    assert message("DPG", compile_model=True, triton_kernels=True) == (
+        "triton_kernels: True does not go with compile_model: True, expected False for one."
+    )
+    assert message("DPG", triton_kernels="on").startswith("triton_kernels: 'on' is not allowed")
+
+
+def test_products_are_of_whole_float32_by_default():
+    assert config("DNN")["matmul_precision"] == "highest"
+    assert message("DNN", matmul_precision="medium") == (
+        "matmul_precision: 'medium' is not allowed, expected one of highest, high."
+    )
+
+
 def test_dnn_needs_no_scenario():
     assert config("DNN", scenario_fields=None)["scenario_fields"] is None
 

@@ -166,3 +166,29 @@ def test_what_is_not_a_number_is_null_in_the_report(tmp_path):
 def test_the_state_of_a_checkout(tmp_path):
     assert git_state(tmp_path) is None
     assert set(versions()) >= {"python", "torch", "numpy", "pandas", "recbole"}
+
+
+def test_kernels_are_refused_on_a_cpu_before_data_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr(run, "create_dataset", None)
+    with pytest.raises(UsageError, match="triton_kernels: True is not possible as"):
+        run_recbole("DPG", "ml-100k", config_dict={**ML, "gpu_id": "", "triton_kernels": True})
+
+
+@pytest.mark.parametrize("precision", ["high", "highest"])
+def test_the_precision_of_products_is_torchs(precision, tmp_path, monkeypatch):
+    def stop(config):
+        raise UsageError("stopped before loading")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["pytest"])
+    monkeypatch.setattr(run, "create_dataset", stop)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.raises(UsageError, match="stopped before loading"):
+            run_recbole("DPG", "ml-100k", config_dict={**ML, "matmul_precision": precision})
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -64,7 +64,7 @@ def weighted_product(inputs, weight, matrix):
 
 def matrices_of(weighting, condition):
     """The matrices of conditions, samples first."""
-    return weighting(condition.T).permute(2, 0, 1)
+    return weighting.matrices(condition.T).permute(2, 0, 1)
 
 
 # --- the product -----------------------------------------------------------------------------
@@ -343,7 +343,7 @@ def test_generator_hidden_layers(name):
     ]
     assert linear_sizes == [(5, 6), (6, 8), (8, weighting.generated_size())]
     assert sum(isinstance(layer, nn.Tanh) for layer in weighting.generator.layers) == 2
-    assert weighting(torch.randn(5, 2)).shape == (4, 7, 2)
+    assert weighting.matrices(torch.randn(5, 2)).shape == (4, 7, 2)
 
 
 @pytest.mark.parametrize("name", sorted(WEIGHTINGS))
@@ -351,7 +351,7 @@ def test_weighting_gradcheck(name):
     torch.manual_seed(0)
     weighting = WEIGHTINGS[name](3, rows=2, columns=3, rank=2, gate_scale=2.0).double()
     condition = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(weighting, condition)
+    assert torch.autograd.gradcheck(weighting.matrices, condition)
 
 
 # --- the weighted layer ----------------------------------------------------------------------
@@ -364,7 +364,7 @@ def gating_layer(rows, columns):
     inputs = torch.randn(6, 5, dtype=torch.float64)
     condition = torch.randn(6, 3, dtype=torch.float64)
     outputs, matrix = layer(inputs.T, condition.T)
-    assert torch.equal(matrix, layer.weighting(condition.T))
+    assert torch.equal(matrix, layer.weighting.matrices(condition.T))
     return layer, inputs, outputs.T, matrix.permute(2, 0, 1)
 
 

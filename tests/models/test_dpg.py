@@ -129,7 +129,7 @@ def test_forward_equals_materialised_weights_of_a_matrix_that_each_row_has_for_i
     assert torch.equal(hidden[:, -4:], scenario)
     for layer, matrix in zip(model.backbone.layers, model.weighting_matrices(batch), strict=True):
         condition = torch.cat([scenario, hidden], dim=1)
-        own = layer.weighting(condition.T).permute(2, 0, 1)
+        own = layer.weighting.matrices(condition.T).permute(2, 0, 1)
         torch.testing.assert_close(matrix, own, rtol=0, atol=1e-10)
         hidden = torch.relu(materialised_product(hidden, layer.weight, matrix) + layer.bias)
     logits = model.backbone.output(hidden)[:, 0]
