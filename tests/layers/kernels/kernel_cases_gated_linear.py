@@ -9,7 +9,9 @@ from recbole_midpg.layers.kernels import check_triton, use_triton_kernels
 from recbole_midpg.layers.kernels import gated_linear as kernels
 from recbole_midpg.layers.tiled_product import gated_linear as plain_gated_linear
 from recbole_midpg.layers.weighting import WEIGHTINGS, WeightedMLP
+from recbole_midpg.models.midpg import MIDPG
 from tests.reference.weighting import materialised_product
+from tests.toy import toy_batch, toy_model
 from tests.triton_process import DEVICE
 
 # Of the largest value of a tensor; float32 rounds to 6e-8.
@@ -214,6 +216,47 @@ def test_backbone_computes_the_same_with_every_option(options):
     assert all(layer.gated_linear is kernels.gated_linear for layer in backbone.layers)
     for result, value in zip(results(), expected, strict=True):
         torch.testing.assert_close(result, value, rtol=1e-5, atol=1e-6)
+
+
+def test_backbone_takes_the_smaller_types_of_autocast():
+    torch.manual_seed(0)
+    backbone = WeightedMLP(5, 2, [4, 3], **BACKBONE).to(DEVICE)
+    hidden, scenario = torch.randn(3, 5, device=DEVICE), torch.randn(3, 2, device=DEVICE)
+
+    def logits_and_gradients():
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            logits, matrices = backbone(hidden, scenario)
+        loss = logits.float().square().sum() + matrices[0].float().square().sum()
+        return [logits.float(), *torch.autograd.grad(loss, list(backbone.parameters()))]
+
+    expected = logits_and_gradients()
+    use_triton_kernels(backbone)
+    for result, value in zip(logits_and_gradients(), expected, strict=True):
+        torch.testing.assert_close(result, value, rtol=0.05, atol=0.02)
+
+
+def test_midpg_learns_the_same():
+    batch = toy_batch(6).to(DEVICE)
+    sizes = {"embedding_size": 3, "mlp_hidden_size": [4, 3], "n": 2, "m": 2, "k": 2}
+
+    def trained(with_kernels):
+        torch.manual_seed(0)
+        model = toy_model(MIDPG, **sizes).to(DEVICE)
+        line = use_triton_kernels(model) if with_kernels else None
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(3):
+            optimizer.zero_grad()
+            sum(model.calculate_loss(batch)).backward()
+            optimizer.step()
+        return line, model.state_dict()
+
+    line, own = trained(True)
+    assert line == "Triton's kernels compute backbone.layers.0, backbone.layers.1."
+    _, expected = trained(False)
+    assert own.keys() == expected.keys()
+    for name, value in own.items():
+        # Adam divides small gradients by their size, and their rounding with them.
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
 def test_layers_with_very_wide_gates_are_left_as_they_are():
