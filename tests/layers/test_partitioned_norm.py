@@ -138,7 +138,7 @@ SHARED_IDS = torch.tensor([0, 0, 2, 0, 1, 0, 1, 1])
 SHARED_COUNTS = (4, 1, 3)
 
 
-def normalised(rows, weights, ids, share=1.0):
+def normalised(rows, weights, ids, layout, share=1.0):
     """Outputs, gradients and statistics of two steps."""
     torch.manual_seed(3)
     norm = PartitionedNorm(4, 5, min_rows=2).double()
@@ -146,7 +146,7 @@ def normalised(rows, weights, ids, share=1.0):
         for parameter in norm.parameters():
             parameter.add_(torch.randn_like(parameter))
     rows = rows.clone().requires_grad_()
-    groups = ScenarioGroups(ids, 4)
+    groups = layout(ids, 4)
     for _ in range(2):
         outputs = groups.pick_up(norm(groups.lay_out(rows), groups))
         (share * (outputs * weights).sum() / max(len(rows), 1)).backward()
@@ -160,15 +160,17 @@ def normalised(rows, weights, ids, share=1.0):
 
 def normalised_in_process(rank, data):
     batch = SharedBatch(SHARED_COUNTS, rank)
+    *parts, layout = data
     with shared(batch):
-        return normalised(*(part.split(SHARED_COUNTS)[rank] for part in data), batch.share)
+        return normalised(*(part.split(SHARED_COUNTS)[rank] for part in parts), layout, batch.share)
 
 
-def test_rows_in_several_processes_are_normalised_together():
+@pytest.mark.parametrize("layout", [ScenarioGroups, ScenarioTiles])
+def test_rows_in_several_processes_are_normalised_together(layout):
     torch.manual_seed(0)
     rows, weights = 3 + torch.randn(2, 8, 5, dtype=torch.float64)
-    outputs, to_rows, gradients, buffers = normalised(rows, weights, SHARED_IDS)
-    found = in_group(3, normalised_in_process, (rows, weights, SHARED_IDS))
+    outputs, to_rows, gradients, buffers = normalised(rows, weights, SHARED_IDS, ScenarioGroups)
+    found = in_group(3, normalised_in_process, (rows, weights, SHARED_IDS, layout))
     torch.testing.assert_close(torch.cat([part[0] for part in found]), outputs)
     torch.testing.assert_close(torch.cat([part[1] for part in found]), to_rows)
     for place, expected in enumerate(gradients):
