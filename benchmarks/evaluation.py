@@ -143,7 +143,7 @@ def after_prediction(columns: dict[str, Any], device: torch.device, by_torch: bo
 
 def ways_after_prediction(columns: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """Both forms of the metrics, on each device of the machine."""
-    devices = [CPU] + [torch.device("cuda")] * torch.cuda.is_available()
+    devices = [torch.device("cpu")] + [torch.device("cuda")] * torch.cuda.is_available()
     ways: dict[str, Callable[[], Any]] = {}
     for device in devices:
         there = {name: columns[name].to(device) for name in ("score", "label", SCENARIO)}
