@@ -27,6 +27,7 @@ _HOST_OPERATIONS = frozenset(
         aten.masked_select.default,
         aten.bincount.default,
         aten.repeat_interleave.Tensor,
+        aten._coalesce.default,
         aten.lift_fresh.default,  # a tensor of values from Python
     }
 )
@@ -57,7 +58,7 @@ class RecordedOperations:
     replays: ClassVar[int] = 0
 
     def __init__(self, device: torch.device) -> None:
-        self._operations: list[_Operation] = []
+        self.operations: list[_Operation] = []
 
     def warm_up(self, work: Callable[[], None]) -> None:
         work()
@@ -74,12 +75,12 @@ class RecordedOperations:
         finally:
             torch.set_rng_state(state)
             recorder.undo()
-        self._operations = recorder.operations
+        self.operations = recorder.operations
 
     def replay(self) -> None:
         type(self).replays += 1
         with torch.no_grad():
-            for operation in self._operations:
+            for operation in self.operations:
                 operation.run()
 
 
@@ -120,7 +121,12 @@ class _Recorder(TorchDispatchMode):
 
 
 def tensors_of(values: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
+    """The tensors among values; of a sparse one its indices and values."""
+    tensors: list[Tensor] = []
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor):
+            tensors += (leaf._indices(), leaf._values()) if leaf.is_sparse else (leaf,)
+    return tensors
 
 
 def _leave_out_own_frames(error: BaseException) -> None:

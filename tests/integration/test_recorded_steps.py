@@ -131,6 +131,7 @@ def test_recorded_training_is_the_same_twice():
 def test_settings_hold_as_without_recording(values):
     with recording():
         found = trained("DPG", **values)
+    assert RecordedOperations.replays > 13
     compare(found, trained("DPG", cuda_graph=False, **values), TOLERANCE)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
-from tests.tape import Tape
+from tests.recorded_operations import RecordedOperations
 
 N_ROWS, N_COLUMNS, N_STEPS = 300, 4, 2000
 # As exactly as the rate of a capturable step, which is a float32.
@@ -420,11 +420,10 @@ def test_replayed_steps_give_the_weights_of_those_that_python_takes() -> None:
     replayed, python = Training(capturable=True), Training(capturable=True)
     for training in (replayed, python):
         training.train(range(3))
-    tapes: list[Tape] = []
-    replayed.step = lambda: tapes.append(Tape(replayed.python_step))
-    replayed.train(range(3, 4))
-    replayed.step = tapes[0].replay
-    replayed.train_with_incidents(range(4, 430))
+    graph = RecordedOperations(torch.device("cpu"))
+    graph.record(replayed.python_step)
+    replayed.step = graph.replay
+    replayed.train_with_incidents(range(3, 430))
     python.train_with_incidents(range(3, 430))
     torch.testing.assert_close(replayed.result(), python.result(), rtol=0, atol=0)
 
@@ -434,7 +433,9 @@ def test_between_steps_the_device_is_left_alone() -> None:
     training.train(range(12))
     # All rows are brought up to date after 12 and 15 steps; nothing is read to know that.
     training.step()
-    assert Tape(training.optimizer.between_steps).operations == []
+    graph = RecordedOperations(torch.device("cpu"))
+    graph.record(training.optimizer.between_steps)
+    assert graph.operations == []
 
 
 def test_all_rows_are_brought_up_to_date_after_the_same_steps() -> None:
