@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import torch
 
@@ -41,3 +42,15 @@ def test_the_gpu_tests_are_given_back_what_was_hidden(monkeypatch):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
         assert device.gpu_tests_device() is None
         assert device.environment_with_gpus() == {**environment, device.GPU_TESTS: "cuda"}
+
+
+def test_only_the_gpu_tests_ask_for_a_gpu():
+    """Elsewhere there is none, and such a test would never run."""
+    here = Path(__file__)
+    asking = [
+        str(path.relative_to(here.parent))
+        for path in here.parent.rglob("*.py")
+        if path != here and "cuda.is_available()" in path.read_text(encoding="utf-8")
+    ]
+    assert [path for path in asking if not path.startswith("gpu")] == []
+    assert asking  # they say so themselves, too
