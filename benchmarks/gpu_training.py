@@ -2,6 +2,7 @@
 
     python -m benchmarks.gpu_training [--models DNN MIDPG ...] [--batch_sizes 512 8192 65536]
                                       [--rounds 5] [--rows 1292954] [--device cuda]
+                                      [--settings triton_kernels=True ...]
 
 One table: stock RecBole's WideDeep, DeepFM and DCNV2, and through this package all its models and
 those three, as graphs (``cuda_graph``, ``data_on_device``) and without. Each has a process of its
@@ -20,6 +21,7 @@ else is measured on a GPU: ``benchmarks.whole_run`` (from the command to the tes
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -34,7 +36,17 @@ from benchmarks.device import (
     device_settings,
     require_device,
 )
-from benchmarks.training_side import DATASET, EPOCH, Side, Turn, folder_of, require_rows, spread
+from benchmarks.training_side import (
+    DATASET,
+    EPOCH,
+    Side,
+    SideStoppedError,
+    Turn,
+    folder_of,
+    require_rows,
+    spread,
+)
+from recbole_midpg.command_line import parse_value
 
 OWN = ("DNN", "DPG", "MIDPG", "STAR", "PLE", "PEPNet", "APG", "AdaSparse")
 STOCK = ("WideDeep", "DeepFM", "DCNV2")
@@ -88,12 +100,16 @@ def cases_of(models: Sequence[str], device: str) -> list[Case]:
     return [*stock, *ours]
 
 
-def settings_of(case: Case, folder: Path, batch_size: int, device: str) -> dict[str, Any]:
-    """The config values of a row."""
+def settings_of(
+    case: Case, folder: Path, batch_size: int, device: str, ours: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The config values of a row; ``ours`` are further ones, KEY=VALUE, of this package's rows."""
     settings = {"config": DATASET, "data_path": str(folder), "train_batch_size": batch_size}
-    if case.side == "stock" or device == "cpu":
+    if case.side == "stock":
         return {**settings, **device_settings(device, {})}
-    return {**settings, **device_settings(device, ON_GPU if case.graph else WITHOUT)}
+    texts = dict(setting.split("=", 1) for setting in ours)
+    given = {key: parse_value(text) for key, text in texts.items()}
+    return {**settings, **device_settings(device, ON_GPU if case.graph else WITHOUT), **given}
 
 
 def turn_of(case: Case, side: Side) -> int:
@@ -106,25 +122,29 @@ def turn_of(case: Case, side: Side) -> int:
     return max(PROBE_BATCHES, round(TURN_SECONDS / seconds))
 
 
-def measure(
-    cases: Sequence[Case], folder: Path, batch_size: int, rounds: int, device: str, threads: int
-) -> dict[Case, list[Turn]]:
-    """Let all take turns at a batch size."""
-    sides = {
-        case: Side(
-            case.side, case.model, DATASET, settings_of(case, folder, batch_size, device), threads
-        )
-        for case in cases
-    }
-    for side in sides.values():
-        side.wait_until_ready()
-    turns = {case: turn_of(case, side) for case, side in sides.items()}
-    taken: dict[Case, list[Turn]] = {case: [] for case in cases}
-    for _ in range(rounds):
-        for case, side in sides.items():
-            taken[case].append(side.train(turns[case]))
-    for side in sides.values():
-        side.end()
+def measure(sides: dict[Case, Side], rounds: int) -> dict[Case, list[Turn]]:
+    """Let all take turns, and end them; a side that stops has no turns."""
+    turns: dict[Case, int] = {}
+    taken: dict[Case, list[Turn]] = {case: [] for case in sides}
+
+    def warm_up(case: Case) -> None:
+        sides[case].wait_until_ready()
+        turns[case] = turn_of(case, sides[case])
+
+    def take_turn(case: Case) -> None:
+        taken[case].append(sides[case].train(turns[case]))
+
+    going = list(sides)
+    for action in (warm_up, *[take_turn] * rounds):
+        for case in list(going):
+            try:
+                action(case)
+            except SideStoppedError as stop:
+                print(stop, file=sys.stderr)
+                going.remove(case)
+                taken[case].clear()
+    for case in going:
+        sides[case].end()
     return taken
 
 
@@ -132,12 +152,14 @@ def lines_of(taken: dict[Case, list[Turn]], batch_size: int) -> list[list[str]]:
     """The table's lines of a batch size."""
     lines = []
     for case, turns in taken.items():
+        if not turns:
+            lines.append([f"{batch_size:,}", case.name, "stopped"])
+            continue
         milliseconds = [turn.milliseconds for turn in turns]
         speeds = [turn.speed for turn in turns]
         line = [f"{batch_size:,}", case.name, spread(milliseconds, ".2f"), spread(speeds, ",.0f")]
-        target = case.target(batch_size)
-        if target is not None:
-            others = taken[case.reference]
+        target, others = case.target(batch_size), taken[case.reference]
+        if target is not None and others:
             ratios = [own.speed / other.speed for own, other in zip(turns, others, strict=True)]
             line += [spread(ratios, ".2f"), case.reference.model, f"{target:g}"]
             line += ["yes" if median(ratios) >= target else "**no**"]
@@ -154,6 +176,9 @@ def main() -> None:
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=list(TARGETS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, help="fewer than the published size, to try the script")
+    parser.add_argument(
+        "--settings", nargs="+", default=(), metavar="KEY=VALUE", help="of all rows but stock's"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of each process, on the CPU")
     add_device_option(parser)
     options = parser.parse_args()
@@ -163,8 +188,17 @@ def main() -> None:
     cases = cases_of(options.models, options.device)
     print(f"{name}\nleast / median / most of {options.rounds} rounds")
     for batch_size in options.batch_sizes:
-        taken = measure(cases, folder, batch_size, options.rounds, options.device, options.threads)
-        lines = lines_of(taken, batch_size)
+        sides = {
+            case: Side(
+                case.side,
+                case.model,
+                DATASET,
+                settings_of(case, folder, batch_size, options.device, options.settings),
+                options.threads,
+            )
+            for case in cases
+        }
+        lines = lines_of(measure(sides, options.rounds), batch_size)
         print(tabulate(lines, headers=HEADS, tablefmt="github", disable_numparse=True), flush=True)
 
 

@@ -52,6 +52,10 @@ class Turn(NamedTuple):
         return 1e3 * self.seconds / self.batches
 
 
+class SideStoppedError(SystemExit):
+    """A side's process has ended by itself; it has said why on standard error."""
+
+
 class Side:
     """A process that trains when told.
 
@@ -94,7 +98,8 @@ class Side:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self.name} stopped with status {self._process.wait()}")
+            status = self._process.wait()
+            raise SideStoppedError(f"{self.name} stopped with status {status}")
         return line
 
 

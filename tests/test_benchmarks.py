@@ -66,6 +66,10 @@ def test_every_model_is_compared_on_a_gpu_with_graphs_and_without(gpu_training, 
     assert settings["ours DeepFM"]["cuda_graph"] is False
     assert settings["ours DeepFM, graph"]["cuda_graph"] is True
     assert settings["ours DeepFM, graph"]["train_batch_size"] == 512
+    given = gpu_training.settings_of(
+        by_name["ours DNN"], tmp_path, 512, "cuda", ["n=4", "sparse_updates=off"]
+    )
+    assert (given["n"], given["sparse_updates"], given["cuda_graph"]) == (4, "off", False)
     targets = {name: by_name[name].target(512) for name in by_name}
     assert targets["ours DNN, graph"] == 12
     assert targets["ours STAR, graph"] == targets["ours DCNV2, graph"] == 5
@@ -85,6 +89,24 @@ def test_ratios_are_taken_round_by_round(gpu_training):
     assert stock_line == ["512", "stock WideDeep", "100.00 / 200.00 / 400.00", "250 / 500 / 1,000"]
     assert line[1:3] == ["ours DNN, graph", "5.00 / 20.00 / 35.00"]
     assert line[4:] == ["10.00 / 11.43 / 20.00", "WideDeep", "12", "**no**"]
+
+
+def test_a_side_that_stops_does_not_stop_the_others(gpu_training, capsys):
+    class Stops(SideHere):
+        def train(self, count):
+            raise gpu_training.SideStoppedError("ours STAR stopped with status 2")
+
+    class Trains(SideHere):
+        def train(self, count):
+            return gpu_training.Turn(10, 1000, 0.1)
+
+    cases = gpu_training.cases_of(["DNN", "STAR"], "cpu")
+    sides = {case: (Stops if case.model == "STAR" else Trains)(*"abc", {}, 1) for case in cases}
+    lines = gpu_training.lines_of(gpu_training.measure(sides, 2), 512)
+    assert [line[1] for line in lines] == ["stock WideDeep", "ours DNN", "ours STAR"]
+    assert lines[1][4:] == ["1.00 / 1.00 / 1.00", "WideDeep", "1", "yes"]
+    assert lines[2][2:] == ["stopped"]
+    assert capsys.readouterr().err == "ours STAR stopped with status 2\n"
 
 
 class SideHere:
