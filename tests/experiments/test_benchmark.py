@@ -3,6 +3,7 @@ import math
 from pathlib import Path
 
 import pytest
+import recbole
 from scipy import stats
 
 from recbole_midpg.data import bayes_of_split, generate
@@ -16,6 +17,7 @@ from recbole_midpg.experiments.benchmark import (
 )
 from recbole_midpg.experiments.table_files import main_table, write_tables
 from recbole_midpg.experiments.trials import TrialResult
+from recbole_midpg.integration.config import read_config_file
 
 CONFIG = {
     "dataset": "some",
@@ -177,6 +179,16 @@ def test_plans_go_seed_by_seed_with_the_models_own_settings():
     ]
     assert plans[0].settings == {"a": 1, "b": 1}
     assert plans[1].settings == {"a": 1, "b": 2}
+
+
+def test_tuned_models_keep_to_what_they_were_tuned_with_on_ml_100k():
+    """RecBole's own values, whatever the dataset's file has for a first run."""
+    settings = read_settings(find_settings("ml-100k"))
+    (plan,) = plan_trials(["DPG"], 1, 2020, settings)
+    properties = Path(recbole.__file__).parent / "properties" / "overall.yaml"
+    stock = read_config_file(properties)
+    for key in ("learning_rate", "train_batch_size", "epochs"):
+        assert plan.settings[key] == stock[key], key
 
 
 def test_settings_are_the_users_before_the_packages():

@@ -26,7 +26,12 @@ def trainer_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
 
     def make(model: str, **settings: Any) -> Any:
-        settings = {"epochs": 1, "train_batch_size": 4096, "show_progress": False} | settings
+        settings = {
+            "epochs": 1,
+            "train_batch_size": 4096,
+            "learning_rate": 0.001,
+            "show_progress": False,
+        } | settings
         config = Config(model=model, dataset="ml-100k", config_dict=settings)
         init_seed(config["seed"], config["reproducibility"])
         train, valid, _ = data_preparation(config, create_dataset(config))

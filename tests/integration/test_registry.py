@@ -60,10 +60,12 @@ def test_looking_up_a_model_leaves_anomaly_detection_off():
 
 def test_from_python_importing_the_package_is_all(tmp_path):
     code = """
-import json, recbole_midpg
+import json, sys, recbole_midpg
 from recbole.quick_start import run, run_recbole, objective_function, load_data_and_model
 settings = dict(epochs=1, show_progress=False, train_batch_size=8192)
 a = run(model="MIDPG", dataset="ml-100k", config_dict=dict(settings))
+slow = {"ray", "sklearn", "scipy.stats", "torch._dynamo", "recbole.model.general_recommender"}
+assert not slow & set(sys.modules), "what a run does not use makes its start slow"
 b = run_recbole(model="MIDPG", dataset="ml-100k", config_dict=dict(settings))
 c = objective_function(dict(settings, model="MIDPG", dataset="ml-100k"), saved=False)
 print(json.dumps([a["test_result"], b["test_result"], c["test_result"]]))
