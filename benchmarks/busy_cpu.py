@@ -20,8 +20,8 @@ from statistics import median
 from types import TracebackType
 
 BATCH_SIZE = 512
-# A second's work for threads that sleep, and a few for threads that spin beside a busy process.
-BATCHES_OF_A_TURN = 40
+# A fifth of a second's work for threads that sleep, seconds for those that spin beside another.
+BATCHES_OF_A_TURN = 20
 TARGET = 0.35
 ASLEEP = {"OMP_WAIT_POLICY": "PASSIVE"}
 # What GNU's OpenMP library does where nothing is set; set, so that nobody sets anything else.
@@ -67,7 +67,9 @@ class BusyProcess:
     """A process that only counts, within a ``with`` block."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        # It ends with this process, however that ends.
+        count = "import os; parent = os.getppid()\nwhile os.getppid() == parent: pass"
+        self._process = subprocess.Popen([sys.executable, "-c", count])
         self._process.send_signal(signal.SIGSTOP)
 
     def __enter__(self) -> None:

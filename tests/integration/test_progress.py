@@ -531,6 +531,16 @@ def test_another_torch_or_number_of_threads_is_told(unfinished, monkeypatch, cap
     assert "goes on with torch 1.0 on 64 threads" in caplog.text
 
 
+def test_a_run_goes_on_with_another_number_of_threads(unfinished, monkeypatch, caplog):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = torch.get_num_threads()
+    try:
+        trained(monkeypatch, "DNN", {"resume": True, "n_threads": threads + 1})
+    finally:
+        torch.set_num_threads(threads)
+    assert f"goes on with torch {torch.__version__} on {threads + 1} threads" in caplog.text
+
+
 # Faults of a GPU
 
 
