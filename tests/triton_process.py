@@ -19,7 +19,7 @@ WAYS = ("interpreter", "gpu")
 DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 
 needs_triton = pytest.mark.skipif(
-    find_spec("triton") is None, reason="triton is not installed; the extra [test] brings it"
+    find_spec("triton") is None, reason="triton is not installed; the extra [kernels] brings it"
 )
 
 
