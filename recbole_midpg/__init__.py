@@ -27,12 +27,14 @@ def _register() -> None:
         processes,
         registry,
         run,
+        run_files,
         saved_dataset,
     )
 
     compat.apply_after_recbole()
     registry.install()
     run.install()
+    run_files.install()  # before the process group's, which wraps it
     process_group.install()
     processes.install()
     config.install()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import itertools
 import json
 import random
 import time
@@ -98,7 +97,6 @@ class Progress:
         self.folder = Path(self.config["checkpoint_dir"])
         self._rows = digest_of_rows(*(data._dataset for data in (train_data, *others)))
         self._announced = False
-        trainer.saved_model_file = str(_unused(Path(trainer.saved_model_file)))
         trainer.run_state = self.state
 
     @classmethod
@@ -377,15 +375,6 @@ class Progress:
 def computed_by() -> str:
     """What rounding depends on, beside the config."""
     return f"torch {torch.__version__} on {torch.get_num_threads()} threads"
-
-
-def _unused(path: Path) -> Path:
-    """The path, or where a run that began in the same second has it, one with a number."""
-    numbers = itertools.count(2)
-    free = path
-    while free.exists():
-        free = path.with_stem(f"{path.stem}-{next(numbers)}")
-    return free
 
 
 def _numpy_state() -> tuple[Any, ...]:
