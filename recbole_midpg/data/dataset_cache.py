@@ -113,7 +113,7 @@ class DatasetCache:
             if noted["identity"] == identity:
                 return str(noted["sha256"])
         with path.open("rb") as file:
-            digest = _sha256_of_file(file)
+            digest = sha256_of(file)
         # A change within the clock's grain of this reading would go unnoticed later.
         settled = time.time() - path.stat().st_mtime > _CLOCK_SECONDS
         if settled and file_identity(path) == identity:
@@ -278,7 +278,8 @@ def _sha256_of_array(array: NDArray[Any]) -> str:
     return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def _sha256_of_file(file: BinaryIO) -> str:
+def sha256_of(file: BinaryIO) -> str:
+    """The SHA-256 of what is left to read of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     while block := file.read(_BLOCK_BYTES):
         digest.update(block)

@@ -9,6 +9,9 @@ from typing import Any
 
 from recbole_midpg.errors import UsageError
 
+# Of knowledge-based and social datasets.
+_OTHER_SUFFIXES = ("kg", "link", "net")
+
 
 @dataclass(frozen=True)
 class AtomicField:
@@ -81,6 +84,19 @@ def atomic_files(config: Any) -> Iterator[tuple[Path, str]]:
             yield folder / f"{dataset}.{name}.inter", "inter"
     for source in ("user", "item"):
         yield folder / f"{dataset}.{source}", source
+
+
+def files_to_load(config: Any) -> list[Path]:
+    """The files that loading a dataset reads, those of them that are there.
+
+    Beside :func:`atomic_files` these are ``additional_feat_suffix``'s, and what datasets of other
+    models than the context-aware ones have.
+    """
+    folder, dataset = Path(config["data_path"]), config["dataset"]
+    others = [*(config["additional_feat_suffix"] or ()), *_OTHER_SUFFIXES]
+    paths = [path for path, _ in atomic_files(config)]
+    paths += [folder / f"{dataset}.{suffix}" for suffix in others]
+    return [path for path in paths if path.is_file()]
 
 
 def _read_header(path: Path, config: Any) -> list[tuple[str, str]]:

@@ -43,6 +43,7 @@ from recbole_midpg.data.dataset_cache import (
     key_of,
 )
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.atomic_header import files_to_load
 from recbole_midpg.integration.atomic_problem import find_ragged_line
 from recbole_midpg.integration.compact_interaction import CompactInteraction
 from recbole_midpg.integration.dataset_state import (
@@ -79,7 +80,7 @@ class FastDataset(Dataset):
         if self.config["dataset_cache"] is not True:
             super()._from_scratch()
             return
-        files = self._atomic_files()
+        files = files_to_load(self.config)
         cache = DatasetCache(self.config["dataset_cache_dir"] or default_folder())
         key = self._cache_key(cache, files)
         entry = cache.load(self.dataset_name, key)
@@ -89,7 +90,7 @@ class FastDataset(Dataset):
         before = [file_identity(file) for file in files]
         super()._from_scratch()
         # Files that came or changed in the meantime, as by a download, are for the next run.
-        if files and before == [file_identity(file) for file in self._atomic_files()]:
+        if files and before == [file_identity(file) for file in files_to_load(self.config)]:
             arrays: dict[str, NDArray[Any]] = {}
             state = {name: value for name, value in vars(self).items() if name not in _OWN_STATE}
             cache.store(self.dataset_name, key, Entry(pack(state, arrays), arrays))
@@ -106,15 +107,6 @@ class FastDataset(Dataset):
         kept = {name: value for name, value in state.items() if name not in _OWN_STATE}
         self.__dict__.update(kept, field2token_id=TokenTables("positions", tokens))
         return True
-
-    def _atomic_files(self) -> list[Path]:
-        """The files that loading reads, those of them that are there."""
-        folder, name = self.config["data_path"], self.dataset_name
-        benchmark = self.config["benchmark_filename"]
-        inter = ["inter"] if benchmark is None else [f"{part}.inter" for part in benchmark]
-        suffixes = [*inter, "user", "item", *(self.config["additional_feat_suffix"] or [])]
-        paths = [Path(folder) / f"{name}.{suffix}" for suffix in suffixes]
-        return [path for path in paths if path.is_file()]
 
     def _cache_key(self, cache: DatasetCache, files: list[Path]) -> str:
         return key_of(

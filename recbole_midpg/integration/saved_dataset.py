@@ -26,7 +26,9 @@ from recbole.quick_start import quick_start
 from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
 from recbole.utils.argument_list import dataset_arguments
 
+from recbole_midpg.data.dataset_cache import sha256_of
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.atomic_header import files_to_load
 from recbole_midpg.integration.atomic_problem import find_problem
 from recbole_midpg.integration.checkpoint import (
     config_from_plain,
@@ -46,6 +48,8 @@ _DECISIVE_KEYS = (
     *(*dataset_arguments, "seed", "repeatable", "numerical_features", "discretization"),
     *("synthetic_rows", "synthetic_seed"),
 )
+_PARTS = frozenset({"config", "files", "dataset"})
+_NOT_SAVED = frozenset({"config", "logger"})
 
 
 def install() -> None:
@@ -92,14 +96,42 @@ def create_dataset(config: Any) -> Dataset:
     named = config["dataset_save_path"]
     path = Path(named) if named else saved_dataset_path(config, dataset_class)
     if path.is_file():
-        dataset = load_dataset(path, dataset_class)
+        dataset, files = load_dataset(path, dataset_class)
         if all(config[key] == dataset.config[key] for key in _DECISIVE_KEYS):
-            getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
-            return dataset
+            change = _change_of_files(files, _digests_of_files(config))
+            if change is None:
+                getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
+                return dataset
+            getLogger().warning(
+                f"The saved dataset {str(path)!r} is not used, as {change} since it was saved."
+            )
     dataset = built(dataset_class, config)
     if config["save_dataset"]:
         dataset.save()
     return dataset
+
+
+def _digests_of_files(config: Any) -> dict[str, str]:
+    """The SHA-256 of each file that a dataset is made of, by the file's name."""
+    digests = {}
+    for path in files_to_load(config):
+        with path.open("rb") as file:
+            digests[path.name] = sha256_of(file)
+    return digests
+
+
+def _change_of_files(saved: dict[str, str], here: dict[str, str]) -> str | None:
+    """Say how the files differ from those that a saved dataset was made of, if they do.
+
+    Where none of them is left, the saved dataset is all there is.
+    """
+    if not here:
+        return None
+    for name in sorted({*saved, *here}):
+        if saved.get(name) != here.get(name):
+            how = "was removed" if name not in here else "was added" if name not in saved else None
+            return f"{name} {how or 'has changed'}"
+    return None
 
 
 def built(dataset_class: Callable[[Any], Any], config: Any) -> Any:
@@ -124,19 +156,32 @@ def save_dataset(self: Dataset) -> None:
     path = saved_dataset_path(self.config, type(self))
     path.parent.mkdir(parents=True, exist_ok=True)
     self.logger.info(set_color("Saving filtered dataset into ", "pink") + f"[{path}]")
-    state = {key: value for key, value in vars(self).items() if key not in {"config", "logger"}}
-    write_atomically({"config": config_to_plain(self.config), "dataset": _to_plain(state)}, path)
+    state = {key: value for key, value in vars(self).items() if key not in _NOT_SAVED}
+    saved = {
+        "config": config_to_plain(self.config),
+        "files": _digests_of_files(self.config),
+        "dataset": _to_plain(state),
+    }
+    write_atomically(saved, path)
 
 
-def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> Dataset:
+def load_dataset(
+    path: str | os.PathLike[str], dataset_class: type[Dataset]
+) -> tuple[Dataset, dict[str, str]]:
     """Rebuild a dataset from :func:`save_dataset`'s file.
+
+    Returns:
+        The dataset, and the SHA-256 of each atomic file that it was made of, by the file's name.
 
     Raises:
         UsageError: the file is damaged, is no saved dataset, or needs more than plain values.
     """
     saved = load_plain(path, "cpu", "saved dataset")
-    if not isinstance(saved, dict) or saved.keys() != {"config", "dataset"}:
-        raise UsageError(f"saved dataset {os.fspath(path)!r}: the file holds no dataset.")
+    if not isinstance(saved, dict) or saved.keys() != _PARTS:
+        raise UsageError(
+            f"saved dataset {os.fspath(path)!r}: the file holds no dataset of this version, "
+            "expected one that save_dataset: True has written; remove it."
+        )
     dataset = dataset_class.__new__(dataset_class)  # type: ignore[call-overload]
     try:
         vars(dataset).update(_from_plain(saved["dataset"]))
@@ -146,7 +191,7 @@ def load_dataset(path: str | os.PathLike[str], dataset_class: type[Dataset]) -> 
         ) from error
     dataset.config = config_from_plain(saved["config"], f"saved dataset {os.fspath(path)!r}")
     dataset.logger = getLogger()
-    return dataset
+    return dataset, saved["files"]
 
 
 def refuse_split_dataloaders(config: Any) -> None:

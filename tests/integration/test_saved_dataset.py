@@ -1,4 +1,5 @@
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from recbole.data import create_dataset
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.saved_dataset import _to_plain
-from tests.recbole_data import gaps_config
+from tests.recbole_data import DATA, gaps_config
 from tests.security.attacks import RunsCode
 
 
@@ -89,10 +90,59 @@ def test_nothing_is_said_of_arrays_that_cannot_be_written_to():
 
 
 @pytest.mark.parametrize(
-    "saved", [{"config": {"a": 1}, "dataset": {}}, {"config": 3, "dataset": 4}]
+    "saved",
+    [
+        {"config": {"a": 1}, "files": {}, "dataset": {}},
+        {"config": 3, "files": {}, "dataset": 4},
+    ],
 )
 def test_a_saved_dataset_of_another_program_is_refused(saved):
     Path("saved").mkdir()
     torch.save(saved, "saved/gaps-Dataset.pth")
     with pytest.raises(UsageError, match=r"gaps-Dataset\.pth': it.* not one of recbole-midpg"):
+        create_dataset(gaps_config())
+
+
+@pytest.fixture
+def own_files(tmp_path):
+    shutil.copytree(DATA / "gaps", tmp_path / "data" / "gaps")
+    (tmp_path / "data" / "gaps" / "gaps.net").write_text("source_id:token")
+    create_dataset(gaps_config(data_path="data", save_dataset=True))
+    return tmp_path / "data" / "gaps"
+
+
+def more_rows(folder):
+    file = folder / "gaps.inter"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines, lines[-1]]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (more_rows, "gaps.inter has changed"),
+        (lambda folder: (folder / "gaps.net").unlink(), "gaps.net was removed"),
+        (lambda folder: (folder / "gaps.kg").write_text("head_id:token"), "gaps.kg was added"),
+    ],
+)
+def test_files_that_have_changed_are_read_and_not_what_was_saved(own_files, change, words, caplog):
+    change(own_files)
+    expected = len((own_files / "gaps.inter").read_text().splitlines()) - 1
+    loaded = create_dataset(gaps_config(data_path="data"))
+    assert loaded.inter_num == expected
+    assert words in caplog.text
+
+
+def test_a_saved_dataset_serves_where_its_files_are_touched_only(own_files, caplog):
+    caplog.set_level("INFO")
+    file = own_files / "gaps.inter"
+    file.write_bytes(file.read_bytes())
+    create_dataset(gaps_config(data_path="data"))
+    assert "Load filtered dataset from" in caplog.text
+
+
+def test_a_saved_dataset_of_an_earlier_version_is_refused(tmp_path):
+    Path("saved").mkdir()
+    torch.save({"config": {}, "dataset": {}}, "saved/gaps-Dataset.pth")
+    with pytest.raises(UsageError, match="no dataset of this version"):
         create_dataset(gaps_config())

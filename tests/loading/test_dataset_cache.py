@@ -183,10 +183,8 @@ def test_a_file_is_hashed_once_as_long_as_it_stays(cache, tmp_path, monkeypatch)
     old_file(path, "one")
     key = cache.content_key(path)
     hashed = []
-    stock = dataset_cache._sha256_of_file
-    monkeypatch.setattr(
-        dataset_cache, "_sha256_of_file", lambda file: hashed.append(file) or stock(file)
-    )
+    stock = dataset_cache.sha256_of
+    monkeypatch.setattr(dataset_cache, "sha256_of", lambda file: hashed.append(file) or stock(file))
     assert cache.content_key(path) == key
     assert not hashed
     old_file(path, "two")
