@@ -13,20 +13,28 @@ class UsageError(ValueError):
     """
 
 
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Name the known word nearest to a misspelt one.
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Find the known word nearest to a misspelt one.
 
     Args:
-        word: what was written.
+        word: what was written; hyphens count as underscores, and capitals as small letters.
         known: what could have been meant.
         cutoff: how alike they must be, from 0 to 1, by ``difflib``.
+    """
+    by_lower_case = {name.lower(): name for name in known}
+    written = word.lower().replace("-", "_")
+    near = get_close_matches(written, by_lower_case, n=1, cutoff=cutoff)
+    return by_lower_case[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Name the known word nearest to a misspelt one; arguments as :func:`nearest`.
 
     Returns:
         ``"; did you mean 'nearest'?"``, or an empty string where nothing is near.
     """
-    by_lower_case = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=cutoff)
-    return f"; did you mean {by_lower_case[near[0]]!r}?" if near else ""
+    name = nearest(word, known, cutoff)
+    return f"; did you mean {name!r}?" if name else ""
 
 
 def expected_some_of(known: Iterable[str], word: str) -> str:

@@ -17,7 +17,7 @@ from recbole.config import Config
 from recbole.utils import ModelType
 
 from recbole_midpg.command_line import YAML_VALUE_ERRORS, load_yaml, parse_value
-from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
+from recbole_midpg.errors import UsageError, expected_some_of, nearest
 from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
@@ -48,6 +48,7 @@ from recbole_midpg.settings import (
 from recbole_midpg.training.trainer import AMP_DTYPES
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
+_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 _COMMON_DEFAULTS = tuple(
     _PROPERTIES / f"{name}.yaml"
     for name in ("scenario", "generated", "loading", "training", "evaluation")
@@ -64,6 +65,7 @@ _COMMON_SETTINGS: Rules = {
     "cuda_graph": Switch(),
     "amp_dtype": Choice(tuple(AMP_DTYPES)),
     "n_threads": ThreadCount(),
+    "extra_keys": Names(),
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {
@@ -158,8 +160,17 @@ def own_keys() -> frozenset[str]:
 @functools.cache
 def recbole_keys() -> frozenset[str]:
     """The config keys that RecBole's property files name."""
-    properties = Path(recbole.__file__).parent / "properties"
-    files = [path for path in properties.rglob("*.yaml") if path.stem not in {"url", "kg_url"}]
+    return _general_recbole_keys() | frozenset(_keys_of((_RECBOLE_PROPERTIES / "model").glob("*")))
+
+
+@functools.cache
+def _general_recbole_keys() -> frozenset[str]:
+    """The config keys of RecBole that are no single model's."""
+    files = [
+        path
+        for path in _RECBOLE_PROPERTIES.rglob("*.yaml")
+        if path.parent.name != "model" and path.stem not in {"url", "kg_url"}
+    ]
     return frozenset(_keys_of(files)).union(_UNLISTED_KEYS.split())
 
 
@@ -339,27 +350,93 @@ def check_config(config: Config) -> None:
 
 
 def check_key_names(given: Mapping[str, Any], model: str) -> None:
-    """Refuse keys that look like misspelt ones, and warn of keys that nothing reads (any more).
+    """Refuse keys that look like misspelt ones, and warn of others that nothing reads.
+
+    A key that is meant for the user's own code may stand in ``extra_keys``.
 
     Args:
         given: what the user's files, arguments and command line set.
-        model: the model's name, for the warning.
+        model: the model's name.
 
     Raises:
-        UsageError: an unknown key is near one of this package's.
+        UsageError: nothing reads a key, and it is near one that is read or another name of one.
     """
-    known = own_keys() | recbole_keys()
-    for key, value in given.items():
-        if key in known:
-            continue
-        if key in _REMOVED_KEYS:
-            getLogger().warning(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
-            continue
-        hint = did_you_mean(key, own_keys(), cutoff=0.8)
-        if hint:
-            raise UsageError(f"{key}: unknown config key (value {value!r}){hint}")
-        hint = did_you_mean(key, known, cutoff=0.8) or "."
-        getLogger().warning(f"{key}: config key unknown to {model} and to RecBole, unused{hint}")
+    known, read = own_keys() | recbole_keys(), _keys_read_by(model)
+    for key in sorted(_REMOVED_KEYS.keys() & given):
+        _warn_once(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
+    passed = {*read, *_REMOVED_KEYS, *(given.get("extra_keys") or ())}
+    unread = [key for key in given if key not in passed]
+    for key in unread:
+        meant = _OTHER_NAMES.get(key.replace("-", "_").lower())
+        if meant is None and key not in known:
+            meant = nearest(key, known, cutoff=0.8)
+        if meant:
+            raise UsageError(
+                f"{key}: unknown config key (value {given[key]!r}); did you mean {meant!r}? "
+                f"(extra_keys: [{key}] lets it pass.)"
+            )
+    if unread:
+        _warn_once(
+            f"Keys that {model} does not read: {', '.join(unread)} "
+            f"(extra_keys: [{', '.join(unread)}] leaves this line out)."
+        )
+
+
+# Names that other programs and papers give to keys of RecBole.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "batch_size": "train_batch_size",
+    "bs": "train_batch_size",
+    "test_batch_size": "eval_batch_size",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "patience": "stopping_step",
+    "early_stopping": "stopping_step",
+    "optimizer": "learner",
+    "l2": "weight_decay",
+    "l2_reg": "weight_decay",
+    "dropout": "dropout_prob",
+    "dropout_rate": "dropout_prob",
+    "hidden_size": "mlp_hidden_size",
+    "hidden_units": "mlp_hidden_size",
+    "embedding_dim": "embedding_size",
+    "emb_size": "embedding_size",
+    "emb_dim": "embedding_size",
+    "num_workers": "worker",
+    "random_seed": "seed",
+    "gpu": "gpu_id",
+    "device": "use_gpu",
+    "cuda": "use_gpu",
+    "amp": "enable_amp",
+    "data": "dataset",
+    "data_dir": "data_path",
+    "output": "checkpoint_dir",
+    "output_dir": "checkpoint_dir",
+    "save_dir": "checkpoint_dir",
+    "config": "config_files",
+    "config_file": "config_files",
+    "metric": "metrics",
+    "eval_metric": "valid_metric",
+    "eval_metrics": "metrics",
+    "label": "LABEL_FIELD",
+    "split": "eval_args",
+}
+
+
+@functools.cache
+def _keys_read_by(model: str) -> frozenset[str]:
+    """The keys that a model of this package reads; of RecBole's, all that any of them reads."""
+    if not model_properties(model).is_file():
+        return frozenset(_keys_of(_COMMON_DEFAULTS)) | recbole_keys()
+    files = [model_properties(model), *_COMMON_DEFAULTS]
+    return frozenset(_keys_of(files)) | _general_recbole_keys()
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    """Log a warning, in a process that may build a config several times."""
+    getLogger().warning(sentence)
 
 
 def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed: bool) -> None:

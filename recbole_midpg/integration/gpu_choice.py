@@ -24,12 +24,16 @@ _NO_GPU = frozenset({"", "-1", "NoDevFiles"})
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
-def join_names(values: dict[str, Any]) -> None:
-    """Write a list of GPUs as the text that RecBole makes of a tuple; it would quote a list.
+def prepare_choice(values: dict[str, Any]) -> None:
+    """Let ``gpu_id`` say what RecBole would not take from the config by itself.
+
+    It quotes a list of GPUs and not a tuple, and chooses a device without a look at ``use_gpu``.
 
     Args:
         values: the config's values.
     """
+    if values["use_gpu"] is False:
+        values["gpu_id"] = ""
     if isinstance(values["gpu_id"], list):
         values["gpu_id"] = tuple(values["gpu_id"])
 

@@ -22,7 +22,7 @@ from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import utils as recbole_utils
 from torch import Tensor, distributed
 
-from recbole_midpg.integration.gpu_choice import check_gpus, join_names
+from recbole_midpg.integration.gpu_choice import check_gpus, prepare_choice
 from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.layers.across_processes import gather_rows
 
@@ -72,7 +72,7 @@ def _with_joining(stock: Any) -> Any:
         if _GPUS_ARE_HIDDEN:
             values["gpu_id"] = ""
         local_rank = values.pop("local_rank", None)
-        join_names(values)
+        prepare_choice(values)
         stock(self)
         check_gpus(self)
         if local_rank is None:

@@ -5,8 +5,20 @@ import pytest
 from recbole.config import Config
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.config import own_keys, read_config_file, recbole_keys
+from recbole_midpg.integration.config import (
+    _OTHER_NAMES,
+    _keys_read_by,
+    _warn_once,
+    own_keys,
+    read_config_file,
+    recbole_keys,
+)
 from tests.recbole_data import GAPS, gaps_config
+
+
+@pytest.fixture(autouse=True)
+def said_nothing_yet():
+    _warn_once.cache_clear()
 
 
 def config(model="MIDPG", dataset="ml-100k", files=None, **values):
@@ -118,10 +130,7 @@ def test_where_rows_are_is_checked_for_every_model(model):
     )
 
 
-def test_kernels_and_the_compiler_exclude_each_other():
-    assert message("DPG", compile_model=True, triton_kernels=True) == (
-        "triton_kernels: True does not go with compile_model: True, expected False for one."
-    )
+def test_kernels_are_switched_by_a_flag():
     assert message("DPG", triton_kernels="on").startswith("triton_kernels: 'on' is not allowed")
 
 
@@ -140,12 +149,54 @@ def test_keys_of_another_of_our_models_are_no_error():
     assert config("DNN", beta=0.5, weighting="rc")["beta"] == 0.5
 
 
-def test_an_unknown_key_far_from_ours_is_warned_of(caplog):
-    with caplog.at_level(logging.WARNING):
-        config("DeepFM", favourite_colour="blue")
-        config("DeepFM", learning_rte=0.1)
-    assert "favourite_colour: config key unknown to DeepFM" in caplog.text
-    assert "did you mean 'learning_rate'?" in caplog.text
+@pytest.mark.parametrize("model", ["MIDPG", "DeepFM"])
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("epoch", "epochs"),
+        ("models", "model"),
+        ("datasets", "dataset"),
+        ("seeds", "seed"),
+        ("learning_rte", "learning_rate"),
+        ("show-progress", "show_progress"),
+        ("Epochs", "epochs"),
+        ("lr", "learning_rate"),
+        ("batch_size", "train_batch_size"),
+        ("patience", "stopping_step"),
+        ("hidden_units", "mlp_hidden_size"),
+    ],
+)
+def test_a_misspelt_key_and_another_s_name_of_one_are_refused_with_the_right_one(model, key, meant):
+    told = message(model, **{key: 3})
+    assert told.startswith(f"{key}: unknown config key (value 3); did you mean {meant!r}?")
+    assert config(model, **{key: 3, "extra_keys": [key]})[key] == 3
+
+
+def test_other_names_are_no_keys_and_mean_keys():
+    read = _keys_read_by("MIDPG")
+    for name, meant in _OTHER_NAMES.items():
+        assert name not in read and meant in read, name
+
+
+def test_other_unknown_keys_are_listed_in_one_line_once(caplog):
+    keys = {"favourite_colour": "blue", "zzz": 1}
+    for _ in range(2):
+        config("DeepFM", **keys)
+    (line,) = [r.getMessage() for r in caplog.records if "does not read" in r.getMessage()]
+    assert line.startswith("Keys that DeepFM does not read: favourite_colour, zzz (extra_keys: [")
+    caplog.clear()
+    config("DeepFM", **keys, extra_keys=["favourite_colour", "zzz"])
+    assert not caplog.records
+
+
+def test_keys_that_only_other_models_read_are_listed(caplog):
+    config("DNN", beta=0.25, gate_gamma=3, n_layers=2)
+    assert "Keys that DNN does not read: beta, gate_gamma, n_layers (extra_keys" in caplog.text
+
+
+def test_a_key_of_another_model_of_recbole_that_is_another_name_of_ours_is_refused():
+    assert "did you mean 'dropout_prob'?" in message("MIDPG", dropout=0.5)
+    assert config("DSSM", dropout=0.5)["dropout"] == 0.5
 
 
 def test_a_key_that_is_gone_is_warned_of_in_one_sentence(caplog):

@@ -7,7 +7,7 @@ import torch
 from recbole.config import Config
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration import gpu_choice
+from recbole_midpg.integration import gpu_choice, process_group
 from recbole_midpg.integration.checkpoint import config_from_plain, config_to_plain
 from recbole_midpg.integration.gpu_choice import describe_device, named_gpus
 
@@ -41,6 +41,7 @@ def machine(monkeypatch):
             # only one part of a GPU at a time
             return min(len(found), 1) if any("MIG" in gpu for gpu in found) else len(found)
 
+        monkeypatch.setattr(process_group, "_GPUS_ARE_HIDDEN", False)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")  # the user's, which RecBole does away with
         monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
         monkeypatch.setattr(torch.cuda, "device_count", device_count)
@@ -108,6 +109,12 @@ def test_parts_of_a_gpu_are_taken(machine, gpu_id):
 def test_the_cpu_can_be_asked_for(machine, gpus, gpu_id):
     machine(*gpus)
     assert chosen(gpu_id=gpu_id)[0] == "cpu"
+
+
+@pytest.mark.parametrize("gpu_id", ["0", 1, [0, 1]])
+def test_use_gpu_false_is_the_cpu(machine, gpu_id):
+    machine("GPU-a", "GPU-b")
+    assert chosen(use_gpu=False, gpu_id=gpu_id) == ("cpu", "")
 
 
 def test_without_a_gpu_the_default_is_the_cpu_and_a_name_is_refused(machine):
