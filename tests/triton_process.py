@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-# By which kernels are run: Triton's interpreter on the CPU, or a GPU.
-WAYS = ("interpreter", "gpu")
+# tests/gpu runs the same cases, compiled.
 DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 
 needs_triton = pytest.mark.skipif(
@@ -23,11 +22,9 @@ needs_triton = pytest.mark.skipif(
 )
 
 
-def run_cases(file: Path, way: str) -> None:
-    """Run the tests of a file, and fail with their output where one fails."""
-    if way == "gpu" and not torch.cuda.is_available():
-        pytest.skip("no GPU is at hand")
-    environment = {**os.environ, "TRITON_INTERPRET": "1" if way == "interpreter" else "0"}
+def run_cases(file: Path) -> None:
+    """Run the tests of a file by the interpreter, and fail with their output where one fails."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,17 +128,3 @@ def test_a_block_is_copied_beside_the_work_and_read_after_it_has_arrived(monkeyp
     assert device.queued == [("wait", "main", "event 3"), ("keep for", "main")]
     assert received == sent.columns
     assert device.current is device.main
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_blocks_arrive_on_a_gpu_as_they_were_sent():
-    device = torch.device("cuda")
-    numbers = [torch.randint(-128, 127, (100_000,), dtype=torch.int8) for _ in range(20)]
-    sent = ((None, {"number": column, "price": column.float()}) for column in numbers)
-    for column, (_, arrived) in zip(numbers, one_ahead(sent, SideStream(device)), strict=True):
-        busy = torch.rand(2000, 2000, device=device)
-        for _ in range(10):
-            busy = busy @ busy / 1000
-        assert arrived["number"].dtype == torch.int64
-        assert torch.equal(arrived["number"].cpu(), column.long())
-        assert torch.equal(arrived["price"].cpu(), column.float())
