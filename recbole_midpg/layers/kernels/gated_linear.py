@@ -81,8 +81,9 @@ class Blocks:
 # programs of a batch of 512, and that ptxas reports no values spilled from registers for sm_90.
 NARROW_GATES = Blocks(Block(32, 32, 16, 4), Block(32, 64, 16, 4), Block(32, 64, 32, 4))
 WIDE_GATES = Blocks(Block(16, 128, 16, 8), Block(16, 128, 16, 8), Block(16, 128, 16, 8))
-# Columns m from which gates are wide, and the most for which registers and shared memory do.
-WIDE_FROM, MOST_COLUMNS = 33, 256
+# Columns m from which gates are wide, and the most for which registers do: of 256 columns ptxas
+# spills some 300 bytes a thread.
+WIDE_FROM, MOST_COLUMNS = 33, 128
 # Programs among which the gradient of the weight is divided, and samples of each at least.
 WEIGHT_PROGRAMS, LEAST_SHARE = 512, 64
 # The least size that a side of a product can have in tl.dot.

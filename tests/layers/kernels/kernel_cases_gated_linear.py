@@ -263,7 +263,7 @@ def test_layers_with_very_wide_gates_are_left_as_they_are():
     widths = {"hidden_sizes": [300, 5], "weighting": "non"}
     backbone = WeightedMLP(2, 1, **{**BACKBONE, **widths})
     assert use_triton_kernels(backbone) == (
-        "Triton's kernels compute layers.1; not layers.0, whose gates have more than 256 columns."
+        "Triton's kernels compute layers.1; not layers.0, whose gates have more than 128 columns."
     )
     assert backbone.layers[0].gated_linear is plain_gated_linear
 

@@ -99,15 +99,14 @@ def test_layer_of_the_default_size_compiles_without_spilling(capability, tmp_pat
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(
     "sizes",
-    [(37, 61, 5, 7, 3), (64, 32, 8, 8, 0), (64, 64, 32, 32, 8), (128, 128, 1, 128, 2),
-     (256, 256, 1, 256, 2)],
+    [(37, 61, 5, 7, 3), (64, 32, 8, 8, 0), (64, 64, 32, 32, 8), (128, 128, 1, 128, 2)],
 )  # fmt: skip
 def test_other_layers_compile(sizes, capability, tmp_path):
     from recbole_midpg.layers.kernels.gated_linear import Sizes
 
     for kernel, constants, warps in gated_kernels(Sizes(*sizes)):
         result, stack = compiled(kernel, constants, warps, capability, tmp_path)
-        check_code(result, stack, capability, spilled=256 if sizes[3] > 128 else 16)
+        check_code(result, stack, capability, spilled=16)
 
 
 @pytest.mark.parametrize("capability", [pytest.param(80, marks=pytest.mark.slow), 90])
