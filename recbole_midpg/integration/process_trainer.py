@@ -27,7 +27,7 @@ def trainer_of(config: Any, model: Any) -> Any:
     trainer_class = get_trainer(config["MODEL_TYPE"], config["model"])
     if config["single_spec"]:
         is_stock = trainer_class is Trainer and config["MODEL_TYPE"] == ModelType.CONTEXT
-        asks_for_ours = config["cuda_graph"] is not False or config["amp_dtype"] != "auto"
+        asks_for_ours = config["cuda_graph"] or config["amp_dtype"] not in (None, "auto")
         return (ScenarioTrainer if is_stock and asks_for_ours else trainer_class)(config, model)
     if trainer_class not in (Trainer, ScenarioTrainer):
         raise UsageError(

@@ -55,7 +55,7 @@ class ScenarioTrainer(Trainer):
         # The optimizer, which RecBole's constructor builds, keeps its counters on the device then.
         self.captures = self._can_capture(config)
         super().__init__(config, model)
-        self._amp_dtype = AMP_DTYPES[config["amp_dtype"]]
+        self._amp_dtype = AMP_DTYPES[config["amp_dtype"] or "auto"]
         self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
         self._steps: EagerSteps | RecordedSteps
         self._predict: Callable[[Interaction], Tensor]
@@ -70,7 +70,7 @@ class ScenarioTrainer(Trainer):
 
     def _can_capture(self, config: Any) -> bool:
         """Whether training steps and predictions are to be recorded as CUDA graphs."""
-        wish = config["cuda_graph"]
+        wish = config["cuda_graph"] or False  # None in a checkpoint of an earlier version
         if config["device"].type != self.graph_class.device_type:
             if wish is True:
                 raise UsageError(
