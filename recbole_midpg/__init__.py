@@ -26,6 +26,7 @@ def _register() -> None:
         process_group,
         processes,
         registry,
+        row_filters,
         run,
         run_files,
         saved_dataset,
@@ -42,6 +43,7 @@ def _register() -> None:
     model_constants.install()
     checkpoint.install()
     dataset_download.install()
+    row_filters.install()
     saved_dataset.install()
     optimizer.install()
     log_file.install()

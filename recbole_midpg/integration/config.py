@@ -66,6 +66,7 @@ _COMMON_SETTINGS: Rules = {
     "amp_dtype": Choice(tuple(AMP_DTYPES)),
     "n_threads": ThreadCount(),
     "extra_keys": Names(),
+    "max_left_out": Number(maximum=1.0),
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {

@@ -60,6 +60,8 @@ _PADDING = Tokens.of(["[PAD]"])
 _DECISIVE_KEYS = (
     *(*dataset_arguments, "dataset", "numerical_features", "discretization", "encoding"),
 )
+# Of a dataset's state, which has grown since the first.
+_FORMAT = 2
 # What a cached dataset gets from its own config and place, and the table that follows from another.
 _OWN_STATE = frozenset({"config", "logger", "dataset_path", "field2token_id"})
 
@@ -113,6 +115,7 @@ class FastDataset(Dataset):
             {
                 "files": [[file.name, cache.content_key(file)] for file in files],
                 "config": {name: self.config[name] for name in _DECISIVE_KEYS},
+                "format": _FORMAT,
                 "versions": [__version__, *(module.__version__ for module in (recbole, pd, np))],
             }
         )

@@ -37,6 +37,7 @@ from recbole_midpg.integration.checkpoint import (
     write_atomically,
 )
 from recbole_midpg.integration.fast_dataset import FastDataset
+from recbole_midpg.integration.row_filters import report_left_out
 
 _ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
@@ -101,11 +102,13 @@ def create_dataset(config: Any) -> Dataset:
             change = _change_of_files(files, _digests_of_files(config))
             if change is None:
                 getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
+                report_left_out(dataset, config)
                 return dataset
             getLogger().warning(
                 f"The saved dataset {str(path)!r} is not used, as {change} since it was saved."
             )
     dataset = built(dataset_class, config)
+    report_left_out(dataset, config)
     if config["save_dataset"]:
         dataset.save()
     return dataset
