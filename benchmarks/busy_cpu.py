@@ -60,7 +60,8 @@ class Trainer:
         """Samples a second in the next turn."""
         assert self._process.stdin is not None
         print(BATCHES_OF_A_TURN, file=self._process.stdin, flush=True)
-        return BATCHES_OF_A_TURN * BATCH_SIZE / float(self._answer())
+        _, rows, seconds = self._answer().split()
+        return int(rows) / float(seconds)
 
 
 class BusyProcess:

@@ -186,7 +186,12 @@ def train_when_told(
     train_data, _, _ = data_preparation(config, create_dataset(config))
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(model)(config, train_data._dataset).to(config["device"])
-    trainer = get_trainer(config["MODEL_TYPE"], model)(config, recommender)
+    if "recbole_midpg" in sys.modules:
+        from recbole_midpg.integration.process_trainer import trainer_of  # noqa: PLC0415
+
+        trainer = trainer_of(config, recommender)
+    else:
+        trainer = get_trainer(config["MODEL_TYPE"], model)(config, recommender)
     some, train_epoch = Batches(train_data), trainer._train_epoch
 
     def train_so_many(loader: Any, *arguments: Any, **options: Any) -> Any:

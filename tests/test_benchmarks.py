@@ -113,6 +113,7 @@ class SideHere:
     """A side in this process, which spares the imports; stock RecBole is not stock here."""
 
     def __init__(self, side, model, dataset, settings, threads):
+        sys.argv[1:] = []  # which a side's own process does not have, and RecBole would read
         self._about = (model, dataset, json.loads(json.dumps(settings)))
 
     def train(self, *counts):
