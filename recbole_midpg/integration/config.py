@@ -339,6 +339,7 @@ def check_config(config: Config) -> None:
         require_dataset(config)
         _check_columns(values)
         fields = read_atomic_fields(config)
+        _check_label(config, fields)
         _check_split(config, fields)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
@@ -499,6 +500,21 @@ def _check_columns(values: dict[str, Any]) -> None:
                 f"{key}: {columns!r} is not allowed, expected columns by file, as "
                 "{inter: [user_id, item_id], item: '*'}."
             )
+
+
+def _check_label(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check that the label is a number, as its tokens' numbers would be taken for it.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    name = config["LABEL_FIELD"]
+    field = (fields or {}).get(name)
+    if field is not None and field.loaded and field.type != "float" and not config["threshold"]:
+        raise UsageError(
+            f"LABEL_FIELD: {name!r} is of type {field.type} in {field.file}, expected "
+            f"{name}:float in its first line, and 0 or 1 in its rows."
+        )
 
 
 def _check_split(config: Config, fields: dict[str, AtomicField] | None) -> None:

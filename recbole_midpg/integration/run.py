@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
-from recbole.data import data_preparation
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
 from recbole.utils import get_environment, init_seed, set_color
@@ -95,8 +94,7 @@ class Run:
         init_seed(config["seed"], config["reproducibility"])
         with process_group.first_of_machine(config):
             dataset = create_dataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        trust.check_data(config, *(part._dataset for part in (train_data, valid_data, test_data)))
+        train_data, valid_data, test_data = trust.data_preparation(config, dataset)
         init_seed(config["seed"] + process_group.rank(), config["reproducibility"])
         occupants = Occupants(config)
         with reporting_faults(occupants):

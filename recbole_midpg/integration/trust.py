@@ -9,24 +9,44 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recbole.data import utils as data_utils
 from recbole.trainer import Trainer
 from recbole.utils import FeatureType, ModelType
 
 from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
+from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
 
 # A field that reaches more by itself tells the label.
 LEAKING_AUC = 0.99
 _SAMPLED_ROWS = 100_000
+_SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 # Among fewer a perfect order may be luck.
 _LEAST_ROWS = 1000
 _QUANTILES = 100
 
 
+_stock_data_preparation = data_utils.data_preparation
+
+
 def install() -> None:
-    """Let RecBole's own trainers end at a loss that is not finite, in a sentence."""
+    """Check data wherever it is prepared, and losses of RecBole's trainers; twice does nothing."""
     Trainer._check_nan = check_loss
+    replace_everywhere(_stock_data_preparation, data_preparation)
+
+
+def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
+    """Stand in for ``recbole.data.data_preparation``: the same loaders, of data that was checked.
+
+    So whoever trains by RecBole's own steps is told what a run by the command is told.
+
+    Raises:
+        UsageError: see :func:`check_data`.
+    """
+    loaders = _stock_data_preparation(config, dataset)
+    check_data(config, *(loader._dataset for loader in loaders))
+    return loaders
 
 
 def check_loss(_self: Any, loss: torch.Tensor) -> None:
@@ -57,11 +77,15 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         UsageError: a split is empty, there are no labels, one is neither 0 nor 1, all of the
             training split are equal, or a number is not finite.
     """
-    sampled = any(
-        config[f"{phase}_neg_sample_args"]["distribution"] != "none"
-        for phase in ("train", "valid", "test")
-    )
-    if config["MODEL_TYPE"] != ModelType.CONTEXT or sampled:
+    if config["MODEL_TYPE"] != ModelType.CONTEXT:
+        return
+    splits = {"train": train, "valid": valid, "test": test}
+    sampled = [
+        phase for phase in splits if config[f"{phase}_neg_sample_args"]["distribution"] != "none"
+    ]
+    for phase in sampled:
+        _check_sampled(config, phase, splits[phase])
+    if sampled:
         return
     for name, split in (("training", train), ("validation", valid), ("test", test)):
         _check_labels(config["LABEL_FIELD"], name, split)
@@ -78,6 +102,23 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         getLogger().warning(
             f"The field {field!r} alone tells the label with an AUC of {area:.4f}: it leaks what "
             "is to be predicted, unless it is known before (unload_col leaves it out)."
+        )
+
+
+def _check_sampled(config: Any, phase: str, split: Any) -> None:
+    """Check that rows for which others are sampled as negatives are themselves positive."""
+    labels = column_of(split, config["LABEL_FIELD"])
+    if labels is None:
+        return
+    negative = int((labels == 0).sum())
+    if negative:
+        key, value = "train_neg_sample_args", config["train_neg_sample_args"]
+        if phase != "train":
+            key, value = "eval_args: mode", config["eval_args"]["mode"]
+        raise UsageError(
+            f"{key}: {value!r} takes all {len(labels):,} rows of the {_SPLITS[phase]} split for "
+            f"positive, and {config['LABEL_FIELD']!r} is 0 in {negative:,} of them; expected no "
+            "sampling (~, and mode: labeled), or positive rows only."
         )
 
 

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from recbole.data import create_dataset, data_preparation
 from recbole.quick_start import run_recbole
 
 from recbole_midpg.errors import UsageError
@@ -73,6 +75,64 @@ def test_labels_beside_zero_and_one(model):
         UsageError, match=r"label 'label': 1,\d\d\d of the 3,200 rows of the train.*4"
     ):
         prepared(values, model=model)
+
+
+UNIFORM = {"distribution": "uniform", "sample_num": 1}
+JUDGED = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None}
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_sampling_does_not_teach_negative_rows_as_positive(model):
+    with pytest.raises(UsageError) as error:
+        prepared(columns(), model=model, train_neg_sample_args=UNIFORM)
+    told = str(error.value)
+    assert told.startswith("train_neg_sample_args: {")
+    assert "takes all 3,200 rows of the training split for positive, and 'label' is 0 in" in told
+
+
+def test_sampling_does_not_judge_negative_rows_as_positive():
+    told = r"eval_args: mode: .*uni50.* rows of the validation split"
+    with pytest.raises(UsageError, match=told):
+        prepared(columns(), eval_args={**JUDGED, "mode": "uni50"})
+
+
+def test_sampling_for_positive_rows_is_recboles():
+    run = prepared(
+        columns(**{"label:float": np.ones(ROWS, dtype=int)}), train_neg_sample_args=UNIFORM
+    )
+    labels = torch.cat([batch["label"] for batch in run.train_data])
+    assert labels.mean() == 0.5
+
+
+@pytest.mark.parametrize("values", [["yes", "no"], [0, 1]])
+def test_a_label_that_is_a_token_is_refused_in_the_file_s_words(values):
+    others = columns()
+    others.pop("label:float")
+    labels = np.random.default_rng(1).choice(values, ROWS)
+    with pytest.raises(UsageError) as error:
+        prepared({**others, "label:token": labels})
+    assert str(error.value) == (
+        "LABEL_FIELD: 'label' is of type token in some.inter, expected label:float in its first "
+        "line, and 0 or 1 in its rows."
+    )
+
+
+def test_recboles_own_steps_are_checked_too():
+    """Config, create_dataset, data_preparation, as RecBole documents them."""
+    others = columns(**{"label:float": np.random.default_rng(1).integers(1, 6, ROWS)})
+    with pytest.raises(UsageError, match="neither 0 nor 1"):
+        prepared(others)
+    config = some_config(
+        {
+            "load_col": None,
+            "threshold": None,
+            "LABEL_FIELD": "label",
+            "scenario_fields": ["place"],
+            "data_path": "dataset",
+        }
+    )
+    with pytest.raises(UsageError, match="neither 0 nor 1"):
+        data_preparation(config, create_dataset(config))
 
 
 @pytest.mark.parametrize("model", ["DNN", "DeepFM"])
