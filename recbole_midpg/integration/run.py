@@ -14,16 +14,17 @@ from typing import Any
 from recbole.config import Config
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
-from recbole.utils import get_environment, init_seed, set_color
+from recbole.utils import ModelType, get_environment, init_seed, set_color
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.evaluation.doubts import doubts
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration import process_group, trust
 from recbole_midpg.integration.device_faults import DeviceError, Occupants, reporting_faults
 from recbole_midpg.integration.gpu_choice import describe_device
 from recbole_midpg.integration.kernels import set_arithmetic, use_kernels
 from recbole_midpg.integration.log_file import init_logger
-from recbole_midpg.integration.metrics import table_of_scenarios
+from recbole_midpg.integration.metrics import scores_and_labels, table_of_scenarios
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.registry import get_flops, get_model
@@ -170,8 +171,25 @@ class Run:
             self.test_results = self.trainer.evaluate(
                 self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
             )
-        self.test_table = table_of_scenarios(self.trainer.evaluator.evaluated)
+        evaluated = self.trainer.evaluator.evaluated
+        self.test_table = table_of_scenarios(evaluated)
+        if self.config["MODEL_TYPE"] == ModelType.CONTEXT and len(evaluated.get("rec.score")):
+            self._report_doubts(*scores_and_labels(None, evaluated))
         self.testing_seconds = time.monotonic() - started
+
+    def _report_doubts(self, scores: Any, labels: Any) -> None:
+        """Warn of predictions that cannot be right, with what may be the cause."""
+        config = self.config
+        raw = config["numerical_features"] and not (
+            config["normalize_all"] or config["normalize_field"]
+        )
+        advice = (
+            "numerical_features as large as in the file do that (normalize_all: True)"
+            if raw
+            else "a lower learning_rate or fewer epochs may help"
+        )
+        for doubt in doubts(labels, scores):
+            getLogger().warning(f"Test split: {doubt}; {advice}.")
 
     def report(self) -> RunReport:
         """What is to be told of the run."""

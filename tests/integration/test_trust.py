@@ -135,6 +135,29 @@ def test_recboles_own_steps_are_checked_too():
         data_preparation(config, create_dataset(config))
 
 
+@pytest.mark.parametrize(
+    ("settings", "advice"),
+    [
+        ({}, "a lower learning_rate or fewer epochs may help."),
+        ({"numerical_features": ["price"]}, "numerical_features as large as in the file do that"),
+        (
+            {"numerical_features": ["price"], "normalize_all": True},
+            "a lower learning_rate or fewer epochs may help.",
+        ),
+    ],
+)
+def test_predictions_that_cannot_be_right_are_a_warning(caplog, settings, advice):
+    run = prepared(columns(**{"price:float": np.arange(ROWS)}), **settings)
+    with torch.no_grad():
+        run.model.backbone.layers[-1].weight.zero_()
+        run.model.backbone.layers[-1].bias.fill_(3.0)
+    run.test(saved=False)
+    said = [message for message in caplog.messages if message.startswith("Test split: ")]
+    assert len(said) == 3  # one prediction, its loss, its mean
+    assert "the model predicts 0.9526 in all 400 rows" in said[0]
+    assert all(advice in message for message in said)
+
+
 @pytest.mark.parametrize("model", ["DNN", "DeepFM"])
 def test_a_label_that_is_no_field(model):
     with pytest.raises(UsageError, match=r"LABEL_FIELD: 'lable' is not a field.*'label'\?"):

@@ -1,0 +1,45 @@
+"""What of a model's probabilities cannot be right, whatever its AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_midpg.evaluation.binary_metrics import log_loss, predicted_over_observed
+
+# A loss of so many times that of the mean label is one that no use of the features explains.
+_LOSS_RATIO = 1.2
+# The mean probability may be so many times the mean label, and the mean label the mean probability.
+_LARGEST_PCOC = 1.5
+
+
+def doubts(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> Iterator[str]:
+    r"""Find what is implausible in the probabilities of rows.
+
+    Args:
+        labels: ``(B,)``, 0 or 1, ``B >= 1``.
+        probabilities: ``(B,)``.
+
+    Yields:
+        A sentence without its full stop for each of: one probability in all rows; a LogLoss of
+        more than 1.2 times :math:`-\bar y \ln \bar y - (1 - \bar y) \ln(1 - \bar y)`, which the
+        mean label :math:`\bar y` alone gives; a PCOC above 1.5 or below 1 / 1.5. Where all labels
+        are equal the last two are not looked for.
+    """
+    if len(probabilities) > 1 and np.ptp(probabilities) == 0:
+        yield f"the model predicts {probabilities[0]:.4g} in all {len(probabilities):,} rows"
+    mean = float(np.mean(labels == 1))
+    if not 0 < mean < 1:
+        return
+    of_the_mean = -mean * np.log(mean) - (1 - mean) * np.log(1 - mean)
+    loss = log_loss(labels, probabilities)
+    if loss > _LOSS_RATIO * of_the_mean:
+        yield (
+            f"LogLoss is {loss:.4f}, and predicting the mean label {mean:.4g} in all rows gives "
+            f"{of_the_mean:.4f}"
+        )
+    ratio = predicted_over_observed(labels, probabilities)
+    if not 1 / _LARGEST_PCOC <= ratio <= _LARGEST_PCOC:
+        yield f"the mean prediction is {ratio:.3g} times the mean label (PCOC)"
