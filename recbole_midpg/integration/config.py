@@ -510,7 +510,9 @@ def _check_label(config: Config, fields: dict[str, AtomicField] | None) -> None:
     """
     name = config["LABEL_FIELD"]
     field = (fields or {}).get(name)
-    if field is not None and field.loaded and field.type != "float" and not config["threshold"]:
+    if field is None or not field.loaded or config["threshold"]:
+        return
+    if field.file.endswith(".inter") and field.type != "float":
         raise UsageError(
             f"LABEL_FIELD: {name!r} is of type {field.type} in {field.file}, expected "
             f"{name}:float in its first line, and 0 or 1 in its rows."

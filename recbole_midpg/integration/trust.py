@@ -25,6 +25,8 @@ _SPLITS = {"train": "training", "valid": "validation", "test": "test"}
 # Among fewer a perfect order may be luck.
 _LEAST_ROWS = 1000
 _QUANTILES = 100
+# Positive rows to be expected, below which none may be chance.
+_LEAST_EXPECTED = 20
 
 
 _stock_data_preparation = data_utils.data_preparation
@@ -98,11 +100,9 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
                 f"scenario_fields: {field!r} has one value in the training split, "
                 "and so makes no scenarios."
             )
-    for field, area in _leaking_fields(config["LABEL_FIELD"], train):
-        getLogger().warning(
-            f"The field {field!r} alone tells the label with an AUC of {area:.4f}: it leaks what "
-            "is to be predicted, unless it is known before (unload_col leaves it out)."
-        )
+    for suspicion in _suspicious_fields(config["LABEL_FIELD"], train):
+        getLogger().warning(suspicion)
+    _report_unembedded_numbers(config, train)
 
 
 def _check_sampled(config: Any, phase: str, split: Any) -> None:
@@ -160,12 +160,52 @@ def _check_numbers(field: str, name: str, split: Any) -> None:
         )
 
 
-def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]:
-    """The fields whose values tell the label, with the AUC of what they tell.
+def _report_unembedded_numbers(config: Any, train: Any) -> None:
+    """Log the columns of numbers that are loaded and that no model reads."""
+    read = {
+        *(config["numerical_features"] or ()),
+        *(config["threshold"] or ()),
+        *(config[key] for key in ("LABEL_FIELD", "TIME_FIELD", "RATING_FIELD")),
+    }
+    unread = [
+        field for field in train.fields(ftype=_NUMBERS, source=MODEL_SOURCES) if field not in read
+    ]
+    if unread:
+        names = ", ".join(unread)
+        getLogger().info(
+            f"Numbers that are loaded and no feature: {names} (numerical_features: [{names}] "
+            "embeds them)."
+        )
 
-    The mean label of each value is learned on half of a sample and scored on the other half, so
-    that a field of which each value is seen once, as a user's id, tells nothing.
+
+_NUMBERS = [FeatureType.FLOAT, FeatureType.FLOAT_SEQ]
+
+
+def _suspicious_fields(label_field: str, train: Any) -> Iterator[str]:
+    """Find fields that tell the label, or that look like another outcome of the same event.
+
+    Yields:
+        A sentence for each.
     """
+    for field, columns, labels in _sampled_fields(label_field, train):
+        area = max(_area(codes, labels, len(labels) // 2) for codes in columns)
+        if area > LEAKING_AUC:
+            yield (
+                f"The field {field!r} alone tells the label with an AUC of {area:.4f}: it leaks "
+                "what is to be predicted, unless it is known before (unload_col leaves it out)."
+            )
+        elif any(_is_condition(codes, labels) for codes in columns):
+            yield (
+                f"The field {field!r} has two values, and with one of them no row is positive: it "
+                "looks like an outcome of the same event, as a click beside a purchase, and leaks "
+                "what is to be predicted, unless it is known before (unload_col leaves it out)."
+            )
+
+
+def _sampled_fields(
+    label_field: str, train: Any
+) -> Iterator[tuple[str, list[NDArray[np.intp]], NDArray[np.float64]]]:
+    """Sample rows; gives each field with the numbers of its values, a column or more, and labels."""
     # A generator of its own: what a run draws from the global ones must not depend on this.
     order = np.random.default_rng(0).permutation(len(train))[:_SAMPLED_ROWS]
     sample = torch.from_numpy(order)
@@ -173,20 +213,23 @@ def _leaking_fields(label_field: str, train: Any) -> Iterator[tuple[str, float]]
     if whole is None or len(sample) < _LEAST_ROWS:
         return
     labels = whole[sample].numpy().astype(np.float64)
-    learned = len(labels) // 2
     for field in train.fields(source=MODEL_SOURCES):
         if field == label_field or train.field2type[field] not in _CODED:
             continue
         column = column_of(train, field)
-        if column is None:
-            continue
-        values = column[sample].numpy()
-        # A number with an embedding comes with the number of its bucket.
-        best = max(
-            _area(_coded(part), labels, learned) for part in values.reshape(len(values), -1).T
-        )
-        if best > LEAKING_AUC:
-            yield field, best
+        if column is not None:
+            values = column[sample].numpy()
+            # A number with an embedding comes with the number of its bucket.
+            yield field, [_coded(part) for part in values.reshape(len(values), -1).T], labels
+
+
+def _is_condition(codes: NDArray[np.intp], labels: NDArray[np.float64]) -> bool:
+    """Whether one of a column's two values has no positive row, where many would be by chance."""
+    values, counts = np.unique(codes, return_counts=True)
+    if len(values) != 2:  # noqa: PLR2004 - done, or not
+        return False
+    positives = np.array([labels[codes == value].sum() for value in values])
+    return bool(((positives == 0) & (counts * labels.mean() >= _LEAST_EXPECTED)).any())
 
 
 _CODED = (FeatureType.TOKEN, FeatureType.FLOAT)
@@ -201,7 +244,10 @@ def _coded(values: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _area(codes: NDArray[np.intp], labels: NDArray[np.float64], learned: int) -> float:
-    """AUC of the mean label of each code in the first rows, on all others; -1 where undefined."""
+    """AUC of the mean label of each code in the first rows, on all others; -1 where undefined.
+
+    So a field of which each value is seen once, as a user's id, tells nothing.
+    """
     size = int(codes.max()) + 1
     counts = np.bincount(codes[:learned], minlength=size)
     sums = np.bincount(codes[:learned], weights=labels[:learned], minlength=size)

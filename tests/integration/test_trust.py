@@ -9,7 +9,7 @@ from recbole.quick_start import run_recbole
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.run import Run
-from recbole_midpg.integration.trust import LEAKING_AUC, _area, _coded
+from recbole_midpg.integration.trust import LEAKING_AUC, _area, _coded, _is_condition
 from tests.recbole_data import gaps_config
 
 ROWS = 4000
@@ -223,6 +223,42 @@ def test_a_field_that_leaks_is_named(caplog, kind):
         values["clicked:float"] = random.choice([-1, 1], ROWS) * label + random.random(ROWS) * 0.1
     told = warnings_of(caplog, values, **settings)
     assert len(told) == 1 and "The field 'clicked' alone tells the label" in told[0]
+
+
+def test_another_outcome_of_the_same_event_is_named(caplog):
+    """A purchase needs a click; clicks alone do not tell it, and their AUC is below a leak's."""
+    random = np.random.default_rng(4)
+    clicked = (random.random(ROWS) < 0.3).astype(int)
+    bought = clicked * (random.random(ROWS) < 0.4)
+    values = columns(**{"clicked:token": clicked, "label:float": bought})
+    (told,) = (m for m in [*warnings_of(caplog, values), *caplog.messages] if "outcome" in m)
+    assert told.startswith("The field 'clicked' has two values, and with one of them no row is")
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels", "is_one"),
+    [
+        ([0] * 50 + [1] * 50, [0] * 50 + [1] * 50, True),
+        ([0] * 50 + [1] * 50, [0] * 49 + [1] * 51, False),  # one positive row with 0
+        ([0] * 10 + [1] * 90, [0] * 10 + [1] * 90, False),  # ten positive rows would be expected
+        ([0] * 50 + [1] * 25 + [2] * 25, [0] * 50 + [1] * 50, False),
+    ],
+)
+def test_a_condition_has_two_values_and_one_of_them_no_positive_row(codes, labels, is_one):
+    assert _is_condition(np.array(codes), np.array(labels, float)) == is_one
+
+
+def test_numbers_that_no_model_reads_are_listed(caplog):
+    values = columns(**{"price:float": np.arange(ROWS), "timestamp:float": np.arange(ROWS)})
+    with caplog.at_level(logging.INFO):
+        prepared(values)
+    assert (
+        "Numbers that are loaded and no feature: price (numerical_features: [price]" in caplog.text
+    )
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        prepared(values, numerical_features=["price"])
+    assert "no feature" not in caplog.text
 
 
 def test_a_strong_field_is_no_leak():
