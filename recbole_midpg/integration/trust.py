@@ -205,7 +205,7 @@ def _suspicious_fields(label_field: str, train: Any) -> Iterator[str]:
 def _sampled_fields(
     label_field: str, train: Any
 ) -> Iterator[tuple[str, list[NDArray[np.intp]], NDArray[np.float64]]]:
-    """Sample rows; gives each field with the numbers of its values, a column or more, and labels."""
+    """Sample rows; gives each field with its values, numbered, a column or more, and the labels."""
     # A generator of its own: what a run draws from the global ones must not depend on this.
     order = np.random.default_rng(0).permutation(len(train))[:_SAMPLED_ROWS]
     sample = torch.from_numpy(order)
