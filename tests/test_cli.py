@@ -203,6 +203,26 @@ def test_a_trained_model_scores_new_rows(tmp_path):
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "scores.csv").read_text()
 
 
+def test_rows_written_otherwise_than_in_training_are_a_warning(tmp_path):
+    assert run_module("--model=DNN", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
+    (checkpoint,) = (tmp_path / "saved").glob("DNN-*.pth")
+    rows = ["196.0, 242", "186.0, 302", ", 377", "nobody,242"]
+    (tmp_path / "new.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
+    predict = ["predict", "--checkpoint", checkpoint, "--input", "new.csv"]
+    result = midpg(*predict, "--output", "scores.csv", cwd=tmp_path)
+    assert result.returncode == 0 and result.stdout == "scores.csv: 4 scores.\n"
+    assert result.stderr.splitlines()[-4:] == [
+        "user_id: 0 known, 3 unknown ('196.0'), 1 missing",
+        "item_id: 1 known, 3 unknown (' 242'), 0 missing",
+        "warning: user_id: 3 of 3 values (100.0%) are unknown to training and scored as [PAD], as "
+        "'196.0', where '196' would be known; likely cause: decimals .0, as pandas writes ids of a "
+        "column with gaps (in 2 of 3 distinct ones looked at).",
+        "warning: item_id: 3 of 4 values (75.0%) are unknown to training and scored as [PAD], as "
+        "' 242', where '242' would be known; likely cause: white space around it (in 3 of 3 "
+        "distinct ones looked at).",
+    ]
+
+
 def test_fold_writes_one_network_a_scenario(tmp_path):
     fast = ["--epochs=1", *FAST[1:]]
     arguments = ["--model=DPG", "--dataset=ml-100k", "--generator_input=scenario", *fast]

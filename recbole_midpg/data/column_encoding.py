@@ -204,7 +204,7 @@ class TokenEncoder(Encoder):
 
     def encode(self, column: Any) -> NDArray[np.int64]:
         """See :class:`Encoder`."""
-        codes, distinct = _distinct(column)
+        codes, distinct = distinct_values(column)
         for code, value in enumerate(distinct):
             if isinstance(value, tuple):
                 raise self.refuse(_first(codes, code), list(value), "one token")
@@ -230,10 +230,10 @@ class TokenSequenceEncoder(TokenEncoder):
 
     def encode(self, column: Any) -> NDArray[np.int64]:
         """See :class:`Encoder`."""
-        codes, distinct = _distinct(column)
+        codes, distinct = distinct_values(column)
         rows = np.zeros((len(distinct) + 1, self.width), np.int64)
         for row, value in zip(rows, distinct, strict=False):
-            elements = _elements(value, self.separator)[: self.width]
+            elements = elements_of(value, self.separator)[: self.width]
             row[: len(elements)] = [self.ids.get(str(element), 0) for element in elements]
         return rows[codes]
 
@@ -250,7 +250,7 @@ class NumberEncoder(Encoder):
 
     def encode(self, column: Any) -> NDArray[np.float32]:
         """See :class:`Encoder`."""
-        codes, distinct = _distinct(column)
+        codes, distinct = distinct_values(column)
         texts = [None if value in _MISSING else value for value in distinct]
         # pandas reads the numbers of atomic files too: the same text is the same number.
         read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
@@ -276,11 +276,11 @@ class NumberSequenceEncoder(NumberEncoder):
 
     def encode(self, column: Any) -> NDArray[np.float32]:
         """See :class:`Encoder`."""
-        codes, distinct = _distinct(column)
+        codes, distinct = distinct_values(column)
         rows = np.zeros((len(distinct) + 1, self.width, 2), np.float32)
         for code, value in enumerate(distinct):
             try:
-                numbers = np.array([float(item) for item in _elements(value, self.separator)])
+                numbers = np.array([float(item) for item in elements_of(value, self.separator)])
             except (ValueError, TypeError):
                 numbers = np.array([np.nan])
             if not np.isfinite(numbers).all():
@@ -289,7 +289,7 @@ class NumberSequenceEncoder(NumberEncoder):
         return rows[codes]
 
 
-def _distinct(column: Any) -> tuple[Integers, NDArray[Any]]:
+def distinct_values(column: Any) -> tuple[Integers, NDArray[Any]]:
     """Number the distinct values of a column.
 
     Returns:
@@ -310,7 +310,7 @@ def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, (list, np.ndarray)) else value
 
 
-def _elements(value: Any, separator: str) -> Sequence[Any]:
+def elements_of(value: Any, separator: str) -> Sequence[Any]:
     """The elements of a sequence, as RecBole reads them from a file: empty ones do not count."""
     if isinstance(value, tuple):
         return value

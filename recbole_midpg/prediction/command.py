@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,13 @@ def _predict(
     checkpoint: str, input: str, output: str, keep: list[str], show_progress: bool | None
 ) -> None:
     _check_folder(output)
-    rows = score_file(Scorer.read(checkpoint), input, output, keep, show_progress)
-    print(f"{output}: {rows:,} scores.")
+    scorer = Scorer.read(checkpoint)
+    scored = score_file(scorer, input, output, keep, show_progress)
+    for name, counts in scored.counts.items():
+        print(f"{name}: {counts}", file=sys.stderr)
+    for sentence in scorer.warnings(scored.counts).values():
+        print(f"warning: {sentence}", file=sys.stderr)
+    print(f"{output}: {scored.rows:,} scores.")
 
 
 def add_export(commands: Any) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from recbole_midpg.atomic_data_scripts.progress import Progress
 from recbole_midpg.data.column_encoding import BadValueError
 from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.rows import RowBlock, RowFile, open_rows
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.whole_files import written_whole
@@ -19,13 +25,26 @@ SCORE = "score"
 _BLOCK_ROWS = 1 << 15
 
 
+@dataclass(frozen=True)
+class ScoredFile:
+    """What a file of rows held.
+
+    Attributes:
+        rows: how many there were.
+        counts: which values of each column training has seen, see :meth:`Scorer.counts`.
+    """
+
+    rows: int
+    counts: dict[str, ValueCounts]
+
+
 def score_file(
     scorer: Scorer,
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     keep: Sequence[str] = (),
     show_progress: bool | None = None,
-) -> int:
+) -> ScoredFile:
     """Score the rows of a file, in its order, whatever its length.
 
     Args:
@@ -36,7 +55,7 @@ def score_file(
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
 
     Returns:
-        How many rows there were.
+        What the file held; nothing is logged of it.
 
     Raises:
         UsageError: a file cannot be read or written, or a line, column or value is not allowed.
@@ -50,6 +69,7 @@ def score_file(
     try:
         with open_rows(source, scorer.fields, separator) as file:
             _check_columns(scorer, file, keep)
+            counts = {name: ValueCounts() for name in scorer.fields if name in file.names}
             with (
                 written_whole([Path(target)]) as (part,),
                 part.open("w", encoding="utf-8", newline="") as output,
@@ -57,14 +77,17 @@ def score_file(
                 writer = csv.writer(output, lineterminator="\n")
                 writer.writerow([*keep, SCORE])
                 for block in file.blocks(block_rows):
-                    scores = _scores(scorer, block, file.path)
+                    encoded = _encoded(scorer, block, file.path)
+                    for name, of_block in scorer.counts(block.columns, encoded).items():
+                        counts[name] += of_block
+                    scores = _as_texts(scorer.probabilities(encoded))
                     kept = [block.columns[name] for name in keep]
                     writer.writerows(zip(*kept, scores, strict=True))
                     rows += len(scores)
                     progress.update(file.share_read, rows)
     finally:
         progress.close()
-    return rows
+    return ScoredFile(rows, counts)
 
 
 def _check_columns(scorer: Scorer, file: RowFile, keep: Sequence[str]) -> None:
@@ -83,9 +106,13 @@ def _check_columns(scorer: Scorer, file: RowFile, keep: Sequence[str]) -> None:
             raise UsageError(f"--keep: {name!r} is not allowed, it is the column of the scores.")
 
 
-def _scores(scorer: Scorer, block: RowBlock, path: str) -> list[str]:
-    """The scores of a block as texts: the shortest that are read back as the same float32."""
+def _encoded(scorer: Scorer, block: RowBlock, path: str) -> dict[str, Tensor]:
     try:
-        return scorer.scores(block.columns).astype("U").tolist()
+        return scorer.encode(block.columns)
     except BadValueError as error:
         raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
+
+
+def _as_texts(scores: NDArray[np.float32]) -> list[str]:
+    """The shortest texts that are read back as the same float32."""
+    return scores.astype("U").tolist()

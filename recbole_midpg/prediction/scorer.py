@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from logging import getLogger
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from recbole_midpg.integration.scoring import (
     read_scoring_model,
     write_scoring_model,
 )
+from recbole_midpg.prediction.recognition import ValueCounts, count_values, warning
 from recbole_midpg.training.device_rows import widen
 
 
@@ -38,6 +40,9 @@ class Scorer:
     * a missing number is the mean; one beyond the training numbers keeps its place on the scale,
       and the nearest bucket where the field is discretized.
 
+    A column of which much is unknown may be written otherwise than in training: :meth:`counts` says
+    how much is, and :meth:`scores` logs a warning, once a column.
+
     The scores are those of ``model.predict`` for the same rows in the same batches.
 
     Example:
@@ -51,6 +56,7 @@ class Scorer:
     def __init__(self, scoring: ScoringModel) -> None:
         self.scoring = scoring
         self.batch_size: int = scoring.config["eval_batch_size"]
+        self._warned: set[str] = set()
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Scorer:
@@ -125,7 +131,39 @@ class Scorer:
                     encoded[name] = widen(features.index_select(0, ids))
         return encoded
 
-    @torch.no_grad()
+    def counts(
+        self, columns: Mapping[str, Any], encoded: Mapping[str, Tensor]
+    ) -> dict[str, ValueCounts]:
+        """Count which values of rows training has seen.
+
+        Args:
+            columns: see :meth:`encode`.
+            encoded: what :meth:`encode` makes of them.
+
+        Returns:
+            The counts of each column that the model reads and the rows bring, in the model's order.
+            Counts of several calls add up with ``+``.
+        """
+        return {
+            name: count_values(scored.encoder, columns[name], encoded[name].numpy())
+            for name, scored in self.scoring.fields.scored.items()
+            if name in columns
+        }
+
+    def warnings(self, counts: Mapping[str, ValueCounts]) -> dict[str, str]:
+        """Say of which columns so much is unknown that they may be written wrongly.
+
+        Args:
+            counts: see :meth:`counts`.
+
+        Returns:
+            By column a sentence with the share, an example and its likely cause, where there is one
+            to say.
+        """
+        scored = self.scoring.fields.scored
+        sentences = {name: warning(scored[name].encoder, counts[name]) for name in counts}
+        return {name: sentence for name, sentence in sentences.items() if sentence is not None}
+
     def scores(self, columns: Mapping[str, Any]) -> NDArray[np.float32]:
         """Score rows, in batches of ``eval_batch_size``.
 
@@ -138,12 +176,31 @@ class Scorer:
         Raises:
             UsageError: see :meth:`encode`; or the GPU fails.
         """
+        encoded = self.encode(columns)
+        for name, sentence in self.warnings(self.counts(columns, encoded)).items():
+            if name not in self._warned:
+                self._warned.add(name)
+                getLogger().warning(sentence)
+        return self.probabilities(encoded)
+
+    @torch.no_grad()
+    def probabilities(self, encoded: dict[str, Tensor]) -> NDArray[np.float32]:
+        """Score rows that are encoded already, in batches of ``eval_batch_size``.
+
+        Args:
+            encoded: what :meth:`encode` makes of ``B`` rows.
+
+        Returns:
+            The probability of each row's label being 1, ``(B,)``, in the order of the rows.
+
+        Raises:
+            UsageError: the GPU fails.
+        """
         model, config = self.scoring.model, self.scoring.config
-        batches = self._batches(self.encode(columns))
         with reporting_faults(Occupants(config, model, stage="prediction")):
             parts = [
                 model.predict(batch.to(config["device"])).view(-1).cpu().numpy()
-                for batch in batches
+                for batch in self._batches(encoded)
             ]
         return np.concatenate([np.zeros(0, np.float32), *parts])
 

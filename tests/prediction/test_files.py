@@ -8,6 +8,7 @@ import pytest
 from recbole_midpg.errors import UsageError
 from recbole_midpg.prediction import Scorer, files
 from recbole_midpg.prediction.files import score_file
+from recbole_midpg.prediction.recognition import ValueCounts
 from tests.prediction.checkpoints import gaps_checkpoint
 
 HEADER = "coupon,price,item_id,user_id,note\n"
@@ -22,7 +23,7 @@ def scorer(tmp_path_factory):
 def scored(tmp_path, scorer, rows, **options):
     source, target = tmp_path / "new.csv", tmp_path / "scores.csv"
     source.write_text(HEADER + "".join(f"{row}\n" for row in rows))
-    count = score_file(scorer, source, target, **options)
+    count = score_file(scorer, source, target, **options).rows
     with target.open() as file:
         lines = list(csv.DictReader(file))
     assert count == len(lines) == len(rows)
@@ -46,6 +47,21 @@ def test_blocks_change_nothing(tmp_path, scorer, rows, monkeypatch):
     whole = scored(tmp_path, scorer, many)
     monkeypatch.setattr(files, "_BLOCK_ROWS", 4)
     assert scored(tmp_path, scorer, many) == whole
+
+
+def test_counts_add_up_over_blocks(tmp_path, scorer, monkeypatch, caplog):
+    """``ROWS`` 13 times: u9, i9 and never are unknown, one coupon and one price are missing."""
+    monkeypatch.setattr(files, "_BLOCK_ROWS", 4)
+    (tmp_path / "new.csv").write_text(HEADER + "".join(f"{row}\n" for row in ROWS * 13))
+    file = score_file(scorer, tmp_path / "new.csv", tmp_path / "scores.csv")
+    assert file.rows == 52
+    assert file.counts == {
+        "user_id": ValueCounts(39, 13, 0, ("u9",)),
+        "item_id": ValueCounts(39, 13, 0, ("i9",)),
+        "price": ValueCounts(39, 0, 13),
+        "coupon": ValueCounts(26, 13, 13, ("never",)),
+    }
+    assert not caplog.records
 
 
 def test_columns_are_copied_beside_the_score(tmp_path, scorer):

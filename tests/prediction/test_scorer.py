@@ -11,6 +11,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.prediction import Scorer
 from recbole_midpg.prediction.files import score_file
+from recbole_midpg.prediction.recognition import ValueCounts
 from tests.prediction.checkpoints import (
     checkpoint_of,
     gaps_checkpoint,
@@ -93,10 +94,11 @@ def test_generated_sets_are_scored_from_their_own_inter_file(tmp_path, name):
     values = {"data_path": str(tmp_path / "dataset"), "checkpoint_dir": str(tmp_path / "saved")}
     checkpoint = checkpoint_of(Config(model="MIDPG", dataset=name, config_dict=values))
     output = tmp_path / "scores.csv"
-    rows = score_file(
+    scored = score_file(
         Scorer.read(checkpoint.path), tmp_path / f"dataset/{name}/{name}.inter", output
     )
-    assert rows == 10_000
+    assert scored.rows == 10_000
+    assert all(counts.unknown == 0 for counts in scored.counts.values())
     scores = np.loadtxt(output, dtype=np.float32, skiprows=1)
     np.testing.assert_array_equal(scores, predictions_in_file_order(checkpoint))
 
@@ -146,6 +148,31 @@ def test_missing_numbers_are_the_mean_of_training(gaps_scorer):
     mean = pd.to_numeric(gaps_rows()["price"]).mean()
     scores = gaps_scorer.scores({**rows, "price": [np.nan, mean, mean + 5]})
     assert scores[0] == scores[1] != scores[2]
+
+
+def test_a_column_written_otherwise_is_logged_once_and_counted(gaps_scorer, caplog):
+    scorer = Scorer(gaps_scorer.scoring)
+    rows = {"user_id": ["U1", "U2", ""], "item_id": ["i1", "i9", "i2"], "price": [1, 2, None]}
+    rows |= {"coupon": ["c1"] * 3, "genres": ["drama|war", "war", ""], "other": ["x"] * 3}
+    first = scorer.scores(rows)
+    told = [record.getMessage() for record in caplog.records]
+    assert [(record.levelname, record.name) for record in caplog.records] == [
+        ("WARNING", "root")
+    ] * 2
+    assert told[0].startswith("user_id: 2 of 2 values (100.0%) are unknown") and "'u1'" in told[0]
+    assert told[1].startswith("genres: 1 of 2 values (50.0%)") and "'|' between tokens" in told[1]
+    np.testing.assert_array_equal(scorer.scores(rows), first)
+    assert len(caplog.records) == 2
+    counts = scorer.counts(rows, scorer.encode(rows))
+    assert counts == {
+        "user_id": ValueCounts(0, 2, 1, ("U1", "U2")),
+        "item_id": ValueCounts(2, 1, 0, ("i9",)),
+        "price": ValueCounts(2, 0, 1),
+        "coupon": ValueCounts(3, 0, 0),
+        "genres": ValueCounts(1, 1, 1, ("drama|war",)),
+    }
+    assert list(scorer.warnings(counts).values()) == told
+    assert scorer.counts(pd.DataFrame(rows), scorer.encode(pd.DataFrame(rows))) == counts
 
 
 def test_sequences_may_be_texts_or_lists_and_unknown_tokens_are_absent(gaps_scorer):
