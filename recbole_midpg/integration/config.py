@@ -26,6 +26,7 @@ from recbole_midpg.integration.atomic_header import (
     read_atomic_fields,
 )
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
+from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.progress import Resume
@@ -307,6 +308,7 @@ def _with_checks(stock: Any) -> Any:
 
     @functools.wraps(stock)
     def set_defaults(self: Config) -> None:
+        check_evaluation(self.final_config_dict)
         stock(self)
         check_config(self)
 
@@ -343,6 +345,8 @@ def check_config(config: Config) -> None:
         _check_split(config, fields)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
+        if fields is not None:
+            check_evaluated_rows(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]

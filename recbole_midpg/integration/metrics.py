@@ -30,6 +30,7 @@ from recbole_midpg.evaluation.scenario_table import (
 from recbole_midpg.integration import collecting
 from recbole_midpg.integration.baseline_run import PHASE, TEST, VALID, baseline_auc
 from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, group_key
+from recbole_midpg.integration.eval_modes import check_valid_ranking
 
 LEFT_OUT = "scenarios left out"
 
@@ -352,7 +353,9 @@ def check_metrics(values: dict[str, Any], usable_fields: list[str] | None) -> No
         baseline_auc(values, TEST)
     if values["eval_type"] == EvaluatorType.VALUE:
         _check_valid_metric(values, names)
-    elif values["metrics_on_device"] is True:
+        return
+    check_valid_ranking(values)
+    if values["metrics_on_device"] is True:
         raise UsageError(
             "metrics_on_device: True is for metrics of labelled rows, as AUC, and "
             f"{', '.join(values['metrics'])} are of rankings, expected False or auto."
