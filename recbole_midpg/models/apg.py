@@ -21,7 +21,8 @@ class APG(ScenarioRecommender):
 
     The condition ``c`` is, by ``apg_condition``: ``group``, the scenario fields' embeddings;
     ``mix``, those and the embeddings of ``apg_mix_fields`` side by side; ``self``, the layer's own
-    input. ``A`` and ``B`` are shared by all samples.
+    input. ``apg_mix_fields`` are by default the ids of user and item that are embedded, and where
+    neither is, all fields but the scenario's. ``A`` and ``B`` are shared by all samples.
 
     Parameters without embeddings: a hidden layer from ``N`` to ``M`` has
     :math:`P(N + M + 2K) + M` and its (linear) generator :math:`(|c| + 1) K^2`; the logit has one
@@ -67,8 +68,8 @@ class APG(ScenarioRecommender):
 
         # load parameters info
         self.condition: str = config["apg_condition"]
-        ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
-        mixed = [*self.scenario_fields, *(list(config["apg_mix_fields"]) or ids)]
+        others = list(config["apg_mix_fields"]) or self.personal_fields(config)
+        mixed = [*self.scenario_fields, *others]
         if self.condition == "mix":
             columns = self.columns_of(mixed, "apg_mix_fields")
             self.register_buffer("condition_columns", columns, persistent=False)

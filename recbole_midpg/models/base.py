@@ -137,6 +137,20 @@ class ScenarioRecommender(ContextRecommender):
         layout = ScenarioTiles if self.fixed_shapes else ScenarioGroups
         return layout(scenario_ids, n_scenarios)
 
+    def personal_fields(self, config: Any) -> list[str]:
+        """The fields by which a row's user and item are known to the model.
+
+        Args:
+            config: RecBole's ``Config``.
+
+        Returns:
+            Those of the ids of user and item that are embedded; where neither is, all embedded
+            fields that are no scenario fields.
+        """
+        ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
+        embedded = [field for field in ids if field in self.embedded_fields]
+        return embedded or [f for f in self.embedded_fields if f not in self.scenario_fields]
+
     def columns_of(self, fields: Sequence[str], key: str) -> Tensor:
         """Which columns of ``h0`` are the embeddings of some fields.
 

@@ -23,10 +23,11 @@ class PEPNet(ScenarioRecommender):
         h^0 = O_\text{ep}
 
     ``E`` are all embeddings, ``s`` the scenario fields' among them, and :math:`O_\text{prior}`
-    those of ``prior_fields``: slices of the same tables. sg stops the gradient, so that gates
-    change neither embeddings nor EPNet through what they read; ``s`` and :math:`O_\text{prior}` do
-    learn through the gates. The logit itself is not gated. One tower serves all scenarios, as there
-    is one task.
+    those of ``prior_fields``: slices of the same tables; by default, the ids of user and item that
+    are embedded, and where neither is, all fields but the scenario's. sg stops the gradient, so
+    that gates change neither embeddings nor EPNet through what they read; ``s`` and
+    :math:`O_\text{prior}` do learn through the gates. The logit itself is not gated. One tower
+    serves all scenarios, as there is one task.
 
     With :math:`P` the width of :math:`O_\text{prior}`, a gate unit of ``M`` outputs and ``I``
     inputs, hidden width ``H``, has :math:`(I + 1) H + (H + 1) M` parameters; those without
@@ -41,7 +42,7 @@ class PEPNet(ScenarioRecommender):
         dataset: RecBole's ``Dataset``.
 
     Raises:
-        UsageError: a prior field is not among the fields that the model embeds.
+        UsageError: a field of ``prior_fields`` is not among those that the model embeds.
     """
 
     paper: ClassVar[str] = "Chang et al., KDD 2023"
@@ -60,8 +61,7 @@ class PEPNet(ScenarioRecommender):
         hidden_size: int = config["gate_hidden_size"]
         gamma: float = config["gate_gamma"]
         self.gates_input: bool = config["ppnet_gate_input"]
-        ids = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]]
-        self.prior_fields: list[str] = list(config["prior_fields"]) or ids
+        self.prior_fields: list[str] = list(config["prior_fields"]) or self.personal_fields(config)
         columns = self.columns_of(self.prior_fields, "prior_fields")
         self.register_buffer("prior_columns", columns, persistent=False)
 

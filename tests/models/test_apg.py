@@ -141,6 +141,34 @@ def test_a_rank_above_a_width_is_refused():
         toy_model(APG, apg_rank=5)
 
 
+@pytest.mark.parametrize(
+    ("fields", "mixed"),
+    [
+        (["shop_id", "item_id"], ["item_id"]),
+        (["user_id", "shop_id"], ["user_id"]),
+        (["shop_id", "category"], ["shop_id", "category"]),
+        (["item_id", "user_id"], ["user_id", "item_id"]),
+    ],
+    ids=str,
+)
+def test_a_mix_follows_the_fields_that_are_embedded(fields, mixed):
+    dataset = toy_dataset(sizes=dict.fromkeys(fields, 6))
+    model = scrambled(toy_model(APG, dataset, apg_rank=2, apg_condition="mix")).double()
+    batch = toy_batch(15, dataset=dataset)
+    inputs, scenario = model.embed(batch)
+    of_fields = dict(zip(model.embedded_fields, inputs.split(4, dim=1), strict=True))
+    condition = torch.cat([scenario, *(of_fields[field] for field in mixed)], dim=1)
+    assert torch.equal(inputs.index_select(1, model.condition_columns), condition)
+    expected = apg_logits(model, inputs, condition)
+    torch.testing.assert_close(model(batch), expected, rtol=0, atol=1e-10)
+
+
+def test_a_mix_of_named_fields_that_are_not_embedded_is_refused():
+    dataset = toy_dataset(sizes={"shop_id": 5, "item_id": 9})
+    with pytest.raises(UsageError, match="apg_mix_fields: 'user_id' is not a field that the mod"):
+        toy_model(APG, dataset, apg_rank=2, apg_condition="mix", apg_mix_fields=["user_id"])
+
+
 def test_unknown_field_of_a_mix_is_refused():
     with pytest.raises(UsageError, match="apg_mix_fields: 'author' is not a field"):
         toy_model(APG, apg_rank=2, apg_condition="mix", apg_mix_fields=["author"])

@@ -175,6 +175,53 @@ def test_prior_fields_are_the_ids_by_default():
     assert torch.equal(inputs[:, model.prior_columns], expected)
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (["shop_id", "item_id"], ["item_id"]),
+        (["user_id", "shop_id"], ["user_id"]),
+        (["shop_id", "category"], ["shop_id", "category"]),
+        (["item_id", "user_id"], ["user_id", "item_id"]),
+    ],
+    ids=str,
+)
+def test_prior_fields_follow_the_fields_that_are_embedded(fields, expected):
+    dataset = toy_dataset(sizes=dict.fromkeys(fields, 6))
+    model = scrambled(toy_model(PEPNet, dataset)).double()
+    assert model.prior_fields == expected
+    batch = toy_batch(15, dataset=dataset)
+    inputs, scenario = model.embed(batch)
+    expected_logits = pepnet_logits(model, inputs, scenario)
+    torch.testing.assert_close(model(batch), expected_logits, rtol=0, atol=1e-10)
+
+
+def test_prior_fields_of_every_type_stand_in_for_ids():
+    dataset = toy_dataset(sizes={"shop_id": 5}, mixed_types=True)
+    model = toy_model(PEPNet, dataset)
+    assert model.prior_fields == ["tags", "shop_id", "levels", "price"]
+    inputs, scenario = model.embed(toy_batch(5, dataset=dataset))
+    prior = inputs.index_select(1, model.prior_columns)
+    assert torch.equal(torch.cat([prior, scenario], dim=1), inputs)
+
+
+def test_named_prior_fields_that_are_not_embedded_are_refused():
+    dataset = toy_dataset(sizes={"shop_id": 5, "item_id": 9})
+    with pytest.raises(UsageError, match="prior_fields: 'user_id' is not a field that the model"):
+        toy_model(PEPNet, dataset, prior_fields=["user_id", "item_id"])
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_of_scenario_fields_alone_the_prior_is_empty():
+    dataset = toy_dataset()
+    dataset.sizes = {"scenario": 4}
+    model = scrambled(toy_model(PEPNet, dataset)).double()
+    assert model.prior_fields == []
+    batch = toy_batch(8, dataset=dataset)
+    inputs, scenario = model.embed(batch)
+    expected = pepnet_logits(model, inputs, scenario)
+    torch.testing.assert_close(model(batch), expected, rtol=0, atol=1e-10)
+
+
 def test_unknown_prior_field_is_refused():
     with pytest.raises(UsageError, match="prior_fields: 'author' is not a field"):
         toy_model(PEPNet, prior_fields=["author"])
