@@ -333,8 +333,8 @@ def check_config(config: Config) -> None:
     check_settings(values, _COMMON_SETTINGS)
     given = {key: rule for key, rule in _RECBOLE_SETTINGS.items() if values.get(key) is not None}
     check_settings(values, given)
-    for key in ("benchmark_filename", "additional_feat_suffix"):
-        _check_file_parts(key, values[key])
+    _check_splits_of_files(values["benchmark_filename"])
+    _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
     check_optimizer(values)
     fields = None
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
@@ -473,6 +473,20 @@ def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed:
         _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
 
 
+def _check_splits_of_files(names: Any) -> None:
+    """Check ``benchmark_filename``, which names the files of splits that are made already.
+
+    Raises:
+        UsageError: it names other than three files, or leads out of the dataset's folder.
+    """
+    _check_file_parts("benchmark_filename", names)
+    if names is not None and len(names) != _N_SPLITS:
+        raise UsageError(
+            f"benchmark_filename: {names!r} is not allowed, expected three names, of training, "
+            "validation and test, as [train, valid, test]."
+        )
+
+
 def _check_file_parts(key: str, parts: Any) -> None:
     """Check a key that lists parts of file names.
 
@@ -552,6 +566,7 @@ def _check_split(config: Config, fields: dict[str, AtomicField] | None) -> None:
             )
 
 
+_N_SPLITS = 3  # training, validation and test
 _GROUPS = (None, "none", "user")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 
@@ -565,7 +580,7 @@ def _is_split(split: Any) -> bool:
         return method == "LS" and shares in _LEFT_OUT
     return (
         isinstance(shares, (list, tuple))
-        and len(shares) == len(("training", "validation", "test"))
+        and len(shares) == _N_SPLITS
         and all(Number().accepts(share) for share in shares)
         and shares[0] > 0
     )

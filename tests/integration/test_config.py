@@ -334,6 +334,27 @@ def test_a_split_that_recbole_cannot_make(changed, told):
     assert told in str(error.value)
 
 
+@pytest.mark.parametrize("model", ["DNN", "DeepFM", "BPR"])
+@pytest.mark.parametrize("names", [["train", "test"], ["train"], ["a", "b", "c", "d"], []], ids=str)
+def test_files_of_splits_are_three(model, names):
+    told = message(model, benchmark_filename=names)
+    assert told == (
+        f"benchmark_filename: {names} is not allowed, expected three names, of training, "
+        "validation and test, as [train, valid, test]."
+    )
+
+
+def test_a_file_may_be_two_splits(tmp_path):
+    (tmp_path / "clicks").mkdir()
+    for name in ("train", "test"):
+        (tmp_path / "clicks" / f"clicks.{name}.inter").write_text(
+            "user_id:token\titem_id:token\tlabel:float\n"
+        )
+    names = ["train", "test", "test"]
+    made = config("DNN", "clicks", data_path=str(tmp_path), benchmark_filename=names)
+    assert made["benchmark_filename"] == names
+
+
 def test_splits_that_recbole_can_make():
     for split in ({"RS": [8, 1, 1]}, {"LS": "valid_and_test"}):
         gaps_config("DNN", eval_args={**GAPS["eval_args"], "split": split, "group_by": "user"})
