@@ -149,7 +149,9 @@ def check_evaluated_rows(config: Any, fields: Mapping[str, AtomicField]) -> None
     modes = modes_of(config["eval_args"])
     loaded = [name for name, field in fields.items() if field.loaded]
     label = config["LABEL_FIELD"]
-    if "labeled" in modes.values() and not config["threshold"] and label not in loaded:
+    # Where training samples, it makes its labels itself; else the data's own are checked when read.
+    is_unlabelled = config["train_neg_sample_args"] and not config["threshold"]
+    if "labeled" in modes.values() and is_unlabelled and label not in loaded:
         raise UsageError(
             f"LABEL_FIELD: {label!r} is not a field that is loaded, and eval_args: mode: "
             "labeled needs labels (uniN, as uni100, needs none)"

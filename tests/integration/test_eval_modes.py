@@ -168,12 +168,13 @@ def test_candidates_need_users_and_items():
     assert told.startswith("ITEM_ID_FIELD: 'movie' is not a loaded field")
 
 
-def test_labelled_rows_need_a_label():
-    told = message("labeled", ["AUC"], threshold=None, LABEL_FIELD="click")
+def test_labelled_rows_need_a_label_that_training_does_without():
+    unlabelled = {"threshold": None, "LABEL_FIELD": "click", "train_neg_sample_args": SAMPLING}
+    told = message("labeled", ["AUC"], **unlabelled)
     assert told.startswith(
         "LABEL_FIELD: 'click' is not a field that is loaded, and eval_args: mode"
     )
-    gaps_config("DNN", **values("uni5", ["AUC"], threshold=None, LABEL_FIELD="click"))
+    gaps_config("DNN", **values("uni5", ["AUC"], **unlabelled))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.checkpoint import config_to_plain
 from recbole_midpg.integration.scoring import read_scoring_model, write_scoring_model
 from tests.prediction.checkpoints import gaps_checkpoint
-from tests.recbole_data import DATA, gaps_config
+from tests.recbole_data import DATA, GAPS, gaps_config
 
 
 @pytest.fixture
@@ -70,7 +70,8 @@ def test_a_checkpoint_needs_its_dataset(tmp_path, own_data):
 
 
 def test_models_that_do_not_score_rows_are_refused(tmp_path):
-    config = config_to_plain(gaps_config("BPR"))
+    ranked = gaps_config("BPR", eval_args={**GAPS["eval_args"], "mode": "full"})
+    config = config_to_plain(ranked)
     torch.save({"config": config, "state_dict": {}}, tmp_path / "bpr.pth")
     assert "it holds a BPR, expected a context-aware model" in told_of(tmp_path / "bpr.pth")
 
