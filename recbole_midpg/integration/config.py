@@ -25,6 +25,7 @@ from recbole_midpg.integration.atomic_header import (
     feature_fields,
     read_atomic_fields,
 )
+from recbole_midpg.integration.data_selection import check_selected_fields, check_selection
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
@@ -335,17 +336,18 @@ def check_config(config: Config) -> None:
     check_settings(values, given)
     _check_splits_of_files(values["benchmark_filename"])
     _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
+    check_selection(values)
     check_optimizer(values)
     fields = None
     if values["MODEL_TYPE"] in _CONTEXT_TYPES:
         require_dataset(config)
-        _check_columns(values)
         fields = read_atomic_fields(config)
         _check_label(config, fields)
         _check_split(config, fields)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
         if fields is not None:
+            check_selected_fields(config, fields)
             check_evaluated_rows(config, fields)
         _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
         if is_own_model and fields is not None:
@@ -499,25 +501,6 @@ def _check_file_parts(key: str, parts: Any) -> None:
         raise UsageError(f"{key}: {parts!r} is not allowed, expected a list of names.")
     for part in parts:
         require_file_name(key, part)
-
-
-def _check_columns(values: dict[str, Any]) -> None:
-    """Check ``load_col`` and ``unload_col``, which name columns by file.
-
-    Raises:
-        UsageError: one is not of that form.
-    """
-    for key in ("load_col", "unload_col"):
-        columns = values[key]
-        fine = columns is None or (
-            isinstance(columns, dict)
-            and all(names == "*" or Names().accepts(names) for names in columns.values())
-        )
-        if not fine:
-            raise UsageError(
-                f"{key}: {columns!r} is not allowed, expected columns by file, as "
-                "{inter: [user_id, item_id], item: '*'}."
-            )
 
 
 def _check_label(config: Config, fields: dict[str, AtomicField] | None) -> None:

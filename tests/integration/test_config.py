@@ -366,10 +366,3 @@ def test_a_field_of_numbers_that_is_none():
         gaps_config("DNN", numerical_features=["job"])
     with pytest.raises(UsageError, match=r"'prices' is not a field of numbers.*'price'"):
         gaps_config("DNN", numerical_features=["prices"])
-
-
-@pytest.mark.parametrize("key", ["load_col", "unload_col"])
-@pytest.mark.parametrize("value", [False, ["user_id"], {"inter": "user_id"}, {"inter": [1]}])
-def test_columns_are_given_by_file(key, value):
-    with pytest.raises(UsageError, match=f"{key}: .* is not allowed, expected columns by file"):
-        gaps_config("DNN", **{key: value})
