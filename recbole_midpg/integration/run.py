@@ -14,7 +14,7 @@ from typing import Any
 from recbole.config import Config
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
-from recbole.utils import ModelType, get_environment, init_seed, set_color
+from recbole.utils import EvaluatorType, ModelType, get_environment, init_seed, set_color
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.evaluation.doubts import doubts
@@ -173,7 +173,8 @@ class Run:
             )
         evaluated = self.trainer.evaluator.evaluated
         self.test_table = table_of_scenarios(evaluated)
-        if self.config["MODEL_TYPE"] == ModelType.CONTEXT and len(evaluated.get("rec.score")):
+        is_of_rows = self.config["eval_type"] == EvaluatorType.VALUE
+        if is_of_rows and self.config["MODEL_TYPE"] == ModelType.CONTEXT:
             self._report_doubts(*scores_and_labels(None, evaluated))
         self.testing_seconds = time.monotonic() - started
 

@@ -7,7 +7,7 @@ from recbole.trainer import Trainer
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments import tuning
 from recbole_midpg.experiments.tuning import tune
-from recbole_midpg.integration import run
+from recbole_midpg.integration import trust
 from tests.recbole_data import GAPS
 
 SETTINGS = {key: value for key, value in GAPS.items() if key != "show_progress"}
@@ -75,14 +75,14 @@ def test_the_test_split_is_never_evaluated(space, monkeypatch):
         return stock(self, data, *args, **kwargs)
 
     made = []
-    prepare = run.data_preparation
+    prepare = trust.data_preparation
 
     def keep(*arguments):
         made.append(prepare(*arguments))
         return made[-1]
 
     monkeypatch.setattr(Trainer, "evaluate", watch)
-    monkeypatch.setattr(run, "data_preparation", keep)
+    monkeypatch.setattr(trust, "data_preparation", keep)
     search(space, trials=3)
     assert evaluated
     assert {id(data) for data in evaluated} <= {id(valid) for _, valid, _ in made}
