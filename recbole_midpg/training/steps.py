@@ -38,8 +38,9 @@ class EagerSteps:
 class RecordedSteps:
     """Records a step on a full batch and replays it; the last, smaller batch runs as it is.
 
-    One step is one replay: a replay takes the host some twenty microseconds, and the GPU half a
-    millisecond at the least, so that several steps a replay would save little.
+    One step is one replay: the GPU works on it for half a millisecond at the least (measured), and
+    the host is expected to need some twenty microseconds to start it (an estimate), so that several
+    steps a replay would save little.
 
     Args:
         step: trains on a batch that is on the device.
