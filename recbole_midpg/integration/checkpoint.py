@@ -9,6 +9,7 @@ do, is refused.
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import struct
@@ -21,12 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import recbole.quick_start
 import scipy.sparse
 import torch
 from recbole.config import Config
 from recbole.quick_start import quick_start
-from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import (
     EvaluatorType,
     InputType,
@@ -55,21 +54,6 @@ _DAMAGE = (
 # Made anew from the machine that reads the checkpoint. With a rank, RecBole would join the
 # processes of whatever machine the file names.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
-
-
-def install() -> None:
-    """Make RecBole's trainers and ``load_data_and_model`` use this module's reading and writing."""
-    trainer_class = recbole_trainer.Trainer
-    if trainer_class._save_checkpoint is _save_checkpoint:
-        return
-    trainer_class._save_checkpoint = _save_checkpoint
-    trainer_class.resume_checkpoint = _resume_checkpoint
-    # Set by a run: the dataset's vocabulary, what makes the run's state, the checkpoint's epoch.
-    trainer_class.vocabulary = trainer_class.run_state = trainer_class.saved_epoch = None
-    trainer_class.evaluate = _with_safe_loading(trainer_class.evaluate)
-    recbole_trainer.PretrainTrainer.save_pretrained_model = _save_pretrained_model
-    for module in (quick_start, recbole.quick_start):
-        module.load_data_and_model = load_data_and_model
 
 
 # --------------------------------------------------------------------------------------------------
@@ -350,7 +334,7 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
     return content
 
 
-def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+def save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
     """Stand in for ``Trainer._save_checkpoint``."""
     path = kwargs.pop("saved_model_file", self.saved_model_file)
     # Made by every process: rows of tables are brought up to date, and random states gathered.
@@ -363,7 +347,7 @@ def _save_checkpoint(self: Any, epoch: int, verbose: bool = True, **kwargs: Any)
         self.logger.info(set_color("Saving current", "blue") + f": {path}")
 
 
-def _save_pretrained_model(self: Any, epoch: int, saved_model_file: str) -> None:
+def save_pretrained_model(self: Any, epoch: int, saved_model_file: str) -> None:
     """Stand in for ``PretrainTrainer.save_pretrained_model``."""
     state = {
         "config": config_to_plain(self.config),
@@ -405,7 +389,7 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
     model.load_other_parameter(others)
 
 
-def _resume_checkpoint(self: Any, resume_file: str) -> None:
+def resume_checkpoint(self: Any, resume_file: str) -> None:
     """Stand in for ``Trainer.resume_checkpoint``."""
     path = str(resume_file)
     checkpoint = load_checkpoint(path, self.device)
@@ -423,9 +407,10 @@ def _resume_checkpoint(self: Any, resume_file: str) -> None:
     self.logger.info(f"Checkpoint loaded. Resume training from epoch {self.start_epoch}")
 
 
-def _with_safe_loading(stock_evaluate: Any) -> Any:
+def with_safe_loading(stock: Any) -> Any:
     """Wrap ``Trainer.evaluate`` so that the best model is read by :func:`load_checkpoint`."""
 
+    @functools.wraps(stock)
     def evaluate(
         self: Any,
         eval_data: Any,
@@ -435,7 +420,7 @@ def _with_safe_loading(stock_evaluate: Any) -> Any:
     ) -> Any:
         if eval_data and load_best_model:
             load_best(self, model_file)
-        return stock_evaluate(self, eval_data, load_best_model=False, show_progress=show_progress)
+        return stock(self, eval_data, load_best_model=False, show_progress=show_progress)
 
     return evaluate
 

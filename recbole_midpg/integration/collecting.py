@@ -28,15 +28,6 @@ SCENARIO_NAMES = "data.scenario_names"
 _stock_batch_collect = collector.Collector.eval_batch_collect
 
 
-def install() -> None:
-    """Put our collecting in the place of RecBole's; a second call does nothing."""
-    if collector.DataStruct is GrowingDataStruct:
-        return
-    collector.DataStruct = GrowingDataStruct
-    collector.Collector.get_data_struct = take_data_struct
-    collector.Collector.eval_batch_collect = collect_batch
-
-
 def group_key(field: str) -> str:
     """The name under which a field's values are collected."""
     return f"data.group.{field}"

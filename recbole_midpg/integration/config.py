@@ -99,19 +99,6 @@ _UNLISTED_KEYS = """
 """
 
 
-def install() -> None:
-    """Wrap the methods of ``Config`` that load, convert and finish the configuration."""
-    if getattr(Config, "_checked_by_midpg", False):
-        return
-    Config._checked_by_midpg = True
-    Config._get_model_and_dataset = _with_checked_name(Config._get_model_and_dataset)
-    Config._load_internal_config_dict = _with_own_defaults(Config._load_internal_config_dict)
-    Config._convert_config_dict = _convert_without_running
-    Config._load_cmd_line = _load_command_line
-    Config._load_config_files = _load_config_files
-    Config._set_default_parameters = _with_checks(Config._set_default_parameters)
-
-
 def build_config(
     model: str,
     dataset: str,
@@ -189,7 +176,7 @@ def _keys_of(files: Iterable[Path]) -> set[str]:
 # Loading
 
 
-def _with_checked_name(stock: Any) -> Any:
+def with_checked_name(stock: Any) -> Any:
     """Check the dataset's name before any path is made of it."""
 
     @functools.wraps(stock)
@@ -200,7 +187,7 @@ def _with_checked_name(stock: Any) -> Any:
     return get_model_and_dataset
 
 
-def _with_own_defaults(stock: Any) -> Any:
+def with_own_defaults(stock: Any) -> Any:
     """Add our model's and dataset's defaults after RecBole's, before all that the user sets."""
 
     @functools.wraps(stock)
@@ -218,7 +205,7 @@ def _with_own_defaults(stock: Any) -> Any:
     return load
 
 
-def _convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str, Any]:
+def convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str, Any]:
     """Stand in for ``Config._convert_config_dict``, which evaluates every text as Python code."""
     for key, value in values.items():
         if isinstance(value, str):
@@ -226,7 +213,7 @@ def _convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str,
     return values
 
 
-def _load_command_line(self: Config) -> dict[str, Any]:
+def load_command_line(self: Config) -> dict[str, Any]:
     """Stand in for ``Config._load_cmd_line``, which drops a value that holds a ``=``."""
     texts: dict[str, str] = {}
     ignored = []
@@ -244,7 +231,7 @@ def _load_command_line(self: Config) -> dict[str, Any]:
     return self._convert_config_dict(dict(texts))
 
 
-def _load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
+def load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
     """Stand in for ``Config._load_config_files``, with errors that name the file and line."""
     return read_config_files(files or [])
 
@@ -304,7 +291,7 @@ def read_config_files(files: Iterable[str | Path]) -> dict[str, Any]:
 # Checking
 
 
-def _with_checks(stock: Any) -> Any:
+def with_checks(stock: Any) -> Any:
     """Check our keys as soon as the final values are known."""
 
     @functools.wraps(stock)

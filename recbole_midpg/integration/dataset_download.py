@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed
-from recbole.data.dataset import kg_dataset
-from recbole.data.dataset.dataset import Dataset
 from recbole.utils.url import decide_download, rename_atomic_files
 
 from recbole_midpg.atomic_data_scripts.download import download
@@ -27,13 +25,6 @@ from recbole_midpg.errors import UsageError
 
 MAY_DOWNLOAD = "may_download"
 """The config value that forbids it; set to ``False`` for the config of a file that was read."""
-
-
-def install() -> None:
-    """Make RecBole's datasets download by this module; a second call does nothing."""
-    Dataset._download = download_dataset
-    # The knowledge graph of a dataset comes in an archive of its own, after the dataset.
-    kg_dataset.download_url, kg_dataset.extract_zip = _fetch_into, unpack
 
 
 def download_dataset(self: Any) -> None:
@@ -73,7 +64,7 @@ def _agreed(url: str) -> bool:
         return False
 
 
-def _fetch_into(url: str, folder: str) -> str:
+def fetch_into(url: str, folder: str) -> str:
     """Stand in for ``recbole.utils.url.download_url``."""
     return str(_fetch(url, Path(folder) / url.rpartition("/")[2]))
 

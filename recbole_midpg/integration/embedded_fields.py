@@ -10,16 +10,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from recbole.data.dataset.dataset import Dataset
 
-
-def install() -> None:
-    """Let datasets tell models only of what is to be embedded; a second call does nothing."""
-    if not hasattr(Dataset.fields, "__wrapped__"):
-        Dataset.fields = _without_unembedded(Dataset.fields)
-
-
-def _without_unembedded(stock: Any) -> Any:
+def without_unembedded(stock: Any) -> Any:
     """Wrap ``Dataset.fields``, by which models ask for the fields of some sources."""
 
     @functools.wraps(stock)

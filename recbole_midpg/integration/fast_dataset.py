@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ from recbole_midpg.integration.dataset_state import (
     pack,
     unpack,
 )
+from recbole_midpg.integration.replacing import function_with
 
 _TOKEN_LIKE = frozenset({FeatureType.TOKEN, FeatureType.TOKEN_SEQ})
 _PADDING = Tokens.of(["[PAD]"])
@@ -136,7 +137,7 @@ class FastDataset(Dataset):
         """Read a file by RecBole's own method, with another reader than pandas'."""
         sources_before = dict(self.field2source)
         our_reader = SimpleNamespace(read_csv=self._read_csv)
-        frame = _with_names(Dataset._load_feat, pd=our_reader)(self, filepath, source)
+        frame = function_with(Dataset._load_feat, pd=our_reader)(self, filepath, source)
         ids = {self.uid_field, self.iid_field}
         for field in () if frame is None else frame.columns:
             before = sources_before.get(field, source)
@@ -205,7 +206,7 @@ class FastDataset(Dataset):
 
     def _filter_by_inter_num(self) -> None:
         """Filter by RecBole's own method, with counts by number instead of by text."""
-        _with_names(Dataset._filter_by_inter_num, Counter=_Counts)(self)
+        function_with(Dataset._filter_by_inter_num, Counter=_Counts)(self)
 
     def _get_illegal_ids_by_inter_num(
         self, field: str, feat: Any, inter_num: _Counts, inter_interval: Any = None
@@ -374,11 +375,6 @@ def _codes(values: NDArray[Any]) -> Integers:
     if values.dtype.kind == "f":
         values = np.where(np.isnan(values), -1, values)
     return values.astype(np.int64, copy=False)
-
-
-def _with_names(function: Any, **names: Any) -> Any:
-    """The same function, to which some names of its module mean something else."""
-    return FunctionType(function.__code__, {**function.__globals__, **names})
 
 
 def _in_one_numbering(columns: list[TextColumn]) -> tuple[Integers, Tokens]:

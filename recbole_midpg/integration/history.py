@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from recbole.trainer import trainer as recbole_trainer
-
 from recbole_midpg.integration.metrics import rows_of_scenarios
 
 
@@ -32,23 +30,11 @@ class Epoch:
     scenario_auc: dict[str, float] = field(default_factory=dict)
 
 
-def install() -> None:
-    """Let RecBole's trainers keep their history; a second call does nothing."""
-    trainer_class = recbole_trainer.Trainer
-    if hasattr(trainer_class, "history"):
-        return
-    trainer_class.history = ()
-    trainer_class.fit = _with_history(trainer_class.fit)
-    trainer_class._add_train_loss_to_tensorboard = _with_record(
-        trainer_class._add_train_loss_to_tensorboard
-    )
-    trainer_class._valid_epoch = _with_results(trainer_class._valid_epoch)
+def with_history(stock: Any) -> Any:
+    """Wrap ``Trainer.fit``: keep a history, and go on with what a resumed run had."""
 
-
-def _with_history(stock: Any) -> Any:
     @functools.wraps(stock)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # What a resumed run had is kept.
         self.history = list(self.history)
         self.epoch_started = time.monotonic()
         return stock(self, *args, **kwargs)
@@ -56,7 +42,7 @@ def _with_history(stock: Any) -> Any:
     return fit
 
 
-def _with_record(stock: Any) -> Any:
+def with_record(stock: Any) -> Any:
     """Wrap the method that every trainer calls with the losses of an epoch, right after it."""
 
     @functools.wraps(stock)
@@ -75,7 +61,9 @@ def _numbered(count: int) -> list[str]:
     return ["loss"] if count == 1 else [f"loss{number}" for number in range(1, count + 1)]
 
 
-def _with_results(stock: Any) -> Any:
+def with_results(stock: Any) -> Any:
+    """Wrap ``Trainer._valid_epoch``: keep the results, and draw each scenario's curve."""
+
     @functools.wraps(stock)
     def valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
         score, results = stock(self, *args, **kwargs)

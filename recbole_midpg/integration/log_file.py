@@ -15,12 +15,6 @@ from typing import Any
 from recbole.utils import init_logger as _stock_init_logger
 
 from recbole_midpg.integration.process_group import rank
-from recbole_midpg.integration.replacing import replace_everywhere
-
-
-def install() -> None:
-    """Put our ``init_logger`` in the place of RecBole's; a second call does nothing."""
-    replace_everywhere(_stock_init_logger, init_logger)
 
 
 def init_logger(config: Any) -> None:

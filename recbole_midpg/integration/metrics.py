@@ -13,8 +13,7 @@ from logging import getLogger
 from typing import Any, ClassVar
 
 import numpy as np
-from recbole.evaluator import base_metric, evaluator, register
-from recbole.trainer import trainer as recbole_trainer
+from recbole.evaluator import base_metric, register
 from recbole.utils import EvaluatorType, ModelType
 
 from recbole_midpg.errors import UsageError, expected_some_of
@@ -33,26 +32,6 @@ from recbole_midpg.integration.collecting import SCENARIO, SCENARIO_NAMES, group
 from recbole_midpg.integration.eval_modes import check_valid_ranking
 
 LEFT_OUT = "scenarios left out"
-
-
-def install() -> None:
-    """Register the metrics, and let trainers tell what they evaluate; twice does nothing."""
-    if register.metrics_dict.get("auc") is AUC:
-        return
-    collecting.install()
-    base_metric.LossMetric.used_info = scores_and_labels
-    for metric in OWN_METRICS:
-        name = metric.__name__.lower()
-        register.metrics_dict[name] = metric
-        register.metric_information[name] = metric.metric_need
-        register.metric_types[name] = metric.metric_type
-        if metric.smaller and name not in register.smaller_metrics:
-            register.smaller_metrics.append(name)
-    evaluator.Evaluator.evaluate = _with_evaluated_rows(evaluator.Evaluator.evaluate)
-    trainer_class = recbole_trainer.Trainer
-    trainer_class.evaluate = _with_names(trainer_class.evaluate)
-    trainer_class._valid_epoch = _with_phase(trainer_class._valid_epoch)
-    recbole_trainer.calculate_valid_score = valid_score
 
 
 # --------------------------------------------------------------------------------------------------
@@ -316,6 +295,17 @@ OWN_METRICS: tuple[type[base_metric.LossMetric], ...] = (
 )
 
 
+def register_metrics() -> None:
+    """Let RecBole's ``Metrics`` find ours by name; a second call does nothing new."""
+    for metric in OWN_METRICS:
+        name = metric.__name__.lower()
+        register.metrics_dict[name] = metric
+        register.metric_information[name] = metric.metric_need
+        register.metric_types[name] = metric.metric_type
+        if metric.smaller and name not in register.smaller_metrics:
+            register.smaller_metrics.append(name)
+
+
 # --------------------------------------------------------------------------------------------------
 # Config
 
@@ -398,7 +388,7 @@ def _check_valid_metric(values: dict[str, Any], names: set[str]) -> None:
 # Trainers
 
 
-def _with_evaluated_rows(stock: Any) -> Any:
+def with_evaluated_rows(stock: Any) -> Any:
     """Wrap ``Evaluator.evaluate``: keep what was evaluated last, for tables of it."""
 
     @functools.wraps(stock)
@@ -426,7 +416,7 @@ def _with_scenarios(dataobject: Any) -> tuple[Any, Any, Any, list[str]]:
     return labels, scores, scenarios, dataobject.get(SCENARIO_NAMES)
 
 
-def _with_names(stock: Any) -> Any:
+def with_names(stock: Any) -> Any:
     """Wrap ``Trainer.evaluate``: keep the scenarios' names, as rows come with ids only."""
 
     @functools.wraps(stock)
@@ -443,7 +433,7 @@ def _with_names(stock: Any) -> Any:
     return evaluate
 
 
-def _with_phase(stock: Any) -> Any:
+def with_phase(stock: Any) -> Any:
     """Wrap ``Trainer._valid_epoch``: say that what is evaluated is the validation split."""
 
     @functools.wraps(stock)

@@ -12,71 +12,46 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from recbole.model import abstract_recommender, layers
-from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
-from torch import Tensor, nn
-
-from recbole_midpg.integration.replacing import ModuleWith
+from torch import Tensor
 
 
-def install() -> None:
-    """Let RecBole's models keep their constants; a second call does nothing."""
-    if hasattr(layers.FMEmbedding.__init__, "__wrapped__"):
-        return
-    for table in (layers.FMEmbedding, layers.FLEmbedding):
-        _keep(table, offsets_kept="offsets")
-    layers.FMEmbedding.forward = _embed_tokens
-    layers.FLEmbedding.forward = _embed_numbers
+def keeping(**buffers: str) -> Callable[[Any], Any]:
+    """Wrap ``__init__`` of a class, so that new objects keep constants as buffers.
 
-    field_aware = ffm.FieldAwareFactorizationMachine
-    _keep(field_aware, token_offsets_kept="token_offsets", float_offsets_kept="float_offsets")
-    field_aware._emb_token_ffm_input = _embed_tokens_for_fields
-    field_aware._emb_float_ffm_input = _embed_numbers_for_fields
-
-    _keep(fignn.FiGNN, src_nodes="src_nodes", dst_nodes="dst_nodes")
-    afm.AFM.build_cross = _pairs_of_fields
-    pnn.InnerProductLayer.forward = _inner_products
-    pnn.OuterProductLayer.forward = _outer_products
-
-    for module in (abstract_recommender, layers, ffm):
-        module.torch = ModuleWith(torch, FloatTensor=_number)
-    fignn.torch = ModuleWith(torch, eye=_identity)
-
-
-def _keep(owner: type[nn.Module], **buffers: str) -> None:
-    """Let new objects of a class keep constants as buffers, which no checkpoint has.
+    No checkpoint has these buffers.
 
     Args:
-        owner: the class.
         buffers: the buffers' names, and the attributes whose values they hold, where there are any.
     """
-    stock = owner.__init__
 
-    @functools.wraps(stock)
-    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
-        stock(self, *args, **kwargs)
-        for name, attribute in buffers.items():
-            values = vars(self).get(attribute)
-            if values is not None:
-                if name == attribute:
-                    delattr(self, attribute)
-                self.register_buffer(name, torch.as_tensor(values), persistent=False)
+    def wrap(stock: Any) -> Any:
+        @functools.wraps(stock)
+        def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+            stock(self, *args, **kwargs)
+            for name, attribute in buffers.items():
+                values = vars(self).get(attribute)
+                if values is not None:
+                    if name == attribute:
+                        delattr(self, attribute)
+                    self.register_buffer(name, torch.as_tensor(values), persistent=False)
 
-    owner.__init__ = initialize
+        return initialize
+
+    return wrap
 
 
-def _embed_tokens(self: Any, tokens: Tensor) -> Tensor:
+def embed_tokens(self: Any, tokens: Tensor) -> Tensor:
     """``FMEmbedding.forward``: ``(B, fields)`` to ``(B, fields, D)``."""
     return self.embedding(tokens + self.offsets_kept)
 
 
-def _embed_numbers(self: Any, numbers: Tensor) -> Tensor:
+def embed_numbers(self: Any, numbers: Tensor) -> Tensor:
     """``FLEmbedding.forward``: ``(B, fields, 2)`` of value and index to ``(B, fields, D)``."""
     values, indices = numbers.split(1, dim=-1)
     return values * self.embedding(indices.squeeze(-1).long() + self.offsets_kept)
 
 
-def _embed_tokens_for_fields(self: Any, tokens: Any) -> list[Tensor]:
+def embed_tokens_for_fields(self: Any, tokens: Any) -> list[Tensor]:
     """FFM's tokens: ``(B, fields)`` to ``(B, fields, D)`` for each field that they meet."""
     if not self.token_feature_names:
         return []
@@ -84,7 +59,7 @@ def _embed_tokens_for_fields(self: Any, tokens: Any) -> list[Tensor]:
     return [self.token_embeddings[field](indices) for field in range(self.num_fields)]
 
 
-def _embed_numbers_for_fields(self: Any, numbers: Any) -> list[Tensor]:
+def embed_numbers_for_fields(self: Any, numbers: Any) -> list[Tensor]:
     """FFM's numbers: ``(B, fields, 2)`` to ``(B, fields, D)`` for each field that they meet."""
     if not self.float_feature_names:
         return []
@@ -93,22 +68,22 @@ def _embed_numbers_for_fields(self: Any, numbers: Any) -> list[Tensor]:
     return [self.float_embeddings[field](indices) * values for field in range(self.num_fields)]
 
 
-def _pairs_of_fields(self: Any, fields: Tensor) -> tuple[Tensor, Tensor]:
+def pairs_of_fields(self: Any, fields: Tensor) -> tuple[Tensor, Tensor]:
     """Both sides of all pairs of fields: ``(B, fields, D)`` to ``(B, pairs, D)`` each."""
     n_fields = self.num_feature_field
     first, second = torch.triu_indices(n_fields, n_fields, offset=1, device=fields.device)
     return fields[:, first], fields[:, second]
 
 
-def _inner_products(self: Any, fields: Tensor) -> Tensor:
+def inner_products(self: Any, fields: Tensor) -> Tensor:
     """``InnerProductLayer.forward``: ``(B, fields, D)`` to ``(B, pairs)``."""
-    first, second = _pairs_of_fields(self, fields)
+    first, second = pairs_of_fields(self, fields)
     return (first * second).sum(dim=-1)
 
 
-def _outer_products(self: Any, fields: Tensor) -> Tensor:
+def outer_products(self: Any, fields: Tensor) -> Tensor:
     """``OuterProductLayer.forward``: ``(B, fields, D)`` to ``(B, pairs)``."""
-    first, second = _pairs_of_fields(self, fields)
+    first, second = pairs_of_fields(self, fields)
     weighted = (first.unsqueeze(1) * self.kernel.unsqueeze(0)).sum(dim=-1)  # [B, D, pairs]
     return (weighted.transpose(2, 1) * second).sum(dim=-1)
 
@@ -124,7 +99,7 @@ class _MadeOnDevice:
         self.to = make
 
 
-def _number(values: Sequence[float]) -> _MadeOnDevice:
+def one_number(values: Sequence[float]) -> _MadeOnDevice:
     """Stand in for ``torch.FloatTensor`` of one number."""
     (number,) = values
     return _MadeOnDevice(
@@ -132,6 +107,6 @@ def _number(values: Sequence[float]) -> _MadeOnDevice:
     )
 
 
-def _identity(size: int) -> _MadeOnDevice:
+def identity_matrix(size: int) -> _MadeOnDevice:
     """Stand in for ``torch.eye``."""
     return _MadeOnDevice(lambda device: torch.eye(size, device=device))

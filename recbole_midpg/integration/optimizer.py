@@ -32,12 +32,6 @@ _SWITCH = Choice(("auto", "on", "off"))
 _SWITCH_WORDS = {True: "on", False: "off"}
 
 
-def install() -> None:
-    """Let RecBole's trainers build our optimizer; a second call does nothing."""
-    if not hasattr(Trainer._build_optimizer, "__wrapped__"):
-        Trainer._build_optimizer = _with_row_wise_updates(Trainer._build_optimizer)
-
-
 def check_optimizer(values: dict[str, Any]) -> None:
     """Check the keys that choose the optimizer, and set ``sparse_updates`` to its word.
 
@@ -91,7 +85,7 @@ def rows_of_a_large_table(device_type: str, samples: int, several_processes: boo
     return rows_a_sample[device_type] * samples
 
 
-def _with_row_wise_updates(stock: Any) -> Any:
+def with_row_wise_updates(stock: Any) -> Any:
     """Build our Adam for our models, and for RecBole's context-aware ones with large tables.
 
     A trainer whose attribute ``captures`` is true gets an optimizer whose step can be captured, and

@@ -18,12 +18,10 @@ from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import utils as recbole_utils
 from torch import Tensor, distributed
 
 from recbole_midpg.integration.gpu_choice import check_gpus, prepare_choice
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.layers.across_processes import gather_rows
 
 # Processes wait for the one that loads the data, or writes. A process that has died is not waited
@@ -45,15 +43,6 @@ _stock_ensure_dir = recbole_utils.ensure_dir
 _host_group: Any = None
 
 
-def install() -> None:
-    """Let RecBole's processes join in this module's way; a second call does nothing."""
-    if hasattr(Config._init_device, "__wrapped__"):
-        return
-    Config._init_device = _with_joining(Config._init_device)
-    replace_everywhere(_stock_ensure_dir, ensure_dir)
-    recbole_trainer.get_tensorboard = _for_rank_0(recbole_trainer.get_tensorboard)
-
-
 # --------------------------------------------------------------------------------------------------
 # Joining
 
@@ -63,7 +52,7 @@ def is_on_gpus(values: Mapping[str, Any]) -> bool:
     return values["device"].type == "cuda"
 
 
-def _with_joining(stock: Any) -> Any:
+def with_joining(stock: Any) -> Any:
     """Wrap ``Config._init_device``: keep hidden GPUs hidden, join the other processes."""
 
     @functools.wraps(stock)
@@ -157,7 +146,7 @@ class _NoBoard:
         """Write no hyperparameters."""
 
 
-def _for_rank_0(get_tensorboard: Any) -> Any:
+def for_rank_0(get_tensorboard: Any) -> Any:
     """Wrap ``get_tensorboard``: other ranks have a writer that writes nothing."""
 
     @functools.wraps(get_tensorboard)

@@ -30,7 +30,6 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.batches import serves
 from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.process_group import PATIENCE, is_on_gpus, leave
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.run import run_recbole
 from recbole_midpg.integration.threads import n_cores, share_cores
 
@@ -55,11 +54,6 @@ class ProcessDied(RuntimeError):  # noqa: N818 - it names what happened
 
 class _Fault(ProcessDied):
     """A process has met an exception that nobody expects; the message is its traceback."""
-
-
-def install() -> None:
-    """Put our launch in the place of RecBole's ``run``; a second call does nothing."""
-    replace_everywhere(_stock_run, run)
 
 
 @dataclass(frozen=True)

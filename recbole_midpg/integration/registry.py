@@ -14,35 +14,24 @@ import recbole
 import recbole.quick_start
 import recbole.trainer
 import torch
-from recbole.quick_start import quick_start
 from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration import batches, history, metrics, stock_models
+from recbole_midpg.integration import stock_models
 from recbole_midpg.integration.flops import copies_share_data, count_flops
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.training.trainer import ScenarioTrainer
 
 _stock_get_model = recbole_utils.get_model
 _stock_get_flops = recbole_utils.get_flops
 
 
-def install() -> None:
-    """Register models and trainers, and replace RecBole's look-ups; a second call does nothing."""
-    if quick_start.get_model is get_model:
-        return
+def register_models() -> None:
+    """Let RecBole find our models' modules by its own names; a second call does nothing new."""
     for name, model_class in own_models().items():
         # The module itself under RecBole's name: the class keeps one identity.
         alias = f"recbole.model.context_aware_recommender.{name.lower()}"
         sys.modules[alias] = sys.modules[model_class.__module__]
-        setattr(recbole.trainer, f"{name}Trainer", ScenarioTrainer)
-    replace_everywhere(_stock_get_model, get_model)
-    replace_everywhere(_stock_get_flops, get_flops)
-    replace_everywhere(batches.stock_get_dataloader, batches.get_dataloader)
-    metrics.install()
-    history.install()
 
 
 @functools.cache

@@ -1,21 +1,9 @@
-"""Our functions in the place of RecBole's."""
+"""Modules and functions of others in which some names mean something else."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
-
-
-def replace_everywhere(stock: Callable[..., Any], ours: Callable[..., Any]) -> None:
-    """Replace a function in every module of RecBole that has imported it by name."""
-    for module_name, module in list(sys.modules.items()):
-        if (
-            module_name.split(".")[0] == "recbole"
-            and getattr(module, stock.__name__, None) is stock
-        ):
-            setattr(module, stock.__name__, ours)
 
 
 class ModuleWith:
@@ -32,3 +20,13 @@ class ModuleWith:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
+
+
+def function_with(function: Any, **names: Any) -> Any:
+    """Copy a function, with some of the global names that it reads replaced.
+
+    Args:
+        function: a function or method written in Python.
+        names: what these names mean instead.
+    """
+    return FunctionType(function.__code__, {**function.__globals__, **names})

@@ -9,8 +9,6 @@ from __future__ import annotations
 from logging import getLogger
 from typing import Any
 
-from recbole.data.dataset.dataset import Dataset
-
 from recbole_midpg.errors import UsageError
 
 _MISSING, _WITHOUT_FEATURES = "_filter_nan_user_or_item", "_filter_inter_by_user_or_item"
@@ -23,11 +21,6 @@ _FILTERS = {
     _WITHOUT_FEATURES: (),
     "_filter_by_inter_num": ("user_inter_num_interval", "item_inter_num_interval"),
 }
-
-
-def install() -> None:
-    """Count the rows around RecBole's filters; a second call does nothing."""
-    Dataset._data_filtering = filter_rows
 
 
 def filter_rows(self: Any) -> None:

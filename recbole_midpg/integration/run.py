@@ -28,7 +28,6 @@ from recbole_midpg.integration.metrics import scores_and_labels, table_of_scenar
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.registry import get_flops, get_model
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
 from recbole_midpg.integration.saved_dataset import create_dataset
 from recbole_midpg.integration.threads import use_threads
@@ -36,12 +35,6 @@ from recbole_midpg.integration.vocabulary import vocabulary_of
 from recbole_midpg.models.base import count_parameters
 
 _stock_run_recbole = quick_start.run_recbole
-
-
-def install() -> None:
-    """Put our run in the place of RecBole's; a second call does nothing."""
-    replace_everywhere(_stock_run_recbole, run_recbole)
-    trust.install()
 
 
 @dataclass

@@ -15,18 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from recbole.utils import get_local_time as _stock_get_local_time
-from recbole.utils import get_tensorboard as _stock_get_tensorboard
 from recbole.utils import utils as recbole_utils
 
-from recbole_midpg.integration.replacing import replace_everywhere
-
 _BOARDS = Path("log_tensorboard")
-
-
-def install() -> None:
-    """Put our names in the place of RecBole's; a second call does nothing."""
-    replace_everywhere(_stock_get_local_time, get_local_time)
-    replace_everywhere(_stock_get_tensorboard, get_tensorboard)
 
 
 def get_local_time() -> str:

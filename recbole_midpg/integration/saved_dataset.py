@@ -17,12 +17,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import recbole.data
 import recbole.data.dataset as recbole_datasets
 import torch
-from recbole.data import utils as data_utils
 from recbole.data.dataset.dataset import Dataset
-from recbole.quick_start import quick_start
 from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
 from recbole.utils.argument_list import dataset_arguments
 
@@ -51,17 +48,6 @@ _DECISIVE_KEYS = (
 )
 _PARTS = frozenset({"config", "files", "dataset"})
 _NOT_SAVED = frozenset({"config", "logger"})
-
-
-def install() -> None:
-    """Make RecBole save and load datasets by this module."""
-    Dataset.save = save_dataset
-    for module in (data_utils, recbole.data, quick_start):
-        module.create_dataset = create_dataset
-        if hasattr(module, "load_split_dataloaders"):
-            module.load_split_dataloaders = refuse_split_dataloaders
-        if hasattr(module, "save_split_dataloaders"):
-            module.save_split_dataloaders = refuse_to_save_dataloaders
 
 
 def dataset_class_of(config: Any) -> type[Dataset]:

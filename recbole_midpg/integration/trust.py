@@ -10,12 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from recbole.data import utils as data_utils
-from recbole.trainer import Trainer
 from recbole.utils import FeatureType, ModelType
 
 from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
-from recbole_midpg.integration.replacing import replace_everywhere
 from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
 
 # A field that reaches more by itself tells the label.
@@ -30,12 +28,6 @@ _LEAST_EXPECTED = 20
 
 
 _stock_data_preparation = data_utils.data_preparation
-
-
-def install() -> None:
-    """Check data wherever it is prepared, and losses of RecBole's trainers; twice does nothing."""
-    Trainer._check_nan = check_loss
-    replace_everywhere(_stock_data_preparation, data_preparation)
 
 
 def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from recbole.model import context_aware_recommender
+from recbole.model import abstract_recommender, context_aware_recommender
 from recbole.utils import get_model
 
-from recbole_midpg.integration import model_constants
 from tests.fixed_shapes import assert_fixed_shapes
 from tests.recbole_data import gaps_config, loaders_of
 
@@ -95,14 +94,8 @@ def test_the_stock_models_are_noticed():
         assert_fixed_shapes(stock, batch)
 
 
-def test_a_second_call_does_nothing():
-    before = model_constants.layers.FMEmbedding.__init__
-    model_constants.install()
-    assert model_constants.layers.FMEmbedding.__init__ is before
-
-
 def test_one_number_alone_is_made_on_a_device():
-    made = model_constants.abstract_recommender.torch.FloatTensor([1e-8]).to("cpu")
+    made = abstract_recommender.torch.FloatTensor([1e-8]).to("cpu")
     assert torch.equal(made, torch.FloatTensor([1e-8]))
     with pytest.raises(ValueError, match="too many values"):
-        model_constants.abstract_recommender.torch.FloatTensor([1.0, 2.0])
+        abstract_recommender.torch.FloatTensor([1.0, 2.0])

@@ -1,0 +1,382 @@
+"""Every name of RecBole's that is replaced, wrapped or added, in one table.
+
+RecBole has few places where a package may put parts of its own, so that ours stand under RecBole's
+names, in memory alone. :data:`SEAMS` is the whole list: where the name stands, what stands there
+now, why, and the version of RecBole whose form ours follows. A test installs the table into a new
+RecBole and compares all of RecBole before and after.
+
+One thing stands elsewhere, as it happens later: :mod:`stock_models` changes the module of one of
+RecBole's models once that model is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import recbole
+import recbole.trainer
+import recbole.utils
+import torch
+from recbole.config import Config
+from recbole.data import utils as data_utils
+from recbole.data.dataset import dataset as dataset_module
+from recbole.data.dataset import kg_dataset
+from recbole.data.dataset.dataset import Dataset
+from recbole.evaluator import base_metric, collector
+from recbole.evaluator.evaluator import Evaluator
+from recbole.model import abstract_recommender, layers
+from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
+from recbole.quick_start import quick_start
+from recbole.trainer import HyperTuning
+from recbole.trainer.trainer import PretrainTrainer, Trainer
+
+from recbole_midpg.integration import (
+    batches,
+    checkpoint,
+    collecting,
+    compat,
+    config,
+    dataset_download,
+    embedded_fields,
+    history,
+    log_file,
+    metrics,
+    model_constants,
+    optimizer,
+    process_group,
+    processes,
+    registry,
+    row_filters,
+    run,
+    run_files,
+    saved_dataset,
+    trust,
+)
+from recbole_midpg.integration.replacing import ModuleWith
+from recbole_midpg.training.trainer import ScenarioTrainer
+
+_MARKER = "_seams_of_midpg"
+
+
+@dataclass(frozen=True)
+class Seam:
+    """A name of RecBole's whose value is replaced.
+
+    Attributes:
+        owner: the class or module where the name stands.
+        name: the name.
+        ours: the value that stands there instead.
+        why: the reason.
+        since: the version of RecBole whose form of the name ours follows.
+    """
+
+    owner: Any
+    name: str
+    ours: Any
+    why: str
+    since: str = "1.2.1"
+
+    def install(self, modules: Collection[ModuleType]) -> None:
+        """Put our value in its place.
+
+        Args:
+            modules: where a function may have been imported by name.
+        """
+        setattr(self.owner, self.name, self.ours)
+
+
+class Added(Seam):
+    """A name that RecBole does not have, and looks for or carries along."""
+
+
+class Mended(Seam):
+    """A name that ``ours``, a shim for today's packages, changes where the defect is present.
+
+    Shims are applied before the table, as plain RecBole is timed with them alone.
+    """
+
+    def install(self, modules: Collection[ModuleType]) -> None:
+        """Change nothing: it is done."""
+
+
+class Function(Seam):
+    """A function that is replaced in every module that has imported it by name."""
+
+    def install(self, modules: Collection[ModuleType]) -> None:
+        """Put our function in the place of the same object in every module, by any name."""
+        stock = getattr(self.owner, self.name)
+        for module in modules:
+            for name, value in list(vars(module).items()):
+                if value is stock:
+                    setattr(module, name, self.ours)
+
+
+class Wrapped(Seam):
+    """A method or function that ours call: ``ours`` are its wrappers, from the inside out."""
+
+    def install(self, modules: Collection[ModuleType]) -> None:
+        """Put the wrapped method in its place."""
+        value = getattr(self.owner, self.name)
+        for wrap in self.ours:
+            value = wrap(value)
+        setattr(self.owner, self.name, value)
+
+
+_FIELD_AWARE = ffm.FieldAwareFactorizationMachine
+_DEVICE = "a copy from the host in every batch makes a GPU wait, and cannot be captured in a graph"
+_PANDAS = "pandas 3 changed three things that RecBole's frames rely on, two of them silently"
+_IDENTITY = "our models find their trainer where RecBole looks for one of the model's name"
+
+SEAMS: tuple[Seam, ...] = (
+    # Starting a run
+    Function(
+        quick_start, "run", processes.run,
+        "a dead process ends the run, its port is checked, and the CPU is a device as well",
+    ),
+    Function(
+        quick_start, "run_recbole", run.run_recbole,
+        "one run for the command and Python: checks, resuming, reports, scenarios",
+    ),
+    Function(
+        recbole.utils, "get_model", registry.get_model,
+        "a model that is not known, or lacks a package, ends in one sentence",
+    ),
+    Function(
+        recbole.utils, "get_flops", registry.get_flops,
+        "thop knows nothing of our layers, and RecBole copies the embeddings for it",
+    ),
+    Function(
+        recbole.utils, "init_logger", log_file.init_logger,
+        "a full disk ends the log, not the run; one process of several writes it",
+    ),
+    Function(
+        recbole.utils, "get_local_time", run_files.get_local_time,
+        "two runs that began in one second wrote the same checkpoint",
+    ),
+    Function(
+        recbole.utils, "get_tensorboard", process_group.for_rank_0(run_files.get_tensorboard),
+        "two runs shared a folder of curves; one process of several writes them",
+    ),
+    Function(
+        recbole.utils, "ensure_dir", process_group.ensure_dir,
+        "it fails where another process is as fast",
+    ),
+    # Config
+    Wrapped(
+        Config, "_get_model_and_dataset", (config.with_checked_name,),
+        "a dataset's name may not leave its folder",
+    ),
+    Wrapped(
+        Config, "_load_internal_config_dict", (config.with_own_defaults,),
+        "defaults of our models and datasets come after RecBole's and before the user's",
+    ),
+    Seam(
+        Config, "_convert_config_dict", config.convert_without_running,
+        "RecBole passes values to eval",
+    ),
+    Seam(
+        Config, "_load_cmd_line", config.load_command_line,
+        "RecBole drops a value that holds a =",
+    ),
+    Seam(
+        Config, "_load_config_files", config.load_config_files,
+        "a file's problem is said with its name and line",
+    ),
+    Wrapped(
+        Config, "_set_default_parameters", (config.with_checks,),
+        "keys and values are checked before data is loaded",
+    ),
+    Wrapped(
+        Config, "_init_device", (process_group.with_joining,),
+        "RecBole joins processes over NCCL alone, and uses GPUs that are hidden",
+    ),
+    # Datasets
+    Function(
+        data_utils, "create_dataset", saved_dataset.create_dataset,
+        "RecBole unpickles saved datasets, and trains on them after their files changed",
+    ),
+    Seam(
+        Dataset, "save", saved_dataset.save_dataset,
+        "RecBole pickles the dataset",
+    ),
+    Function(
+        data_utils, "load_split_dataloaders", saved_dataset.refuse_split_dataloaders,
+        "RecBole unpickles them",
+    ),
+    Function(
+        data_utils, "save_split_dataloaders", saved_dataset.refuse_to_save_dataloaders,
+        "RecBole pickles them",
+    ),
+    Function(
+        data_utils, "data_preparation", trust.data_preparation,
+        "data is checked for whoever prepares it, by the command or RecBole's own steps",
+    ),
+    Function(
+        data_utils, "get_dataloader", batches.get_dataloader,
+        "batches of flat data are gathered at once instead of row by row",
+    ),
+    Wrapped(
+        Dataset, "fields", (embedded_fields.without_unembedded,),
+        "fields that only name a scenario or a time are not embedded",
+    ),
+    Seam(
+        Dataset, "_data_filtering", row_filters.filter_rows,
+        "rows that a filter drops are counted",
+    ),
+    Seam(
+        Dataset, "_download", dataset_download.download_dataset,
+        "a download that was cut off counted as there; a server could lead anywhere",
+    ),
+    Seam(
+        kg_dataset, "download_url", dataset_download.fetch_into,
+        "as Dataset._download, of the knowledge graph's archive",
+    ),
+    Seam(
+        kg_dataset, "extract_zip", dataset_download.unpack,
+        "as Dataset._download, of the knowledge graph's archive",
+    ),
+    *(
+        Mended(module, "pd", compat.restore_pandas_2_semantics, _PANDAS)
+        for module in (dataset_module, kg_dataset)
+    ),
+    # Training
+    *(
+        Added(recbole.trainer, f"{name}Trainer", ScenarioTrainer, _IDENTITY)
+        for name in registry.own_models()
+    ),
+    Added(Trainer, "history", (), "losses and results of every epoch, for the report"),
+    Wrapped(Trainer, "fit", (history.with_history,), "as Trainer.history"),
+    Wrapped(
+        Trainer, "_add_train_loss_to_tensorboard", (history.with_record,),
+        "every trainer calls it with an epoch's losses, right after the epoch",
+    ),
+    Wrapped(
+        Trainer, "_valid_epoch", (metrics.with_phase, history.with_results),
+        "metrics know the split they measure; results of every epoch are kept",
+    ),
+    Wrapped(
+        Trainer, "_build_optimizer", (optimizer.with_row_wise_updates,),
+        "Adam on all rows of large tables takes most of a step",
+    ),
+    Seam(Trainer, "_check_nan", trust.check_loss, "RecBole passes over an infinite loss"),
+    Mended(
+        HyperTuning,
+        "__init__",
+        compat.let_hyperopt_import,
+        "hyperopt imports pkg_resources, which setuptools dropped",
+    ),
+    # Checkpoints
+    Added(Trainer, "vocabulary", None, "tokens and fields, for predictions from the checkpoint"),
+    Added(Trainer, "run_state", None, "what a resumed run goes on from"),
+    Added(Trainer, "saved_epoch", None, "the epoch that the checkpoint on disk is of"),
+    Seam(
+        Trainer, "_save_checkpoint", checkpoint.save_checkpoint,
+        "plain values, which load without running code, written whole or not at all",
+    ),
+    Seam(
+        Trainer, "resume_checkpoint", checkpoint.resume_checkpoint,
+        "RecBole unpickles the file",
+    ),
+    Seam(
+        PretrainTrainer, "save_pretrained_model", checkpoint.save_pretrained_model,
+        "as Trainer._save_checkpoint",
+    ),
+    Function(
+        quick_start, "load_data_and_model", checkpoint.load_data_and_model,
+        "RecBole unpickles the file",
+    ),
+    # Evaluation
+    Mended(
+        Evaluator,
+        "evaluate",
+        compat.return_plain_metric_values,
+        "numpy 2 changed how its numbers print",
+    ),
+    Wrapped(
+        Trainer, "evaluate", (metrics.with_names, checkpoint.with_safe_loading),
+        "scenarios have names; the best checkpoint is read as plain values",
+    ),
+    Wrapped(
+        Evaluator, "evaluate", (metrics.with_evaluated_rows,),
+        "what was evaluated last is kept, for tables of it",
+    ),
+    Seam(
+        base_metric.LossMetric, "used_info", metrics.scores_and_labels,
+        "scores and labels are read once for all metrics, as they are",
+    ),
+    Function(
+        recbole.utils, "calculate_valid_score", metrics.valid_score,
+        "RecBole knows no capitals in the names of metrics, as of scenarios",
+    ),
+    Seam(
+        collector, "DataStruct", collecting.GrowingDataStruct,
+        "RecBole joins all rows anew at every batch",
+    ),
+    Seam(
+        collector.Collector, "get_data_struct", collecting.take_data_struct,
+        "RecBole copies all rows once more, and each process would measure its own alone",
+    ),
+    Seam(
+        collector.Collector, "eval_batch_collect", collecting.collect_batch,
+        "metrics of scenarios and groups need the rows' scenarios and groups",
+    ),
+    # Constants of RecBole's models, on the device
+    Wrapped(
+        layers.FMEmbedding, "__init__",
+        (model_constants.keeping(offsets_kept="offsets"),), _DEVICE,
+    ),
+    Seam(layers.FMEmbedding, "forward", model_constants.embed_tokens, _DEVICE),
+    Wrapped(
+        layers.FLEmbedding, "__init__",
+        (model_constants.keeping(offsets_kept="offsets"),), _DEVICE,
+    ),
+    Seam(layers.FLEmbedding, "forward", model_constants.embed_numbers, _DEVICE),
+    Wrapped(
+        _FIELD_AWARE, "__init__",
+        (
+            model_constants.keeping(
+                token_offsets_kept="token_offsets", float_offsets_kept="float_offsets"
+            ),
+        ),
+        _DEVICE,
+    ),
+    Seam(_FIELD_AWARE, "_emb_token_ffm_input", model_constants.embed_tokens_for_fields, _DEVICE),
+    Seam(_FIELD_AWARE, "_emb_float_ffm_input", model_constants.embed_numbers_for_fields, _DEVICE),
+    Wrapped(
+        fignn.FiGNN, "__init__",
+        (model_constants.keeping(src_nodes="src_nodes", dst_nodes="dst_nodes"),), _DEVICE,
+    ),
+    Seam(afm.AFM, "build_cross", model_constants.pairs_of_fields, _DEVICE),
+    Seam(pnn.InnerProductLayer, "forward", model_constants.inner_products, _DEVICE),
+    Seam(pnn.OuterProductLayer, "forward", model_constants.outer_products, _DEVICE),
+    *(
+        Seam(module, "torch", ModuleWith(torch, FloatTensor=model_constants.one_number), _DEVICE)
+        for module in (abstract_recommender, layers, ffm)
+    ),
+    Seam(fignn, "torch", ModuleWith(torch, eye=model_constants.identity_matrix), _DEVICE),
+)  # fmt: skip
+
+
+def install(also_in: Collection[str] = ()) -> None:
+    """Install the table, our models and our metrics; a second call does nothing.
+
+    Args:
+        also_in: names of other modules than RecBole's that may hold its functions, as they were
+            imported before this package.
+    """
+    if hasattr(recbole, _MARKER):
+        return
+    setattr(recbole, _MARKER, True)
+    modules = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "recbole" or name in also_in
+    ]
+    for seam in SEAMS:
+        seam.install(modules)
+    registry.register_models()
+    metrics.register_metrics()
