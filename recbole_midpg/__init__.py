@@ -29,3 +29,7 @@ def _register() -> None:
 
 _wait_asleep()  # before torch is loaded
 _register()
+
+from recbole_midpg.integration.outside_models import register  # noqa: E402 - RecBole is mended now
+
+__all__ = ["register"]

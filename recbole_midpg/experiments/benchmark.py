@@ -15,6 +15,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult
 from recbole_midpg.integration.config import read_config_file
+from recbole_midpg.integration.outside_models import class_name_of
 
 PROPOSED = ("DPG", "MIDPG")
 """The paper's own models; all others are baselines."""
@@ -61,20 +62,20 @@ def plan_trials(
     """Plan trials, seed by seed, so that an early end leaves as many of each model.
 
     Args:
-        models: the models.
+        models: the models, from outside of the package as ``package.module:Class``.
         trials: how many of each.
         seed: of the first trial; the others follow.
         settings: see :func:`read_settings`.
     """
     return [
         TrialPlan(
-            model,
+            label,
             model,
             seed + trial,
-            {**settings.get(_COMMON, {}), **settings.get(model, {})},
+            {**settings.get(_COMMON, {}), **settings.get(label, {})},
         )
         for trial in range(trials)
-        for model in models
+        for label, model in zip(map(class_name_of, models), models, strict=True)
     ]
 
 

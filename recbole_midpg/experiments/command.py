@@ -21,12 +21,12 @@ from recbole_midpg.experiments.benchmark import (
     summarize,
 )
 from recbole_midpg.experiments.model_table import describe_models
-from recbole_midpg.experiments.search_space import packaged_space
+from recbole_midpg.experiments.search_space import default_space
 from recbole_midpg.experiments.table_files import main_table, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
 from recbole_midpg.integration.config import build_config, read_config_files
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.registry import get_model, own_models
 from recbole_midpg.integration.run_report import git_state, now, versions
 from recbole_midpg.integration.threads import choose_threads, n_cores
 from recbole_midpg.whole_files import write_text
@@ -104,11 +104,12 @@ def _tune(
 ) -> None:
     require_positive("trials", trials)
     values = config_values(settings)
-    path = Path(record or f"tuning/{model}-{dataset}.jsonl")
+    name = get_model(model).__name__
+    path = Path(record or f"tuning/{name}-{dataset}.jsonl")
     best = tune(
         model,
         dataset,
-        space or packaged_space(model),
+        space or default_space(name),
         path,
         trials=trials,
         seed=seed,

@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_midpg.command_line import parse_value
 from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.integration.outside_models import outside_models
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
@@ -29,12 +30,17 @@ class Dimension:
     values: tuple[Any, ...]
 
 
-def packaged_space(model: str) -> Path:
-    """The search space that the package holds for a model.
+def default_space(model: str) -> Path:
+    """The search space that the package holds for a model, or that stands beside its file.
 
     Raises:
-        UsageError: it holds none.
+        UsageError: there is none.
     """
+    if model in outside_models():
+        path = outside_models()[model].space
+        if not path.is_file():
+            raise UsageError(f"--space: there is no {str(path)!r}, expected a file.")
+        return path
     path = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper" / f"{model}.hyper"
     if not path.is_file():
         raise UsageError(f"--space: there is no packaged space for {model}, expected a file.")

@@ -14,6 +14,7 @@ from typing import Any
 import recbole
 import yaml
 from recbole.config import Config
+from recbole.model.abstract_recommender import ContextRecommender
 from recbole.utils import ModelType
 
 from recbole_midpg.command_line import YAML_VALUE_ERRORS, load_yaml, parse_value
@@ -30,6 +31,7 @@ from recbole_midpg.integration.datasets import find_dataset_config, require_data
 from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
+from recbole_midpg.integration.outside_models import class_name_of, outside_models, register
 from recbole_midpg.integration.progress import Resume
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.threads import ThreadCount
@@ -50,6 +52,7 @@ from recbole_midpg.settings import (
 from recbole_midpg.training.trainer import AMP_DTYPES
 
 _PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
+_MODEL_PROPERTIES = _PROPERTIES / "model"
 _RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 _COMMON_DEFAULTS = tuple(
     _PROPERTIES / f"{name}.yaml"
@@ -135,15 +138,25 @@ def build_config(
         raise UsageError(f"configuration: {str(error).rstrip('.')}.") from error
 
 
-def model_properties(model: str) -> Path:
-    """The file of a model's defaults."""
-    return _PROPERTIES / "model" / f"{model}.yaml"
+def model_properties(model: str) -> list[Path]:
+    """The files of a model's defaults, later ones win; none for RecBole's own models.
+
+    A :class:`ScenarioRecommender` from outside of the package has the defaults of the plain network
+    where its own file says nothing else.
+    """
+    if model in outside_models():
+        outside = outside_models()[model]
+        is_ours = issubclass(outside.model_class, ScenarioRecommender)
+        files = [_MODEL_PROPERTIES / "DNN.yaml"] if is_ours else []
+        return [*files, *([outside.properties] if outside.properties.is_file() else [])]
+    file = _MODEL_PROPERTIES / f"{model}.yaml"
+    return [file] if file.is_file() else []
 
 
 @functools.cache
 def own_keys() -> frozenset[str]:
     """The config keys that this package adds."""
-    files = [*_COMMON_DEFAULTS, *(_PROPERTIES / "model").glob("*.yaml")]
+    files = [*_COMMON_DEFAULTS, *_MODEL_PROPERTIES.glob("*.yaml")]
     return frozenset(_keys_of(files))
 
 
@@ -177,12 +190,15 @@ def _keys_of(files: Iterable[Path]) -> set[str]:
 
 
 def with_checked_name(stock: Any) -> Any:
-    """Check the dataset's name before any path is made of it."""
+    """Wrap ``Config._get_model_and_dataset``: check names before any path is made of them."""
 
     @functools.wraps(stock)
     def get_model_and_dataset(self: Config, model: Any, dataset: Any) -> tuple[Any, type, str]:
+        is_class = isinstance(model, type) and issubclass(model, ContextRecommender)
+        if is_class and not model.__module__.startswith(("recbole.", "recbole_midpg.")):
+            register(model)
         name, model_class, dataset = stock(self, model, dataset)
-        return name, model_class, require_file_name("dataset", dataset)
+        return class_name_of(name), model_class, require_file_name("dataset", dataset)
 
     return get_model_and_dataset
 
@@ -195,8 +211,8 @@ def with_own_defaults(stock: Any) -> Any:
         stock(self, model, model_class, dataset)
         for defaults in _COMMON_DEFAULTS:
             self._update_internal_config_dict(defaults)
-        if issubclass(model_class, ScenarioRecommender):
-            self._update_internal_config_dict(model_properties(model))
+        for file in model_properties(model):
+            self.internal_config_dict.update(read_config_file(file))
         if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:
             dataset_config = find_dataset_config(dataset)
             if dataset_config is not None:
@@ -316,6 +332,12 @@ def check_config(config: Config) -> None:
     values = config.final_config_dict
     check_key_names(config.external_config_dict, config.model)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
+    if config.model in outside_models() and values.get("embedding_size") is None:
+        file = outside_models()[config.model].properties.name
+        raise UsageError(
+            f"embedding_size: {config.model} has no default of it, expected one in {file} beside "
+            "its file, or --embedding_size."
+        )
     if is_own_model:
         check_settings(values, config.model_class.settings)
     check_settings(values, _COMMON_SETTINGS)
@@ -356,7 +378,8 @@ def check_key_names(given: Mapping[str, Any], model: str) -> None:
     Raises:
         UsageError: nothing reads a key, and it is near one that is read or another name of one.
     """
-    known, read = own_keys() | recbole_keys(), _keys_read_by(model)
+    read = _keys_read_by(model)
+    known = own_keys() | recbole_keys() | read
     for key in sorted(_REMOVED_KEYS.keys() & given):
         _warn_once(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
     passed = {*read, *_REMOVED_KEYS, *(given.get("extra_keys") or ())}
@@ -419,13 +442,11 @@ _OTHER_NAMES = {
 }
 
 
-@functools.cache
 def _keys_read_by(model: str) -> frozenset[str]:
-    """The keys that a model of this package reads; of RecBole's, all that any of them reads."""
-    if not model_properties(model).is_file():
-        return frozenset(_keys_of(_COMMON_DEFAULTS)) | recbole_keys()
-    files = [model_properties(model), *_COMMON_DEFAULTS]
-    return frozenset(_keys_of(files)) | _general_recbole_keys()
+    """The keys that a model with a file of defaults reads; of others, all that RecBole's read."""
+    files = model_properties(model)
+    keys = frozenset(_keys_of([*files, *_COMMON_DEFAULTS]))
+    return keys | (_general_recbole_keys() if files else recbole_keys())
 
 
 @functools.cache

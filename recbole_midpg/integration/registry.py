@@ -20,6 +20,7 @@ from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.integration import stock_models
 from recbole_midpg.integration.flops import copies_share_data, count_flops
+from recbole_midpg.integration.outside_models import import_model, outside_models
 from recbole_midpg.models.base import ScenarioRecommender
 
 _stock_get_model = recbole_utils.get_model
@@ -58,7 +59,8 @@ def get_model(model_name: str) -> type:
     """Stand in for ``recbole.utils.get_model``, with an error that lists what exists.
 
     Args:
-        model_name: a model of this package or of RecBole.
+        model_name: a model of this package, of RecBole or from outside, by the name of its class;
+            or ``package.module:Class``.
 
     Returns:
         The model's class.
@@ -66,6 +68,10 @@ def get_model(model_name: str) -> type:
     Raises:
         UsageError: there is no such model, or a package that it needs is not installed.
     """
+    if ":" in model_name:
+        return import_model(model_name)
+    if model_name in outside_models():
+        return outside_models()[model_name].model_class
     if model_name in own_models():
         # RecBole would look among its general models first and import them all, for a second.
         return own_models()[model_name]
@@ -81,7 +87,8 @@ def get_model(model_name: str) -> type:
         raise UsageError(
             f"model: {model_name!r} is not known{hint or '.'}\n"
             f"Models of recbole-midpg: {', '.join(own_models())}.\n"
-            f"Models of RecBole: {', '.join(recbole_models())}."
+            f"Models of RecBole: {', '.join(recbole_models())}.\n"
+            "A model of your own is named package.module:Class."
         ) from error
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.experiments.search_space import Dimension, packaged_space, read_space
+from recbole_midpg.experiments.search_space import Dimension, default_space, read_space
 
 
 def test_every_kind_of_line(tmp_path):
@@ -48,5 +48,5 @@ def test_missing_files():
     with pytest.raises(UsageError, match=r"none\.hyper"):
         read_space("none.hyper")
     with pytest.raises(UsageError, match="no packaged space for BPR"):
-        packaged_space("BPR")
-    assert read_space(packaged_space("MIDPG"))
+        default_space("BPR")
+    assert read_space(default_space("MIDPG"))
