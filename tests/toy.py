@@ -48,7 +48,7 @@ class ToyDataset:
             name: self.types.get(name, FeatureType.TOKEN) for name in self.sizes
         }
 
-    def fields(self, source: Sequence[Any] | None = None) -> list[str]:
+    def fields(self, ftype: Any = None, source: Any = None) -> list[str]:
         return [*self.sizes, LABEL]
 
     def num(self, name: str) -> int:

@@ -17,6 +17,7 @@ from recbole_midpg.layers.across_processes import (
 )
 from recbole_midpg.layers.pruning import PRUNING_FORMS, LinearSchedule, PrunedMLP, sparsity_loss
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import TrainingFields
 from recbole_midpg.settings import Choice, Flag, Integer, Number, Rules
 
 DEFAULT_SCHEDULE_EPOCHS = 5
@@ -44,7 +45,7 @@ class AdaSparse(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/AdaSparse.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: ``sparsity_min`` is above ``sparsity_max``.
@@ -80,7 +81,7 @@ class AdaSparse(ScenarioRecommender):
                 f"expected at most {settings['sparsity_max']}."
             )
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: TrainingFields) -> None:
         super().__init__(config, dataset)
         self.check_sizes(config, [self.input_size, *self.hidden_sizes, 1])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_midpg.layers.low_rank import LowRankMLP, check_rank
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Choice, Flag, Integer, Names, Rules, Sizes
 
 
@@ -35,7 +36,7 @@ class APG(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/APG.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: the rank is larger than a hidden layer's input or output, or a field of
@@ -62,7 +63,7 @@ class APG(ScenarioRecommender):
         """
         check_rank(layer_sizes, settings["apg_rank"])
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
         self.check_sizes(config, [self.input_size, *self.hidden_sizes, 1])
 

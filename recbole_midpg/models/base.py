@@ -19,6 +19,7 @@ from recbole_midpg.layers.scenario_grouping import (
     ScenarioLayout,
     ScenarioTiles,
 )
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Choice, Integer, Number, Rules, Sizes
 
 
@@ -39,7 +40,7 @@ class ScenarioRecommender(ContextRecommender):
 
     Args:
         config: RecBole's ``Config``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: a scenario field is not among the fields that the model embeds.
@@ -68,7 +69,7 @@ class ScenarioRecommender(ContextRecommender):
             UsageError: a setting does not fit the widths.
         """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
         del self.first_order_linear
 

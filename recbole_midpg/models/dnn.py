@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_midpg.layers.mlp import MLP
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 
 
 class DNN(ScenarioRecommender):
@@ -25,13 +26,13 @@ class DNN(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/DNN.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
     """
 
     paper: ClassVar[str] = "Covington et al., RecSys 2016"
     needs_scenario: ClassVar[bool] = False
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
         # define layers and loss

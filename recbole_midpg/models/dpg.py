@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_midpg.layers.weighting import WEIGHTINGS, WeightedMLP, check_tile_sizes
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Choice, Flag, Integer, Number, Rules, Sizes
 
 
@@ -26,7 +27,7 @@ class DPG(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/DPG.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: ``n`` or ``m`` is larger than a layer that it weights.
@@ -62,7 +63,7 @@ class DPG(ScenarioRecommender):
             settings["weight_output_layer"],
         )
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
         # load parameters info

@@ -2,7 +2,7 @@ r"""Plain networks made of a trained DPG or MIDPG, one for each scenario, to pre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -37,8 +37,8 @@ class EmbeddedFields:
         """The type of each field, as RecBole's ``Dataset`` has it."""
         return {field: FeatureType[name] for field, name in self.types.items()}
 
-    def fields(self, source: Sequence[Any]) -> list[str]:
-        """The fields, wherever they are from."""
+    def fields(self, ftype: Any = None, source: Any = None) -> list[str]:
+        """The fields, of whatever type and wherever they are from."""
         return list(self.types)
 
     def num(self, field: str) -> int:

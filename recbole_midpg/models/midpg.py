@@ -16,6 +16,7 @@ from recbole_midpg.layers.mutual_information import (
 )
 from recbole_midpg.models.base import flatten_matrices, initialize_module
 from recbole_midpg.models.dpg import DPG
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Choice, Flag, Number, Rules, Sizes
 
 
@@ -33,7 +34,7 @@ class MIDPG(DPG):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/MIDPG.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: ``n`` or ``m`` is larger than a layer that it weights.
@@ -50,7 +51,7 @@ class MIDPG(DPG):
         "discriminator_hidden_size": Sizes(minimum_length=1),
     }
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
         # load parameters info

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_midpg.layers.gates import GatedMLP, GateUnits
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Flag, Integer, Names, Number, Rules
 
 
@@ -39,7 +40,7 @@ class PEPNet(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/PEPNet.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: a field of ``prior_fields`` is not among those that the model embeds.
@@ -54,7 +55,7 @@ class PEPNet(ScenarioRecommender):
         "ppnet_gate_input": Flag(),
     }
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
         # load parameters info

@@ -12,6 +12,7 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Integer, Rules
 
 
@@ -42,7 +43,7 @@ class PLE(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/PLE.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
 
     Raises:
         UsageError: there are more expert levels than hidden layers.
@@ -70,12 +71,12 @@ class PLE(ScenarioRecommender):
                 f"expected at most {n_hidden}, the length of mlp_hidden_size."
             )
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
         self.check_sizes(config, [self.input_size, *self.hidden_sizes, 1])
 
         # load parameters info
-        self.n_scenarios: int = dataset.num(self.scenario_id_field)
+        self.n_scenarios: int = dataset.num(config["scenario_id_field"])
         n_levels: int = config["expert_levels"]
         widths = [self.input_size, *self.hidden_sizes[:n_levels]]
 

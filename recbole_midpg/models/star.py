@@ -11,6 +11,7 @@ from recbole_midpg.layers.mlp import MLP
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
 from recbole_midpg.layers.star_linear import StarMLP
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.fields import Fields
 from recbole_midpg.settings import Flag, Integer, Number, Rules, Sizes
 
 
@@ -39,7 +40,7 @@ class STAR(ScenarioRecommender):
 
     Args:
         config: RecBole's ``Config``; keys in ``properties/model/STAR.yaml``.
-        dataset: RecBole's ``Dataset``.
+        dataset: RecBole's ``Dataset``, or another one's fields.
     """
 
     paper: ClassVar[str] = "Sheng et al., CIKM 2021"
@@ -52,11 +53,11 @@ class STAR(ScenarioRecommender):
         "auxiliary_hidden_size": Sizes(),
     }
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
         # load parameters info
-        self.n_scenarios: int = dataset.num(self.scenario_id_field)
+        self.n_scenarios: int = dataset.num(config["scenario_id_field"])
 
         # define layers and loss
         self.norm = (
