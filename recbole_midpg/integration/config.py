@@ -153,6 +153,16 @@ def model_properties(model: str) -> list[Path]:
     return [file] if file.is_file() else []
 
 
+def common_properties() -> tuple[Path, ...]:
+    """The files of the defaults that all models have beside RecBole's."""
+    return _COMMON_DEFAULTS
+
+
+def common_rules() -> Rules:
+    """The rules of keys that all models have, RecBole's among them."""
+    return {**_COMMON_SETTINGS, **_RECBOLE_SETTINGS}
+
+
 @functools.cache
 def own_keys() -> frozenset[str]:
     """The config keys that this package adds."""
