@@ -44,9 +44,9 @@ _HEAD = f"""\
 
 {_BEGIN}
 
-RecBole's keys keep their names and meaning; its [own pages](https://recbole.io/docs/user_guide/config_settings.html)
-describe them. This page lists the keys that the package adds, with their defaults, and the keys of RecBole whose
-values it checks.
+RecBole's keys keep their names and meaning, which
+[its own pages](https://recbole.io/docs/user_guide/config_settings.html) describe. This page lists
+the keys that the package adds, with their defaults, and the keys of RecBole whose values it checks.
 
 A key can be set in these places; what stands further down wins:
 
@@ -57,9 +57,10 @@ A key can be set in these places; what stands further down wins:
 5. `config_dict` of a call from Python,
 6. the command line: `--key=value` or `--key value`.
 
-Values are read as Python literals or as YAML and are never run as code: `--mlp_hidden_size=[64,32]`,
-`--threshold="{{rating: 4}}"`, `--load_col=~` (nothing, here: all columns). A wrong value, and a key that nothing
-reads and that looks like a known one, end the command before data is loaded, with a sentence and exit status 2.
+Values are read as Python literals or as YAML and are never run as code:
+`--mlp_hidden_size=[64,32]`, `--threshold="{{rating: 4}}"`, `--load_col=~` (nothing, here: all
+columns). A wrong value, and a key that nothing reads and that looks like a known one, end the
+command before data is loaded, with a sentence and exit status 2.
 """
 
 
@@ -193,7 +194,8 @@ def model_defaults(name: str) -> str:
     """The table of a model's own keys, for its page."""
     keys = own_model_keys(name)
     if not keys:
-        return "None beside those that [every model](../config.md#of-every-model-of-the-package) has.\n"
+        link = "../config.md#of-every-model-of-the-package"
+        return f"None beside those that [every model]({link}) has.\n"
     return key_table(keys, own_models()[name].settings)
 
 
