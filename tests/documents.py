@@ -6,6 +6,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ _ENDINGS = re.compile(r"&&|;|(?<!\\)\n")
 _SHORT_RUN = ("--epochs=1", "--train_batch_size=8192")
 _SHORT = {
     "run_recbole": _SHORT_RUN,
-    "python": _SHORT_RUN,
     "tune": (*_SHORT_RUN, "--trials=1"),
     "benchmark": (*_SHORT_RUN, "--trials=1", "--models", "DNN", "DPG"),
     "matrices": _SHORT_RUN,
@@ -194,7 +194,7 @@ def run_program(block: Block) -> None:
 def shortened(words: list[str]) -> list[str]:
     """A command with options that make it short in the place of its own."""
     options = next((_SHORT[word] for word in words if word in _SHORT), ())
-    if any("_synth" in word for word in words) and words[0] == "run_recbole":
+    if options and any("_synth" in word for word in words):
         options = (*options, _FEW_ROWS)
     replaced = {word.partition("=")[0] for word in options if word.startswith("--")}
     kept, keeping = [], True
@@ -206,17 +206,14 @@ def shortened(words: list[str]) -> list[str]:
     return [*kept, *options]
 
 
-class _command_line:  # noqa: N801 - used as a function
+@contextmanager
+def _command_line(*words: str) -> Iterator[None]:
     """The command line that RecBole reads, for a while."""
-
-    def __init__(self, *words: str) -> None:
-        self.words = list(words)
-
-    def __enter__(self) -> None:
-        self.before, sys.argv = sys.argv, self.words
-
-    def __exit__(self, *_: object) -> None:
-        sys.argv = self.before
+    before, sys.argv = sys.argv, list(words)
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def write_files(page: Path) -> None:
