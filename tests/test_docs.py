@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -87,6 +88,13 @@ def test_the_commands_and_programs_of_a_page_run(page, capsys):
                 assert status == 0, (words, printed)
 
 
+def test_every_example_is_run():
+    """By the README's commands, which are run for every change."""
+    programs = {words[1] for words in commands_of(README) if words[0] == "python"}
+    examples = (REPOSITORY / "examples").glob("*.py")
+    assert programs == {name_of(example) for example in examples}
+
+
 def test_what_is_not_run_is_there():
     commands = [" ".join(words) for _, words in documents.every_command()]
     for beginning in NOT_RUN:
@@ -138,6 +146,16 @@ def anchors_of(page):
     text = documents._FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_pictures_are_whole_and_shown():
+    """And bring their own background: they are read on dark pages and on light ones."""
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (REPOSITORY / "docs" / "pictures").iterdir():
+        assert f"pictures/{picture.name})" in shown
+        root = ElementTree.parse(picture).getroot()
+        parts = [part for part in root if part.tag.endswith(("rect", "text", "g", "path"))]
+        assert parts[0].get("class") == "panel"
 
 
 def test_the_index_leads_to_every_page():
