@@ -130,7 +130,7 @@ def config_page() -> str:
     rules = common_rules()
     parts = [_HEAD, "## Of every run\n"]
     for path in common_properties():
-        parts.append(f"### {_TITLES[path.stem]}\n")
+        parts.append(f"### {_TITLES.get(path.stem, path.stem.capitalize())}\n")
         parts.append(key_table(read_keys(path).values(), rules))
     parts.append("## Of every model of the package\n")
     parts.append(key_table(shared_keys().values(), ScenarioRecommender.settings))
