@@ -23,7 +23,7 @@ from recbole_midpg.integration.config import (
     common_properties,
     common_rules,
     model_properties,
-    own_keys,
+    recbole_rules,
 )
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.models.base import ScenarioRecommender
@@ -141,19 +141,18 @@ def config_page() -> str:
             parts.append(f"Described in [models/{name.lower()}.md](models/{name.lower()}.md).\n")
             parts.append(key_table(keys, model.settings))
     parts.append("## Of RecBole, and checked\n")
-    parts.append(recbole_table(rules))
+    parts.append(recbole_table(recbole_rules()))
     return "\n".join(parts)
 
 
 def recbole_table(rules: Rules) -> str:
     """RecBole's keys that have a rule, with RecBole's defaults for context-aware models."""
     defaults = recbole_defaults()
-    checked = {key: rule for key, rule in rules.items() if key not in own_keys()}
     return table(
         ("key", "RecBole's default", "allowed"),
         (
             (f"`{key}`", f"`{_as_yaml(defaults[key])}`" if key in defaults else "", rule.allowed)
-            for key, rule in sorted(checked.items())
+            for key, rule in sorted(rules.items(), key=lambda item: item[0])
         ),
     )
 

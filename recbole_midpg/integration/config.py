@@ -159,8 +159,13 @@ def common_properties() -> tuple[Path, ...]:
 
 
 def common_rules() -> Rules:
-    """The rules of keys that all models have, RecBole's among them."""
-    return {**_COMMON_SETTINGS, **_RECBOLE_SETTINGS}
+    """The rules of the keys that all models have beside RecBole's."""
+    return _COMMON_SETTINGS
+
+
+def recbole_rules() -> Rules:
+    """The rules of RecBole's keys."""
+    return _RECBOLE_SETTINGS
 
 
 @functools.cache
