@@ -35,7 +35,7 @@ _SHORT = {
     "tune": (*_SHORT_RUN, "--trials=1"),
     "benchmark": (*_SHORT_RUN, "--trials=1", "--models", "DNN", "DPG"),
     "matrices": _SHORT_RUN,
-    "sweep": (*_SHORT_RUN, "--trials=1", "--sizes", "4,2", "--variants", "DPG-r"),
+    "sweep": (*_SHORT_RUN, "--trials=1", "--sizes", "4,2", "--variants", "r"),
 }
 _FEW_ROWS = "--synthetic_rows=20000"
 
