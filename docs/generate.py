@@ -53,7 +53,7 @@ A key can be set in these places; what stands further down wins:
 1. RecBole's defaults,
 2. the package's defaults, which this page lists,
 3. the dataset's file: `./dataset_configs/NAME.yaml`, else the package's own of that name,
-4. the files of `--config_files`, the last one first,
+4. the files of `--config_files`, of two the later one,
 5. `config_dict` of a call from Python,
 6. the command line: `--key=value` or `--key value`.
 
