@@ -663,7 +663,7 @@ def _check_scenario_field(
     elif field is None:
         reason = f"is not a field of {config.dataset}"
     elif not field.loaded:
-        reason = f"of {field.file} is not loaded (load_col)"
+        reason = f"of {field.file} is not loaded (load_col: ~ loads all columns)"
     else:
         reason = f"is of type {field.type}, not token"
     raise UsageError(f"{key}: {name!r} {reason}{expected_some_of(usable, str(name))}")

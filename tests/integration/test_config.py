@@ -84,6 +84,7 @@ def test_one_name_is_a_list_of_one():
         ({"scenario_fields": ["ocupation"]}, ["'ocupation'", "not a field", "'occupation'?"]),
         ({"scenario_fields": ["timestamp"]}, ["'timestamp'", "float, not token", "user_id"]),
         ({"scenario_fields": ["class"]}, ["'class'", "token_seq, not token"]),
+        ({"scenario_fields": ["zip_code"]}, ["ml-100k.user", "load_col: ~ loads all columns"]),
         ({"scenario_fields": ["rating"]}, ["'rating'", "is the label"]),
         ({"scenario_fields": ["label"]}, ["'label'", "is the label"]),
         ({"scenario_fields": ["zip_code"]}, ["'zip_code'", "ml-100k.user", "not loaded"]),
