@@ -23,7 +23,7 @@ PAGES = [
     REPOSITORY / "CONTRIBUTING.md",
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 ]
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PROGRAMS = ("run_recbole", "recbole-midpg", "python", "pytest", "pip")
 _INLINE = re.compile(rf"(?<!`)`((?:{'|'.join(_PROGRAMS)}) [^`]+)`(?!`)")
 _FILE_NAME = re.compile(r"# (\S+)\n")
@@ -71,13 +71,13 @@ def name_of(page: Path) -> str:
 
 
 def blocks_of(page: Path, *languages: str) -> list[Block]:
-    found = _FENCE.findall(page.read_text(encoding="utf-8"))
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
     return [Block(page, language, text) for language, text in found if language in languages]
 
 
 def inline_commands(page: Path) -> list[list[str]]:
     """The commands that stand within a page's sentences."""
-    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     spans = [span.replace("\n", " ") for span in _INLINE.findall(text)]
     # What is left out with dots stands for anything.
     return [[word for word in shlex.split(span) if "…" not in word] for span in spans]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests import documents
-from tests.documents import PAGES, REPOSITORY, blocks_of, name_of
+from tests.documents import FENCE, PAGES, REPOSITORY, blocks_of, name_of
 
 README = REPOSITORY / "README.md"
 GOLDEN = Path(__file__).parent / "atomic_data_scripts" / "golden"
@@ -131,7 +131,7 @@ def test_generated_pages_are_up_to_date():
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_linked_files_and_headings_exist(page):
-    text = documents._FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith("http"):
             continue
@@ -143,7 +143,7 @@ def test_linked_files_and_headings_exist(page):
 
 def anchors_of(page):
     """The anchors by which GitHub links a page's headings."""
-    text = documents._FENCE.sub("", page.read_text(encoding="utf-8"))
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
