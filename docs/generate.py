@@ -115,14 +115,14 @@ def allowed(key: str, rules: Rules) -> str:
 
 def shared_keys() -> dict[str, Key]:
     """The keys that every model of the package has."""
-    first, *others = (read_keys(model_properties(name)) for name in own_models())
+    first, *others = (read_keys(*model_properties(name)) for name in own_models())
     return {name: key for name, key in first.items() if all(name in other for other in others)}
 
 
 def own_model_keys(name: str) -> list[Key]:
     """The keys of a model beside those that every model has."""
     shared = shared_keys()
-    return [key for key in read_keys(model_properties(name)).values() if key.name not in shared]
+    return [key for key in read_keys(*model_properties(name)).values() if key.name not in shared]
 
 
 def config_page() -> str:
