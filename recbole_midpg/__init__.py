@@ -5,6 +5,7 @@ the models and trainers. Nothing in an installed package is edited.
 """
 
 import sys
+from pathlib import Path
 
 from recbole_midpg.wait_policy import wait_asleep as _wait_asleep
 
@@ -26,6 +27,11 @@ def _register() -> None:
 
     seams.install(also_in=imported_before)
 
+
+# In a checkout two folders of the package stand beside it; an installation maps them into it.
+_beside = Path(__file__).parents[1]
+if not Path(__file__).with_name("dataset_configs").is_dir() and (_beside / "setup.py").is_file():
+    __path__.append(str(_beside))
 
 _wait_asleep()  # before torch is loaded
 _register()

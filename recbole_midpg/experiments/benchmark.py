@@ -30,7 +30,7 @@ def find_settings(dataset: str) -> Path | None:
     Returns:
         The file, ``None`` where there is none.
     """
-    packaged = Path(str(resources.files("recbole_midpg.benchmark_settings")))
+    packaged = Path(str(resources.files("recbole_midpg"))) / "properties" / "tuned"
     for folder in (Path("benchmarks") / "settings", packaged):
         path = folder / f"{dataset}.yaml"
         if path.is_file():

@@ -144,7 +144,8 @@ def add_benchmark(commands: Any) -> None:
     )
     parser.add_argument(
         "--settings_file",
-        help="tuned settings by model (default: benchmarks/settings/DATASET.yaml, if there is one)",
+        help="tuned settings by model (default: ./benchmarks/settings/DATASET.yaml, else the "
+        "package's, if there is one)",
     )
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default: 1)")
     parser.add_argument(

@@ -1,1 +1,0 @@
-"""Tuned settings of the models, one file a dataset; ``recbole-midpg benchmark`` reads them."""
