@@ -7,10 +7,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from recbole_midpg import cli
 from tests import documents
 from tests.documents import FENCE, PAGES, REPOSITORY, blocks_of, name_of
 
 README = REPOSITORY / "README.md"
+RUNNING = (REPOSITORY / "docs" / "running.md").read_text(encoding="utf-8")
 GOLDEN = Path(__file__).parent / "atomic_data_scripts" / "golden"
 # What is read by its options alone, by the words that begin it, and why it is not run.
 NOT_RUN = {
@@ -146,6 +148,16 @@ def anchors_of(page):
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_every_command_is_described(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)
+    assert "predict" in commands
+    (section,) = re.findall(r"^## Other commands\n(.*)", RUNNING, re.MULTILINE | re.DOTALL)
+    for command in commands:
+        assert re.search(rf"`(recbole-midpg )?{command}`", section), command
 
 
 def test_pictures_are_whole_and_shown():
