@@ -135,7 +135,7 @@ class ConversionReport:
         return _table(rows)
 
     def _scenario_table(self) -> list[str]:
-        rows = [(self.scenario, "rows", "positives", "CVR")]
+        rows = [(self.scenario, "rows", "positives", "positive rate")]
         for value, (count, positives) in list(self.scenarios.items())[:_SHOWN_SCENARIOS]:
             rows.append((value, f"{count:,}", f"{positives:,}", f"{positives / count:.2%}"))
         rows.append(

@@ -30,7 +30,7 @@ class ScenarioRow:
         name: the scenario.
         rows: how many rows it has.
         positives: how many of them are positive.
-        cvr: their share.
+        cvr: their share: of clicks the CTR, of purchases the CVR.
         auc: ``None`` where all rows are of one class.
         logloss: in nats a row.
         pcoc: mean prediction over mean label, ``None`` where no row is positive.
@@ -68,7 +68,7 @@ class ScenarioTable:
             [row.name, row.rows, row.positives, row.cvr, row.auc, row.logloss, row.pcoc]
             for row in (*self.scenarios, self.everything)
         ]
-        headers = ["scenario", "rows", "positives", "CVR", "AUC", "LogLoss", "PCOC"]
+        headers = ["scenario", "rows", "positives", "positive rate", "AUC", "LogLoss", "PCOC"]
         table = tabulate(lines, headers=headers, floatfmt=".4f", intfmt=",", missingval="-")
         if not self.without_auc:
             return table

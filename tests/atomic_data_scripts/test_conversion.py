@@ -3,6 +3,7 @@ import gc
 import gzip
 import json
 import os
+import re
 import shutil
 import time
 import tracemalloc
@@ -61,6 +62,7 @@ def test_skips_bad_lines_and_lists_them(tmp_path, name):
     assert report.rows_in == lines == report.rows_out + report.rows_rejected
     assert report.rows_rejected == len(rejected_rows(written))
     assert f"{lines} rows in = {report.rows_out} rows out + " in report.summary()
+    assert re.search(r" rows +positives +positive rate\n", report.summary())
     assert written.name in report.files
 
 

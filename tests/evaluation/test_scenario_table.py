@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,8 @@ def test_the_text_counts_scenarios_without_an_auc():
     labels, scores = np.array([1.0, 0, 1]), np.array([0.5, 0.25, 0.5])
     text = scenario_table(labels, scores, np.array([0, 0, 2]), NAMES).text()
     lines = text.splitlines()
-    assert lines[0].split() == ["scenario", "rows", "positives", "CVR", "AUC", "LogLoss", "PCOC"]
+    headers = ["scenario", "rows", "positives", "positive rate", "AUC", "LogLoss", "PCOC"]
+    assert re.split(r"  +", lines[0].strip()) == headers
     assert lines[2].split()[:5] == ["missing", "2", "1", "0.5000", "1.0000"]
     assert lines[3].split()[4] == "-"
     assert lines[-1] == "scenarios of one class, without an AUC: 1"
