@@ -217,7 +217,8 @@ def _analyze_gains(table: str, baseline: str, output: str) -> None:
         for scenario, gain in zip(gains.scenarios, of_scenarios, strict=True)
     ]
     headers = ["model", "scenario", f"AUC gained over {baseline}", "sd", "pairs"]
-    print(tabulate(rows, headers=headers, floatfmt="+.4f", missingval="-"))
+    formats = ("", "", "+.4f", ".4f", "")
+    print(tabulate(rows, headers=headers, floatfmt=formats, missingval="-"))
     _tell(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
 
 

@@ -89,6 +89,8 @@ class ModelSummary:
         problems: why its other trials failed.
         scores: mean and spread of each test metric.
         valid_score: the mean of the validation metric that chooses epochs.
+        gained: the paired differences of its test AUC from the best baseline's, seed by seed;
+            ``None`` of the baseline itself, and where no seed has both.
         tests: its test AUC against the best baseline's, corrected for all comparisons.
         better: whether it is significantly better by the t-test, which earns the paper's star.
         gap_closed: the share of the way from DNN's AUC to the best possible that it goes.
@@ -100,6 +102,7 @@ class ModelSummary:
     problems: tuple[str, ...]
     scores: dict[str, Spread]
     valid_score: float | None
+    gained: Spread | None
     tests: PairedTests
     better: bool
     gap_closed: float | None
@@ -172,7 +175,8 @@ def summarize(
         if label not in proposed and score is not None
     }
     best = max(baselines, key=lambda label: baselines[label], default=None)
-    tests = _tests_against(best, finished)
+    differences = _differences_from(best, finished)
+    tests = _corrected_tests(differences)
     bayes = _best_possible(config, sorted({result.seed for result in results}))
     paper = paper_numbers(config["dataset"])
     dnn = _mean_auc(finished.get("DNN", ()))
@@ -189,6 +193,7 @@ def summarize(
                 tuple(trial.problem for trial in by_label[label] if trial.problem),
                 _test_scores(trials),
                 valid_scores[label],
+                Spread.of(differences[label]),
                 tests[label],
                 t is not None and t < _SIGNIFICANT and (auc or 0.0) > (best_auc or 0.0),
                 _share(auc, dnn, bayes[0] if bayes else None),
@@ -218,21 +223,26 @@ def _share(auc: float | None, dnn: float | None, best_possible: float | None) ->
     return (auc - dnn) / (best_possible - dnn)
 
 
-def _tests_against(
+def _differences_from(
     best: str | None, finished: Mapping[str, Sequence[TrialResult]]
-) -> dict[str, PairedTests]:
-    """Compare every other model's test AUC with the best baseline's, seed by seed."""
+) -> dict[str, list[float]]:
+    """Subtract the best baseline's test AUC from every other model's, seed by seed."""
     by_seed = {
         label: {trial.seed: trial.test["auc"] for trial in trials if "auc" in trial.test}
         for label, trials in finished.items()
     }
-    raw = {label: PairedTests(None, None) for label in finished}
-    for label in finished:
-        if best is not None and label != best:
-            seeds = sorted(by_seed[label].keys() & by_seed[best].keys())
-            raw[label] = paired_tests(
-                [by_seed[label][seed] for seed in seeds], [by_seed[best][seed] for seed in seeds]
-            )
+    base = by_seed.get(best, {}) if best is not None else {}
+    return {
+        label: []
+        if label == best
+        else [scores[seed] - base[seed] for seed in sorted(scores.keys() & base.keys())]
+        for label, scores in by_seed.items()
+    }
+
+
+def _corrected_tests(differences: Mapping[str, Sequence[float]]) -> dict[str, PairedTests]:
+    """Test whether the differences are none, corrected for how many models are tested."""
+    raw = {label: paired_tests(of_seeds) for label, of_seeds in differences.items()}
     t = holm([test.t for test in raw.values()])
     wilcoxon = holm([test.wilcoxon for test in raw.values()])
     corrected = map(PairedTests, t, wilcoxon)

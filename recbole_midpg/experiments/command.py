@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import yaml
@@ -22,7 +23,7 @@ from recbole_midpg.experiments.benchmark import (
 )
 from recbole_midpg.experiments.model_table import describe_models
 from recbole_midpg.experiments.search_space import default_space
-from recbole_midpg.experiments.table_files import main_table, write_tables
+from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
 from recbole_midpg.integration.config import build_config, read_config_files
@@ -32,6 +33,7 @@ from recbole_midpg.integration.threads import choose_threads, n_cores
 from recbole_midpg.whole_files import write_text
 
 _DEFAULT_SEED = 2020
+_NOTE_WIDTH = 100
 _TABLE_DEFAULTS = {
     "metrics": ["AUC", "LogLoss", "PRAUC", "PCOC", "ECE"],
     "metric_decimal_place": 6,
@@ -225,6 +227,9 @@ def _benchmark(
     paths = write_tables(summary, folder, about, scenarios=scenarios)
     headers, rows = main_table(summary)
     print(tabulate(rows, headers=headers, disable_numparse=True))
+    for note in notes(summary):
+        print(f"\n{fill(note, width=_NOTE_WIDTH)}")
+    print()
     for path in paths:
         print(path)
     if all(result.problem for result in results):

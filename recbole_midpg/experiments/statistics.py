@@ -45,7 +45,7 @@ class PairedTests:
     wilcoxon: float | None
 
 
-def paired_tests(values: Sequence[float], others: Sequence[float]) -> PairedTests:
+def paired_tests(differences: Sequence[float]) -> PairedTests:
     """Test whether paired values differ.
 
     Trials of one seed share split and seed, and so make a pair. Their splits overlap from seed to
@@ -53,21 +53,20 @@ def paired_tests(values: Sequence[float], others: Sequence[float]) -> PairedTest
     splits explain a difference, not how it would be on other data.
 
     Args:
-        values: one value a seed.
-        others: one value a seed, in the same order.
+        differences: of the two values of each seed.
 
     Returns:
         The p-values.
     """
     from scipy import stats  # noqa: PLC0415 - takes long, and every command imports this
 
-    differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
-    if len(differences) < 2 or not differences.any():  # noqa: PLR2004 - one has no spread
+    array = np.asarray(differences, dtype=np.float64)
+    if len(array) < 2 or not array.any():  # noqa: PLR2004 - one has no spread
         return PairedTests(None, None)
-    wilcoxon = float(stats.wilcoxon(differences).pvalue)
-    if np.ptp(differences) == 0:
+    wilcoxon = float(stats.wilcoxon(array).pvalue)
+    if np.ptp(array) == 0:
         return PairedTests(None, wilcoxon)
-    return PairedTests(float(stats.ttest_1samp(differences, 0.0).pvalue), wilcoxon)
+    return PairedTests(float(stats.ttest_1samp(array, 0.0).pvalue), wilcoxon)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

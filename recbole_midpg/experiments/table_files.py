@@ -76,7 +76,7 @@ Block = tuple[list[str], list[list[str]]]
 
 
 def main_table(summary: Summary) -> Block:
-    """A line a model: metrics, significance, size, time, the gap to the best, the paper."""
+    """A line a model: metrics, the gain with its significance, size, time, the gap, the paper."""
     metrics = list(dict.fromkeys(name for model in summary.models for name in model.scores))
     metrics = [name for name in metrics if "/" not in name]
     columns: list[tuple[str, list[str]]] = [
@@ -84,6 +84,10 @@ def main_table(summary: Summary) -> Block:
         *(
             (_METRIC_NAMES.get(name, name), [_score(model, name) for model in summary.models])
             for name in metrics
+        ),
+        (
+            f"AUC over {summary.best_baseline}",
+            [_spread(model.gained, 4, sign="+") for model in summary.models],
         ),
         ("p (t)", [_number(model.tests.t, 4) for model in summary.models]),
         ("p (Wilcoxon)", [_number(model.tests.wilcoxon, 4) for model in summary.models]),
@@ -136,23 +140,31 @@ def markdown(summary: Summary, blocks: Sequence[Block]) -> str:
         tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
         for headers, rows in blocks
     ]
-    notes = ["Mean ± sd of the test split over seeds."]
+    return "\n\n".join([*tables, *notes(summary)]) + "\n"
+
+
+def notes(summary: Summary) -> list[str]:
+    """What is to be known to read the table, and what failed: a paragraph each."""
+    sentences = ["Mean ± sd of the test split over seeds."]
     if summary.best_baseline:
-        notes.append(
-            f"{_STAR}: a higher AUC than the best baseline on validation, {summary.best_baseline}, "
-            "p < 0.05 (paired t-test over seeds, Holm-corrected)."
+        best = summary.best_baseline
+        sentences.append(
+            f"AUC over {best}: that of the same seed less that of {best}, the best baseline on "
+            f"validation, mean ± sd; p: of no difference, Holm-corrected; {_STAR}: a higher AUC "
+            "with p < 0.05 by the paired t-test."
         )
     if summary.bayes:
-        notes.append(
+        sentences.append(
             "Best possible: the true probabilities on the labels as drawn; gap closed: the share "
             "of the way from DNN's AUC to it."
         )
     failed = [
-        f"{model.label}: {len(model.problems)} trials failed, the last one: {model.problems[-1]}"
+        f"{model.label}: {len(model.problems)} of {len(model.problems) + len(model.trials)} trials "
+        f"failed, the last one: {model.problems[-1]}"
         for model in summary.models
         if model.problems
     ]
-    return "\n\n".join([*tables, " ".join(notes), *failed]) + "\n"
+    return [" ".join(sentences), *failed]
 
 
 def as_json(summary: Summary, about: dict[str, Any]) -> dict[str, Any]:
@@ -168,6 +180,7 @@ def as_json(summary: Summary, about: dict[str, Any]) -> dict[str, Any]:
                 "model": model.label,
                 "test": {name: _plain(spread) for name, spread in model.scores.items()},
                 "valid_score": model.valid_score,
+                "auc_gained": _plain(model.gained),
                 "p_values": asdict(model.tests),
                 "better": model.better,
                 "gap_closed": model.gap_closed,
@@ -203,10 +216,11 @@ def _parameters(model: ModelSummary) -> str:
     )
 
 
-def _spread(spread: Spread | None, digits: int) -> str:
+def _spread(spread: Spread | None, digits: int, *, sign: str = "") -> str:
+    """Mean ± sd; ``sign`` as in a format, ``+`` where one is to stand before positive means too."""
     if spread is None:
         return ""
-    mean = f"{spread.mean:.{digits}f}"
+    mean = f"{spread.mean:{sign}.{digits}f}"
     return mean if math.isnan(spread.sd) else f"{mean} ± {spread.sd:.{digits}f}"
 
 

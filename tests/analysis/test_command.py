@@ -63,7 +63,8 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     models = {"DNN": {1: {"a": 0.5}, 2: {"a": 0.5}}, "DPG": {1: {"a": 0.51}, 2: {"a": 0.53}}}
     path = written(table(models), "table.json")
     analyze("gains", "--table", path, "--output", "figures")
-    assert "+0.0200" in capsys.readouterr().out
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("DPG")]
+    assert line.split() == ["DPG", "a", "+0.0200", "0.0141", "2"]
     content = json.loads(Path("figures/gains.json").read_text())
     assert content["gains"]["DPG"][0]["mean"] == pytest.approx(0.02)
     assert Path("figures/gains.svg").read_text().startswith("<?xml")

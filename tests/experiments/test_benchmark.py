@@ -85,6 +85,37 @@ def test_significantly_worse_is_no_star(results):
     assert not line_of(summary, "DNN").better
 
 
+def test_a_difference_has_a_sign_a_spread_and_its_p(results, tmp_path):
+    """With PLE for the best, DNN's differences are -2, -2, 0, -4, 0 and -1 hundredths."""
+    config = CONFIG | {"valid_metric": "LogLoss", "valid_metric_bigger": False}
+    chosen = [
+        TrialResult(**{**vars(r), "valid": {"logloss": 0.4 if r.model == "PLE" else 0.5}})
+        for r in results
+    ]
+    summary = summarize(chosen, config)
+    worse, better = line_of(summary, "DNN").gained, line_of(summary, "MIDPG").gained
+    assert worse.mean == pytest.approx(-0.015)
+    assert worse.sd == pytest.approx(math.sqrt((3 * 0.5**2 + 2 * 1.5**2 + 2.5**2) / 5) / 100)
+    assert better.mean == pytest.approx(0.02)
+    assert line_of(summary, "PLE").gained is None
+    headers, rows = main_table(summary)
+    place = headers.index("AUC over PLE")
+    assert headers[place + 1] == "p (t)"
+    assert [row[place] for row in rows] == ["-0.0150 ± 0.0152", "", "+0.0200 ± 0.0126"]
+    write_tables(summary, tmp_path, {}, scenarios=False)
+    dnn, ple, _ = json.loads((tmp_path / "table.json").read_text())["models"]
+    assert dnn["auc_gained"] == {"mean": worse.mean, "sd": worse.sd, "count": 6}
+    assert ple["auc_gained"] is None
+    assert "| -0.0150 ± 0.0152 |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_difference_is_of_the_seeds_that_both_have(results):
+    failed = TrialResult("DNN", "DNN", 0, {}, problem="it broke")
+    summary = summarize([failed, *(r for r in results if (r.label, r.seed) != ("DNN", 0))], CONFIG)
+    gained = line_of(summary, "PLE").gained
+    assert (gained.count, gained.mean) == (5, pytest.approx(0.014))
+
+
 def test_a_lower_validation_metric_may_be_better(results):
     config = CONFIG | {"valid_metric": "LogLoss", "valid_metric_bigger": False}
     changed = [
@@ -99,7 +130,7 @@ def test_failed_trials_are_left_out_and_told(results, tmp_path):
     summary = summarize([*results, failed], CONFIG)
     assert line_of(summary, "DNN").scores["auc"].count == 6
     write_tables(summary, tmp_path, {}, scenarios=False)
-    assert "DNN: 1 trials failed, the last one: it broke" in (tmp_path / "table.md").read_text()
+    assert "DNN: 1 of 7 trials failed, the last one: it broke" in (tmp_path / "table.md").read_text()
 
 
 def test_a_model_without_a_finished_trial_has_an_empty_line(results):
@@ -143,7 +174,7 @@ def test_files_hold_the_same_table(results, tmp_path):
     cells = ["MIDPG", "0.6467 ± 0.0103 ★"]
     markdown = (tmp_path / "table.md").read_text()
     assert all(f"| {cell} " in markdown for cell in cells)
-    assert "best baseline on validation, DNN" in markdown
+    assert "less that of DNN, the best baseline on validation" in markdown
     csv = (tmp_path / "table.csv").read_text().splitlines()
     assert csv[3].split(",")[:2] == cells
     assert csv[4:6] == ["", "scenario,DNN,PLE,MIDPG"]

@@ -1,6 +1,7 @@
 """The commands of experiments as a user types them."""
 
 import json
+import re
 
 import pytest
 
@@ -19,6 +20,9 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     result = run_command(*command, "--trials=1", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "settings: mine.yaml" in result.stdout
+    header = next(line for line in result.stdout.splitlines() if line.startswith("model"))
+    assert re.search(r"AUC over (DNN|DeepFM)", header)
+    assert "Mean ± sd of the test split over seeds." in result.stdout
     folder = tmp_path / "benchmark" / "ml-100k"
     first_line = json.loads((folder / "trials.jsonl").read_text().splitlines()[0])
     given = first_line["settings"]
