@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
@@ -12,7 +13,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from recbole_midpg.command_line import config_values, require_positive
+from recbole_midpg.command_line import config_values, require_positive, split_arguments
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.benchmark import (
     PROPOSED,
@@ -72,7 +73,8 @@ def add_tune(commands: Any) -> None:
     parser = commands.add_parser(
         "tune",
         help="search for the settings of a model that are best on the validation split",
-        epilog="Further arguments --KEY=VALUE are config values, the same in every trial.",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial: they are "
+        "not searched, and stand in the printed command rather than in the file of the result.",
         allow_abbrev=False,  # --m=4 is a config value
     )
     parser.add_argument("--model", default="MIDPG", help="(default: %(default)s)")
@@ -82,7 +84,7 @@ def add_tune(commands: Any) -> None:
         "--trials",
         type=int,
         default=20,
-        help="the first is of the settings as they are (default: %(default)s)",
+        help="the first is of the defaults (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
     parser.add_argument(
@@ -108,7 +110,7 @@ def _tune(
     values = config_values(settings)
     name = get_model(model).__name__
     path = Path(record or f"tuning/{name}-{dataset}.jsonl")
-    best = tune(
+    found = tune(
         model,
         dataset,
         space or default_space(name),
@@ -118,10 +120,19 @@ def _tune(
         config_files=config_files,
         settings=values,
     )
+    told = found.summary()
+    if values:
+        # Another length or dataset may be what the next run is for: the file does not decide that.
+        same = ", ".join(f"{key} = {value}" for key, value in values.items())
+        told.append(f"Not in the file, as the same for all: {same}.")
     chosen = path.with_suffix(".yaml")
-    write_text(chosen, yaml.safe_dump({**values, **best.parameters}))
-    print(f"best validation score: {best.score}")
-    print(f"run_recbole --model={model} --dataset={dataset} --config_files={chosen}")
+    comments = "".join(f"# {line}\n" for line in told)
+    parameters = found.best.parameters
+    write_text(chosen, comments + (yaml.safe_dump(parameters) if parameters else ""))
+    words = ["run_recbole", f"--model={model}", f"--dataset={dataset}"]
+    words += [f"--{key}={text}" for key, text in split_arguments(settings).items()]
+    words += ["--config_files", *config_files, str(chosen)]
+    print(*told, shlex.join(words), sep="\n")
 
 
 def add_benchmark(commands: Any) -> None:

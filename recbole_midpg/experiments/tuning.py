@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ import torch
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments.record import Record
-from recbole_midpg.experiments.search_space import hyperopt_space, read_space
+from recbole_midpg.experiments.search_space import Dimension, hyperopt_space, read_space
 from recbole_midpg.integration.compat import import_hyperopt
-from recbole_midpg.integration.config import build_config
+from recbole_midpg.integration.config import build_config, check_key_names
 from recbole_midpg.integration.device_faults import DeviceLostError
 from recbole_midpg.integration.run import Run
 
@@ -37,6 +38,77 @@ class Trial:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class Search:
+    """A search that is done.
+
+    Attributes:
+        model: the model.
+        dataset: the dataset.
+        metric: the validation metric that chooses.
+        bigger_is_better: whether a higher value of it is the better one.
+        trials: one of each settings that were tried. The first is of the defaults: the model's, the
+            dataset's, and those of the config files and of the command line.
+    """
+
+    model: str
+    dataset: str
+    metric: str
+    bigger_is_better: bool
+    trials: tuple[Trial, ...]
+
+    @property
+    def defaults(self) -> Trial:
+        """The trial of the defaults."""
+        return self.trials[0]
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the best score, the first of several.
+
+        Raises:
+            UsageError: every trial failed.
+        """
+        best = self._best_of(self.trials)
+        if best is None:
+            raise UsageError(f"tune: every trial failed, the last one: {self.trials[-1].problem}")
+        return best
+
+    def _best_of(self, trials: Sequence[Trial]) -> Trial | None:
+        sign = -1.0 if self.bigger_is_better else 1.0
+        scored = [trial for trial in trials if trial.score is not None]
+        return min(scored, key=lambda trial: sign * (trial.score or 0.0), default=None)
+
+    def summary(self) -> list[str]:
+        """The winner, its score beside the defaults', and what failed, in lines of text."""
+        best, subject = self.best, f"{self.model} on {self.dataset}"
+        if len(self.trials) == 1:
+            lines = [f"{subject}: the defaults alone were tried."]
+        elif best is self.defaults:
+            lines = [f"{subject}: the defaults were not beaten, among {len(self.trials)} settings."]
+        else:
+            lines = [f"{subject}: the best of {len(self.trials)} settings on validation:"]
+            lines += [f"  {key} = {value}" for key, value in best.parameters.items()]
+        lines.append(f"validation {self.metric}: {best.score}{self._compared()}")
+        failed = [trial for trial in self.trials if trial.score is None]
+        if failed:
+            lines.append(
+                f"{len(failed)} of {len(self.trials)} settings failed, the last one: "
+                f"{failed[-1].problem}"
+            )
+        return lines
+
+    def _compared(self) -> str:
+        """What the best score is to be compared with, as the end of a line."""
+        if self.best is not self.defaults:
+            failed = self.defaults.score is None
+            return (
+                f", with the defaults {'none, as they failed' if failed else self.defaults.score}"
+            )
+        next_best = self._best_of(self.trials[1:])
+        return "" if next_best is None else f", the best of the others {next_best.score}"
+
+
 def tune(
     model: str,
     dataset: str,
@@ -48,10 +120,10 @@ def tune(
     config_files: list[str] | None = None,
     settings: dict[str, Any] | None = None,
     show_progress: bool = True,
-) -> Trial:
+) -> Search:
     """Search for the config values with the best validation score, by hyperopt's TPE.
 
-    The first trial is of the settings as they are: what is chosen is no worse on validation.
+    The first trial is of the defaults: what is chosen is no worse on validation.
 
     The search is a function of its seed and of the scores so far, so a resumed search tries the
     same values again and takes the scores of finished trials from the record.
@@ -64,14 +136,15 @@ def tune(
         trials: how many trials in all, those in the record included.
         seed: of the search; the seed of each training is the config's.
         config_files: RecBole config files.
-        settings: further config values, the same in every trial.
+        settings: further config values, the same in every trial: these keys are not searched.
         show_progress: whether a bar is shown.
 
     Returns:
-        The best trial.
+        The trials, of which one at least has a score.
 
     Raises:
-        UsageError: hyperopt is not installed, a file is wrong, or every trial failed.
+        UsageError: hyperopt is not installed, a file is wrong, nothing is left to search, or every
+            trial failed.
     """
     try:
         hyperopt = import_hyperopt()
@@ -80,8 +153,8 @@ def tune(
             f"tune: hyperopt cannot be imported ({error}); pip install 'recbole-midpg[tune]'."
         ) from error
 
-    dimensions = read_space(space)
     fixed = dict(settings or {})
+    dimensions = _left_to_search(read_space(space), fixed, model)
     config = build_config(model, dataset, config_files, fixed)
     kept = Record(
         Path(record),
@@ -126,10 +199,28 @@ def tune(
             show_progressbar=show_progress,
             return_argmin=False,
         )
-    scored = [trial for trial in finished if trial.score is not None]
-    if not scored:
-        raise UsageError(f"tune: every trial failed, the last one: {finished[-1].problem}")
-    return min(scored, key=lambda trial: sign * (trial.score or 0.0))
+    bigger = bool(config["valid_metric_bigger"])
+    search = Search(model, dataset, config["valid_metric"], bigger, tuple(finished))
+    _ = search.best  # raises where every trial failed
+    return search
+
+
+def _left_to_search(
+    dimensions: list[Dimension], fixed: dict[str, Any], model: str
+) -> list[Dimension]:
+    """The dimensions whose keys are not fixed.
+
+    Raises:
+        UsageError: a key is misspelt, or all are fixed.
+    """
+    check_key_names({dimension.key: list(dimension.values) for dimension in dimensions}, model)
+    left = [dimension for dimension in dimensions if dimension.key not in fixed]
+    if not left:
+        raise UsageError(
+            f"tune: the command sets {', '.join(d.key for d in dimensions)}, expected some key of "
+            "the space to search."
+        )
+    return left
 
 
 def _run_trial(

@@ -130,7 +130,9 @@ def test_failed_trials_are_left_out_and_told(results, tmp_path):
     summary = summarize([*results, failed], CONFIG)
     assert line_of(summary, "DNN").scores["auc"].count == 6
     write_tables(summary, tmp_path, {}, scenarios=False)
-    assert "DNN: 1 of 7 trials failed, the last one: it broke" in (tmp_path / "table.md").read_text()
+    assert (
+        "DNN: 1 of 7 trials failed, the last one: it broke" in (tmp_path / "table.md").read_text()
+    )
 
 
 def test_a_model_without_a_finished_trial_has_an_empty_line(results):

@@ -6,7 +6,7 @@ from recbole.trainer import Trainer
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.experiments import tuning
-from recbole_midpg.experiments.tuning import tune
+from recbole_midpg.experiments.tuning import Search, Trial, tune
 from recbole_midpg.integration import trust
 from tests.recbole_data import GAPS
 
@@ -31,7 +31,8 @@ def recorded():
 
 
 def test_the_best_trial_is_that_of_the_record_and_failed_ones_are_told(space):
-    best = search(space)
+    found = search(space)
+    best = found.best
     first, *trials = recorded()
     assert first["metric"] == "AUC"
     assert len(trials) == 6
@@ -39,10 +40,13 @@ def test_the_best_trial_is_that_of_the_record_and_failed_ones_are_told(space):
     failed = [trial for trial in trials if trial["parameters"].get("n") == 1000]
     assert failed, "the space holds a value that fits no layer; take another seed"
     assert all(t["score"] is None and t["problem"].startswith("n: 1000") for t in failed)
+    assert found.defaults.parameters == {} and found.defaults.score == trials[0]["score"]
+    last = found.summary()[-1]
+    assert last.startswith(f"{len(failed)} of 6 settings failed, the last one: n: 1000"), last
 
 
 def test_a_killed_search_goes_on_as_if_it_had_not_been(space, monkeypatch):
-    whole = search(space)
+    whole = search(space).best
     complete = recorded()
     RECORD.unlink()
 
@@ -59,7 +63,7 @@ def test_a_killed_search_goes_on_as_if_it_had_not_been(space, monkeypatch):
         search(space)
     with RECORD.open("a") as file:
         file.write('{"parameters": {"learn')
-    resumed = search(space)
+    resumed = search(space).best
     assert len(runs) == 7
     assert (resumed.parameters, resumed.score) == (whole.parameters, whole.score)
     without_time = [{**line, "seconds": 0} for line in recorded()]
@@ -89,8 +93,67 @@ def test_the_test_split_is_never_evaluated(space, monkeypatch):
 
 
 def test_the_first_trial_is_of_the_settings_as_they_are(space):
-    best = search(space, trials=1)
-    assert best.parameters == recorded()[1]["parameters"] == {}
+    found = search(space, trials=1)
+    assert found.best.parameters == recorded()[1]["parameters"] == {}
+    assert found.summary() == [
+        "DPG on gaps: the defaults alone were tried.",
+        f"validation AUC: {found.best.score}",
+    ]
+
+
+def found_of(*trials, metric="AUC", bigger=True):
+    scored = [
+        Trial(parameters, score, 1.0, "" if score is not None else "n: 9 is too large")
+        for parameters, score in trials
+    ]
+    return Search("DPG", "gaps", metric, bigger, tuple(scored))
+
+
+def test_the_winner_is_named_beside_the_defaults():
+    values = {"learning_rate": 0.002, "mlp_hidden_size": [8, 4]}
+    found = found_of(({}, 0.7812), ({"learning_rate": 0.1}, 0.7), (values, 0.7861))
+    assert found.summary() == [
+        "DPG on gaps: the best of 3 settings on validation:",
+        "  learning_rate = 0.002",
+        "  mlp_hidden_size = [8, 4]",
+        "validation AUC: 0.7861, with the defaults 0.7812",
+    ]
+
+
+@pytest.mark.parametrize("tie", [0.78, 0.77])
+def test_defaults_that_were_not_beaten_are_the_result(tie):
+    found = found_of(({}, 0.78), ({"n": 2}, tie), ({"n": 9}, None))
+    assert found.best is found.defaults
+    assert found.summary() == [
+        "DPG on gaps: the defaults were not beaten, among 3 settings.",
+        f"validation AUC: 0.78, the best of the others {tie}",
+        "1 of 3 settings failed, the last one: n: 9 is too large",
+    ]
+
+
+def test_defaults_that_failed_and_a_metric_that_is_to_be_low():
+    found = found_of(({}, None), ({"n": 2}, 0.5), ({"n": 4}, 0.4), metric="LogLoss", bigger=False)
+    assert found.summary() == [
+        "DPG on gaps: the best of 3 settings on validation:",
+        "  n = 4",
+        "validation LogLoss: 0.4, with the defaults none, as they failed",
+        "1 of 3 settings failed, the last one: n: 9 is too large",
+    ]
+
+
+def test_what_is_set_is_not_searched(space):
+    found = search(space, trials=3, settings={**SETTINGS, "learning_rate": 0.01})
+    assert recorded()[0]["space"] == [["n", "choice", [2, 1000]]]
+    assert all("learning_rate" not in trial.parameters for trial in found.trials)
+    with pytest.raises(UsageError, match=r"sets learning_rate, n, expected some key .* to search"):
+        search(space, settings={**SETTINGS, "learning_rate": 0.01, "n": 2})
+
+
+def test_a_misspelt_key_of_a_space_is_told_before_the_search(space):
+    space.write_text("learning_rat choice [0.1]\n")
+    with pytest.raises(UsageError, match=r"learning_rat: unknown.*'learning_rate'\?"):
+        search(space)
+    assert not RECORD.exists()
 
 
 def test_a_record_of_another_search_is_left_alone(space):
