@@ -222,7 +222,7 @@ def _origin(job: _Job) -> dict[str, Any]:
     """What the atomic files are made of; the same origin makes the same files."""
     return {
         "name": job.converter.name,
-        "version": f"{FORMAT_VERSION}.{job.converter.version}",
+        "version": converter_version(job.converter),
         "raw": {
             "name": job.raw.path.name,
             "bytes": job.raw.size,
@@ -259,6 +259,11 @@ def _up_to_date(job: _Job, origin: dict[str, Any]) -> ConversionReport | None:
     report.changed = False
     report.folder = str(job.folder)
     return report
+
+
+def converter_version(converter: Converter) -> str:
+    """What changes whenever a converter makes other atomic files of the same raw file."""
+    return f"{FORMAT_VERSION}.{converter.version}"
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:

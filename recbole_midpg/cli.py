@@ -240,11 +240,15 @@ def _add_datasets(commands: Any) -> None:
 
 
 def _list_datasets(data_path: str) -> None:
+    entries = list_datasets(data_path, _DEFAULT_MODEL)
     rows = [
-        [entry.name, entry.state, entry.rows, entry.scenarios, entry.about]
-        for entry in list_datasets(data_path)
+        [entry.name, entry.state, entry.rows, entry.scenarios, entry.about] for entry in entries
     ]
     print(tabulate(rows, headers=["dataset", "state", "rows", "scenarios", "about"], intfmt=","))
+    notes = [f"{entry.name}: {entry.note}" for entry in entries if entry.note]
+    if notes:
+        print(f"\nWhat run_recbole --model={_DEFAULT_MODEL} --dataset=NAME would find:")
+        print(*notes, sep="\n")
 
 
 def _add_fold(commands: Any) -> None:

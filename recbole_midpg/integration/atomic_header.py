@@ -13,6 +13,9 @@ from recbole_midpg.errors import UsageError
 _OTHER_SUFFIXES = ("kg", "link", "net")
 
 
+BYTE_ORDER_MARK = "\ufeff"
+
+
 @dataclass(frozen=True)
 class AtomicField:
     """A field of an atomic file.
@@ -101,7 +104,7 @@ def files_to_load(config: Any) -> list[Path]:
 
 def _read_header(path: Path, config: Any) -> list[tuple[str, str]]:
     with path.open(encoding=config["encoding"] or "utf-8", errors="replace") as file:
-        header = file.readline().rstrip("\n")
+        header = _without_mark(path, file.readline().rstrip("\n"))
     pairs = []
     for column in header.split(config["field_separator"]):
         name, separator, field_type = column.partition(":")
@@ -112,6 +115,22 @@ def _read_header(path: Path, config: Any) -> list[tuple[str, str]]:
             )
         pairs.append((name, field_type))
     return pairs
+
+
+def _without_mark(path: Path, header: str) -> str:
+    """The first line of a file, once it is one.
+
+    Raises:
+        UsageError: there is none, or it begins with what some editors put before a file's text.
+    """
+    if not header:
+        raise UsageError(f"{path}: line 1 is empty, expected columns of the form name:type.")
+    if header.startswith(BYTE_ORDER_MARK):
+        raise UsageError(
+            f"{path}, line 1: it starts with a byte order mark, expected the first column's name "
+            "(save the file as UTF-8 without one)."
+        )
+    return header
 
 
 def _is_loaded(config: Any, source: str, name: str) -> bool:

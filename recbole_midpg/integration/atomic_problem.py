@@ -7,12 +7,12 @@ error that names neither file nor line. The files are read again here, slowly, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from recbole_midpg.integration.atomic_header import atomic_files
+from recbole_midpg.integration.atomic_header import BYTE_ORDER_MARK, atomic_files
 
-_BYTE_ORDER_MARK = "\ufeff"
 _LONGEST_SHOWN = 40
 
 
@@ -28,6 +28,23 @@ def find_problem(config: Any) -> str | None:
     for path, source in atomic_files(config):
         if path.is_file():
             for problem in _problems(path, source, config):
+                return f"{path}, {problem}"
+    return None
+
+
+def find_header_problem(config: Any) -> str | None:
+    """Find the first thing that is wrong with the first lines of the files that are to be loaded.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Returns:
+        A sentence that names the file; ``None`` where nothing is found, or where a file is missing.
+    """
+    load_col = config["load_col"]
+    for path, source in atomic_files(config):
+        if path.is_file() and (load_col is None or source in load_col):
+            for problem in _problems(path, source, config, lines=1):
                 return f"{path}, {problem}"
     return None
 
@@ -60,11 +77,12 @@ def _ragged(number: int, found: int, expected: int) -> str:
     return f"line {number}: it has {found} columns, expected {expected}."
 
 
-def _problems(path: Path, source: str, config: Any) -> Iterator[str]:
+def _problems(path: Path, source: str, config: Any, lines: int | None = None) -> Iterator[str]:
+    """Look for problems in so many lines of a file, by default in all."""
     separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
     columns: list[tuple[str, str]] = []
     with path.open("rb") as file:
-        for number, content in enumerate(file, start=1):
+        for number, content in enumerate(islice(file, lines), start=1):
             try:
                 line = content.decode(encoding).rstrip("\r\n")
             except UnicodeDecodeError as error:
@@ -74,6 +92,8 @@ def _problems(path: Path, source: str, config: Any) -> Iterator[str]:
             if number == 1:
                 columns = [_named_and_typed(value) for value in values]
                 yield from _header_problems(line, columns, source, config)
+                if path.stat().st_size == len(content):
+                    yield "line 1: no row follows it, expected a row a line."
             elif line:
                 yield from _row_problems(number, values, columns, config)
 
@@ -86,7 +106,7 @@ def _named_and_typed(title: str) -> tuple[str, str]:
 def _header_problems(
     line: str, columns: list[tuple[str, str]], source: str, config: Any
 ) -> Iterator[str]:
-    if line.startswith(_BYTE_ORDER_MARK):
+    if line.startswith(BYTE_ORDER_MARK):
         yield "line 1: it starts with a byte order mark, expected the first column's name."
     for name, kind in columns:
         if kind not in {"token", "token_seq", "float", "float_seq"}:

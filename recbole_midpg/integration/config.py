@@ -231,7 +231,8 @@ def with_own_defaults(stock: Any) -> Any:
         if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:
             dataset_config = find_dataset_config(dataset)
             if dataset_config is not None:
-                self.internal_config_dict.update(read_config_file(dataset_config))
+                self.dataset_config_dict = read_config_file(dataset_config)
+                self.internal_config_dict.update(self.dataset_config_dict)
 
     return load
 
@@ -345,7 +346,8 @@ def check_config(config: Config) -> None:
             scenario field cannot serve as one.
     """
     values = config.final_config_dict
-    check_key_names(config.external_config_dict, config.model)
+    of_dataset = getattr(config, "dataset_config_dict", {})
+    check_key_names({**of_dataset, **config.external_config_dict}, config.model)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
     if config.model in outside_models() and values.get("embedding_size") is None:
         file = outside_models()[config.model].properties.name

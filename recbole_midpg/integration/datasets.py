@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from logging import getLogger
 from pathlib import Path
@@ -11,7 +12,7 @@ import recbole
 import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
-from recbole_midpg.atomic_data_scripts.conversion import was_cut_off
+from recbole_midpg.atomic_data_scripts.conversion import read_manifest, was_cut_off
 from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.data import GENERATED, generate, read_bayes
 from recbole_midpg.data.generate import DEFAULT_SEED
@@ -20,6 +21,8 @@ from recbole_midpg.settings import Integer
 
 _RECBOLE_FOLDER = Path(recbole.__file__).parent
 RAW_FOLDER = "raw"
+ATOMIC_SUFFIXES = (".inter", ".user", ".item")
+_SHIPPED = _RECBOLE_FOLDER / "dataset_example"
 
 
 def find_dataset_config(dataset: str) -> Path | None:
@@ -46,18 +49,69 @@ def downloadable_datasets() -> list[str]:
 
 
 def datasets_on_disk(data_path: Path) -> list[str]:
-    """The datasets whose atomic files lie below ``data_path``, and the one that RecBole ships."""
-    shipped = {path.parent.name for path in _RECBOLE_FOLDER.glob("dataset_example/*/*.inter")}
-    found = {path.parent.name for path in data_path.glob("*/*.inter")}
-    return sorted(shipped | found)
+    """The datasets of which atomic files lie below ``data_path``, and the one RecBole ships."""
+    return sorted(
+        {
+            path.parent.name
+            for folder in (_SHIPPED, data_path)
+            for suffix in ATOMIC_SUFFIXES
+            for path in folder.glob(f"*/*{suffix}")
+        }
+    )
+
+
+def dataset_folder(data_path: Path, name: str) -> Path:
+    """The folder that RecBole reads a dataset from: its own for the one that it ships."""
+    return _SHIPPED / name if (_SHIPPED / name).is_dir() else data_path / name
 
 
 def atomic_files_exist(config: Any) -> bool:
     """Whether the ``.inter`` files that a config names are all there."""
     folder, name = Path(config["data_path"]), config["dataset"]
-    parts = config["benchmark_filename"]
-    names = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
-    return all((folder / file).is_file() for file in names)
+    return not missing_files(folder, name, config["benchmark_filename"])
+
+
+def missing_files(folder: Path, name: str, parts: Sequence[str] | None) -> list[str]:
+    """The files of a dataset that a run needs and that are not there.
+
+    Args:
+        folder: the dataset's folder.
+        name: the dataset.
+        parts: ``benchmark_filename``.
+
+    Returns:
+        Names of ``.inter`` files, and of all atomic files that a conversion has written.
+    """
+    needed = [f"{name}.inter"] if parts is None else [f"{name}.{part}.inter" for part in parts]
+    manifest = conversion_manifest(folder, name)
+    if manifest is not None:
+        needed += [file for file in manifest["files"] if file.endswith(ATOMIC_SUFFIXES)]
+    return [file for file in dict.fromkeys(needed) if not (folder / file).is_file()]
+
+
+def conversion_manifest(folder: Path, name: str) -> dict[str, Any] | None:
+    """What a conversion has left beside a dataset's files; ``None`` where none has.
+
+    See :func:`~recbole_midpg.atomic_data_scripts.conversion.read_manifest`.
+    """
+    try:
+        manifest = read_manifest(folder / f"{name}.manifest.json")
+    except UsageError:  # a foreign file says nothing of this dataset
+        return None
+    return manifest if manifest is not None and isinstance(manifest["files"], dict) else None
+
+
+def require_unbroken_conversion(folder: Path, name: str) -> None:
+    """Check that no conversion was killed while its files took their names.
+
+    Raises:
+        UsageError: one was.
+    """
+    if was_cut_off(folder):
+        raise UsageError(
+            f"dataset: {folder} is incomplete, as its conversion was killed; "
+            f"the same recbole-midpg prepare {name} completes it."
+        )
 
 
 def require_dataset(config: Any) -> None:
@@ -74,23 +128,21 @@ def require_dataset(config: Any) -> None:
     if name in GENERATED:
         _require_generated(config, folder)
         return
-    if was_cut_off(folder):
-        raise UsageError(
-            f"dataset: {folder} is incomplete, as its conversion was killed; "
-            f"the same recbole-midpg prepare {name} completes it."
-        )
-    if atomic_files_exist(config):
+    require_unbroken_conversion(folder, name)
+    missing = missing_files(folder, name, config["benchmark_filename"])
+    if not missing:
         return
     if name in CONVERTERS:
         converter = CONVERTERS[name]
         raw = find_raw_file(folder / RAW_FOLDER, converter)
         if raw is None:
-            raise UsageError(how_to_get(converter, folder))
+            raise UsageError(how_to_get(converter, folder, missing))
         report = prepare(name, raw, folder.parent)
         getLogger().warning(report.summary())
     elif folder.is_dir():
         raise UsageError(
-            f"dataset: there is no {name}.inter in the folder {folder}, expected atomic files."
+            f"dataset: there is no {' and no '.join(missing)} in the folder {folder}, expected "
+            "atomic files."
         )
     elif name not in downloadable_datasets():
         raise UsageError(_unknown(name, folder))
@@ -153,10 +205,17 @@ def fetch_raw_file(name: str, data_path: Path, show_progress: bool | None = None
     return download(converter.download_url, target, show_progress=show_progress)
 
 
-def how_to_get(converter: Converter, folder: Path) -> str:
-    """Say in a few lines where a dataset's raw file can be had, and what to do with it."""
+def how_to_get(converter: Converter, folder: Path, missing: Sequence[str]) -> str:
+    """Say in a few lines where a dataset's raw file can be had, and what to do with it.
+
+    Args:
+        converter: the dataset's.
+        folder: the dataset's folder.
+        missing: the files that are not there.
+    """
     target = folder / RAW_FOLDER / converter.raw_name
-    lines = [f"dataset: {converter.name} is not in {folder} and its raw file is not in {target}."]
+    names = " and no ".join(missing)
+    lines = [f"dataset: there is no {names} in {folder}, and no raw file {target}."]
     if converter.homepage is None:
         lines.append(f"{converter.title}: there is no public file.")
     else:

@@ -27,6 +27,7 @@ from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.metrics import scores_and_labels, table_of_scenarios
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
+from recbole_midpg.integration.readiness import require_ready
 from recbole_midpg.integration.registry import get_flops, get_model
 from recbole_midpg.integration.run_report import RunReport, RunTimes, now
 from recbole_midpg.integration.saved_dataset import create_dataset
@@ -83,6 +84,7 @@ class Run:
                 the GPU fails.
         """
         started = time.monotonic()
+        require_ready(config)
         use_threads(config)
         set_arithmetic(config)
         init_seed(config["seed"], config["reproducibility"])
