@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import glob
 import json
 import random
 import time
@@ -45,6 +46,7 @@ from recbole_midpg.integration.history import Epoch
 from recbole_midpg.integration.process_group import gather_objects, rank
 from recbole_midpg.integration.process_trainer import ProcessTrainer
 from recbole_midpg.integration.vocabulary import check_vocabulary, digest_of_rows
+from recbole_midpg.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.training.trainer import ScenarioTrainer
 from recbole_midpg.whole_files import write_text
 
@@ -125,6 +127,11 @@ class Progress:
         """What the run's files begin with: the same for the same config."""
         key = key_of(comparable(self.config))
         return f"{self.config['model']}-{self.config['dataset']}-{key[:16]}"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells this run, in a report: whoever repeats its command has the same."""
+        return {"name": self.name, "rows": self._rows, "version": __version__}
 
     @property
     def _run_file(self) -> Path:
@@ -223,6 +230,22 @@ class Progress:
     # ----------------------------------------------------------------------------------------------
     # Going on
 
+    def finished_report(self) -> Path | None:
+        """The report of this run where it is finished; the newest of several, ``None`` of none."""
+        found = [
+            path
+            for path in self.folder.glob(f"{glob.escape(self.config['model'])}-*.json")
+            if self._is_own_report(path)
+        ]
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def _is_own_report(self, path: Path) -> bool:
+        try:
+            report = read_report_file(path, RUN_FORMAT, "report of a run")
+        except UsageError:  # whatever it is, it is no report of this run
+            return False
+        return report.get("run") == self.identity
+
     def resume(self) -> bool:
         """Go on as the key ``resume`` says.
 
@@ -247,6 +270,11 @@ class Progress:
                 f"resume: no unfinished run of {self.config['model']} on {self.config['dataset']} "
                 f"with this config is in {str(self.folder)!r}, "
                 "expected the command that was cut off after an epoch (auto starts anew)."
+            )
+        if how == AUTO and (finished := self.finished_report()):
+            getLogger().info(
+                f"A run of this config is finished ({finished}), and this one starts anew; "
+                "resume: True would have named its results."
             )
         if unfinished:
             getLogger().warning(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from logging import getLogger
@@ -34,6 +36,7 @@ from recbole_midpg.integration.saved_dataset import create_dataset
 from recbole_midpg.integration.threads import use_threads
 from recbole_midpg.integration.vocabulary import vocabulary_of
 from recbole_midpg.models.base import count_parameters
+from recbole_midpg.report_files import RUN_FORMAT, read_report_file
 
 _stock_run_recbole = quick_start.run_recbole
 
@@ -187,8 +190,8 @@ class Run:
         for doubt in doubts(labels, scores):
             getLogger().warning(f"Test split: {doubt}; {advice}.")
 
-    def report(self) -> RunReport:
-        """What is to be told of the run."""
+    def report(self, progress: Progress | None = None) -> RunReport:
+        """What is to be reported of the run, and of the ``progress`` that it could resume by."""
         parameters, without_embeddings = count_parameters(self.model)
         return RunReport(
             self.config,
@@ -204,6 +207,7 @@ class Run:
                 round(self.training_seconds, 3),
                 round(self.testing_seconds, 3),
             ),
+            progress.identity if progress else None,
         )
 
 
@@ -217,7 +221,8 @@ def run_recbole(
     """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
 
     The report is a table of the test split's scenarios in the log, and all that is needed to
-    judge and repeat the run as JSON beside the checkpoint.
+    judge and repeat the run as JSON beside the checkpoint. With ``resume: True`` a run that is
+    finished is not trained again: its report is named, and its results are returned.
 
     Args:
         model: the model's name.
@@ -243,6 +248,9 @@ def run_recbole(
     loaders = (run.train_data, run.valid_data, run.test_data)
     progress = Progress.of(run.trainer, *loaders) if saved else None
     if progress is not None:
+        finished = progress.finished_report() if config["resume"] is True else None
+        if finished is not None and not progress.is_unfinished:
+            return _finished_results(finished, config)
         progress.resume()
     logger.info(run.dataset)
     logger.info(run.model)
@@ -271,16 +279,37 @@ def run_recbole(
         logger.info(f"{set_color('test split', 'yellow')}:\n{run.test_table.text()}")
     if saved and process_group.rank() == 0:
         path = Path(run.trainer.saved_model_file).with_suffix(".json")
-        run.report().write(path)
+        run.report(progress).write(path)
         logger.info(f"{set_color('report', 'yellow')}: {path}")
     if progress is not None:
         progress.complete()
-    logger.info(f"{set_color('best valid ', 'yellow')}: {run.best_valid}")
-    logger.info(f"{set_color('test result', 'yellow')}: {run.test_results}")
+    return _results(config, run.best_valid_score, run.best_valid, run.test_results)
 
+
+def _finished_results(path: Path, config: Any) -> dict[str, Any]:
+    """Name the report of a run that is finished, and give its results again."""
+    report = read_report_file(path, RUN_FORMAT, "report of a run")
+    checkpoint = path.with_suffix(".pth")
+    where = f"checkpoint {checkpoint}" if checkpoint.is_file() else "its checkpoint is gone"
+    getLogger().warning(f"This run is finished: report {path}, {where}.")
+    valid, test = OrderedDict(report["valid"]), OrderedDict(report["test"])
+    worst = -math.inf if config["valid_metric_bigger"] else math.inf
+    return _results(config, valid.get(config["valid_metric"].lower(), worst), valid or None, test)
+
+
+def _results(
+    config: Any,
+    best_valid_score: float,
+    best_valid: Mapping[str, float] | None,
+    test_results: Mapping[str, float],
+) -> dict[str, Any]:
+    """Log a run's results and give them as RecBole does."""
+    logger = getLogger()
+    logger.info(f"{set_color('best valid ', 'yellow')}: {best_valid}")
+    logger.info(f"{set_color('test result', 'yellow')}: {test_results}")
     return {
-        "best_valid_score": run.best_valid_score,
+        "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": run.best_valid,
-        "test_result": run.test_results,
+        "best_valid_result": best_valid,
+        "test_result": test_results,
     }

@@ -50,6 +50,8 @@ class RunReport:
         test: its results on the test split.
         table: the scenarios of the test split, ``None`` where rows have no scenario.
         times: how long it took.
+        identity: what tells a run that can be resumed, see
+            :attr:`~recbole_midpg.integration.progress.Progress.identity`; ``None`` of others.
     """
 
     config: Any
@@ -60,6 +62,7 @@ class RunReport:
     test: Mapping[str, float]
     table: ScenarioTable | None
     times: RunTimes
+    identity: Mapping[str, str] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, with what is needed to repeat the run, as plain values."""
@@ -70,6 +73,7 @@ class RunReport:
             "model": plain["model"],
             "dataset": plain["dataset"],
             "seed": self.config["seed"],
+            "run": self.identity and dict(self.identity),
             "valid": dict(self.valid),
             "test": dict(self.test),
             "scenarios": [asdict(row) for row in scenarios],

@@ -462,12 +462,69 @@ def command(*arguments):
     )
 
 
-def test_the_command_line(unfinished, capsys):
+def test_the_command_line(unfinished, capsys, caplog):
     assert command("--resume") == 0
     assert not list(Path("saved").glob("*.progress"))
-    assert command("--resume") == 2
+    files = {path: path.read_bytes() for path in Path("saved").iterdir()}
+    assert command("--resume") == 0
+    (report,) = Path("saved").glob("*.json")
+    where = f"report {report}, checkpoint {report.with_suffix('.pth')}"
+    assert f"This run is finished: {where}." in caplog.text
+    assert {path: path.read_bytes() for path in Path("saved").iterdir()} == files
+    assert command("--resume", "--weight_decay=0.5") == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("run_recbole: error: resume: no unfinished run of DNN on some")
+
+
+def test_resuming_a_finished_run_returns_its_results_again(rows, caplog):
+    first = run_recbole("DNN", "some", config_dict=settings(epochs=2, state="INFO"))
+    (report,) = Path("saved").glob("*.json")
+    with caplog.at_level(logging.INFO):
+        values = settings(epochs=2, state="INFO", resume=True)
+        again = run_recbole("DNN", "some", config_dict=values)
+    assert again == first
+    assert [type(value) for value in again.values()] == [type(value) for value in first.values()]
+    for name in ("best_valid_result", "test_result"):
+        assert str(first[name]) in caplog.text
+    assert "training" not in caplog.text
+    assert list(Path("saved").glob("*.json")) == [report]
+
+
+def test_another_run_that_is_finished_is_none_of_this_one(rows):
+    run_recbole("DNN", "some", config_dict=settings(epochs=1))
+    sentence = "no unfinished run of DNN on some with this config"
+    assert sentence in refused({"resume": True, "epochs": 2})
+    (report,) = Path("saved").glob("*.json")
+    content = report.read_text()
+    report.write_text("{")
+    assert sentence in refused({"resume": True, "epochs": 1})
+    report.write_text(content)
+    # The same config, and other rows.
+    path = Path("dataset/some/some.inter")
+    header, first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([header, *others, first]) + "\n")
+    assert sentence in refused({"resume": True, "epochs": 1})
+
+
+def test_a_run_that_is_finished_begins_anew_by_auto_with_a_line(rows, caplog):
+    values = settings(epochs=1, resume="auto", state="INFO")
+    with caplog.at_level(logging.INFO):
+        run_recbole("DNN", "some", config_dict=values)
+    (report,) = Path("saved").glob("*.json")
+    assert "is finished" not in caplog.text
+    with caplog.at_level(logging.INFO):
+        run_recbole("DNN", "some", config_dict=values)
+    assert f"A run of this config is finished ({report}), and this one starts anew" in caplog.text
+    assert len(list(Path("saved").glob("*.json"))) == 2
+
+
+def test_a_finished_run_whose_checkpoint_is_gone_has_its_results(rows, caplog):
+    values = settings(epochs=1, eval_step=0)
+    first = run_recbole("DNN", "some", config_dict=values)
+    for path in Path("saved").glob("*.pth"):
+        path.unlink()
+    assert run_recbole("DNN", "some", config_dict={**values, "resume": True}) == first
+    assert "its checkpoint is gone" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["saved", "log", "log_tensorboard"])
