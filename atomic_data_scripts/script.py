@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="convert again, and over files made by something else"
     )
     parser.add_argument(
+        "--on_error",
         "--on-error",
         choices=ON_ERROR,
         default="stop",
@@ -37,6 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"what becomes of rows that repeat a key (default: keep). {meanings}",
     )
     parser.add_argument(
+        "--show_progress",
         "--show-progress",
         action="store_true",
         default=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import threading
@@ -22,6 +21,7 @@ from recbole_midpg.atomic_data_scripts.script import (
 )
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
 from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.command_parser import CommandParser
 from recbole_midpg.data import GENERATED, generate, read_bayes
 from recbole_midpg.data.generate import DEFAULT_SEED
 from recbole_midpg.errors import UsageError
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 where the user can mend what is wrong, 130 after an interrupt.
     """
-    parser = argparse.ArgumentParser(prog="recbole-midpg", description=_DESCRIPTION)
+    parser = CommandParser(prog="recbole-midpg", description=_DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
     _add_generate(commands)
