@@ -32,12 +32,14 @@ from recbole_midpg.integration.datasets import fetch_raw_file
 from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.processes import ProcessDied
 from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.run_report import versions
 from recbole_midpg.prediction.command import add_export, add_predict
 
 DEATH_STATUS = 1
 _DEFAULT_MODEL = "MIDPG"
 _DEFAULT_DATASET = "ml-100k"
-_DESCRIPTION = "Datasets and models of multi-scenario prediction, for run_recbole."
+_DATA_PATH = "dataset"
+_DESCRIPTION = "Everything beside training and testing one model, which run_recbole does."
 _HELP = """\
 usage: run_recbole [--model=NAME] [--dataset=NAME] [--config_files="FILE ..."] [--KEY=VALUE ...]
 
@@ -57,6 +59,7 @@ test split and print AUC and LogLoss.
   --ip, --port          the first machine's address (default: localhost, 5678)
   --group_offset N      the rank of this machine's first process (default: 0)
   --help, -h            this text
+  --version             of this package, of RecBole and of what computes
 
 examples:
   run_recbole --model=MIDPG --dataset=ml-100k
@@ -78,6 +81,9 @@ def run_recbole_command(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if any(argument in ("--help", "-h") for argument in arguments):
         print(_help_text())
+        return 0
+    if "--version" in arguments:
+        print(_versions())
         return 0
     return _guarded("run_recbole", lambda: _train(split_arguments(arguments)))
 
@@ -128,6 +134,10 @@ def _help_text() -> str:
     )
 
 
+def _versions() -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions().items())
+
+
 def _train(texts: dict[str, str]) -> None:
     # RecBole reads the rest of the configuration from the command line itself, in workers too.
     sys.argv[1:] = [f"--{key}={text}" for key, text in texts.items()]
@@ -173,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, 2 where the user can mend what is wrong, 130 after an interrupt.
     """
     parser = CommandParser(prog="recbole-midpg", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_prepare(commands)
     _add_generate(commands)
@@ -191,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "settings" in options:
         options["settings"] = others
     elif others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        parser.error(f"{others[0]!r} belongs to no option, expected --OPTION VALUE.")
     return _guarded("recbole-midpg", lambda: action(**options))
 
 
@@ -206,6 +217,8 @@ def _add_prepare(commands: Any) -> None:
 
 
 def _prepare(name: str, raw: str | None, download: bool, output: str, **options: Any) -> None:
+    if name in GENERATED:
+        raise UsageError(f"{name!r} has no raw file; recbole-midpg generate {name} makes it.")
     if download:
         raw = str(fetch_raw_file(name, Path(output)))
     print(prepare(name, str(raw), output, **options).summary())
@@ -234,12 +247,14 @@ def _generate(name: str, rows: int | None, seed: int, output: str) -> None:
 def _add_datasets(commands: Any) -> None:
     parser = commands.add_parser("datasets", help="list the known datasets and what is on disk")
     parser.add_argument(
-        "--data_path", default="dataset", help="the folder of all datasets (default: dataset)"
+        "--data_path", default=_DATA_PATH, help="the folder of all datasets (default: dataset)"
     )
     parser.set_defaults(action=_list_datasets)
 
 
 def _list_datasets(data_path: str) -> None:
+    if data_path != _DATA_PATH and not Path(data_path).is_dir():
+        raise UsageError(f"--data_path: there is no folder {data_path!r}.")
     entries = list_datasets(data_path, _DEFAULT_MODEL)
     rows = [
         [entry.name, entry.state, entry.rows, entry.scenarios, entry.about] for entry in entries

@@ -121,6 +121,15 @@ def config_values(arguments: Sequence[str]) -> dict[str, Any]:
     return {key: parse_value(text) for key, text in split_arguments(arguments).items()}
 
 
+def listed_names(words: Sequence[str]) -> list[str]:
+    """The names of an option that takes several, with spaces or commas between them.
+
+    Args:
+        words: as ``["DNN", "DPG"]``, ``["DNN,DPG"]`` or ``["[DNN,DPG]"]``, as a config has it.
+    """
+    return [name for word in words for name in word.strip("[]").split(",") if name]
+
+
 def require_positive(option: str, value: int) -> None:
     """Check an option that counts something.
 

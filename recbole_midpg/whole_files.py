@@ -22,8 +22,11 @@ def written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
         A path for each, beside it.
 
     Raises:
-        UsageError: the folder cannot be made, or a file cannot be written.
+        UsageError: the folder cannot be made, a name is a folder's, or a file cannot be written.
     """
+    for path in paths:
+        if path.name in {"", ".."} or path.is_dir():
+            raise UsageError(f"output {str(path)!r}: it is a folder, expected a file's name.")
     parts = [path.with_name(f".{path.name}.part") for path in paths]
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)

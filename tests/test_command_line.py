@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.command_line import parse_value, split_arguments
+from recbole_midpg.command_line import listed_names, parse_value, split_arguments
 from recbole_midpg.errors import UsageError
 
 
@@ -59,6 +59,11 @@ def test_config_files_take_several_values():
     texts = split_arguments(["--config_files", "a.yaml", "b.yaml", "--seed", "1"])
     assert texts == {"config_files": "a.yaml b.yaml", "seed": "1"}
     assert split_arguments(["--config_files=a.yaml b.yaml"])["config_files"] == "a.yaml b.yaml"
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["a,b"], ["[a,b]"], ["a,", "b"]])
+def test_names_are_listed_with_spaces_or_commas(words):
+    assert listed_names(words) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from recbole_midpg.errors import UsageError
@@ -33,3 +35,12 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="it cannot be written"):
         write_text(tmp_path / "file" / "a", "text")
+
+
+@pytest.mark.parametrize("name", [".", "..", "folder"])
+def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=r"it is a folder, expected a file's name"):
+        write_text(Path(name), "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -33,7 +33,7 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
 )
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.command_line import config_values
+from recbole_midpg.command_line import config_values, listed_names
 from recbole_midpg.errors import UsageError
 
 _SEED = 2020
@@ -273,7 +273,7 @@ def _analyze_sweep(
     settings: list[str],
 ) -> None:
     import_matplotlib()
-    pairs = parse_sizes(sizes)
+    pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
     candidates = list_candidates(pairs, variants, count)

@@ -13,8 +13,13 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from recbole_midpg.command_line import config_values, require_positive, split_arguments
-from recbole_midpg.errors import UsageError
+from recbole_midpg.command_line import (
+    config_values,
+    listed_names,
+    require_positive,
+    split_arguments,
+)
+from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.experiments.benchmark import (
     PROPOSED,
     find_settings,
@@ -164,8 +169,7 @@ def add_benchmark(commands: Any) -> None:
     parser.add_argument(
         "--proposed",
         nargs="*",
-        default=list(PROPOSED),
-        help="models that are no baselines (default: DPG MIDPG)",
+        help="some of the models, which are no baselines (default: DPG MIDPG)",
     )
     parser.add_argument(
         "--scenarios", action="store_true", help="a table of the scenarios' AUC besides"
@@ -184,6 +188,23 @@ def _default_models() -> list[str]:
     return ["DNN", *(m for m in own_models() if m not in ("DNN", *proposed)), *proposed]
 
 
+def _proposed_models(words: list[str] | None, models: list[str]) -> list[str]:
+    """The models that are no baselines.
+
+    Raises:
+        UsageError: one is not compared at all.
+    """
+    if words is None:
+        return list(PROPOSED)
+    proposed = listed_names(words)
+    for name in proposed:
+        if name not in models:
+            raise UsageError(
+                f"--proposed: {name!r} is not compared{expected_some_of(models, name)}"
+            )
+    return proposed
+
+
 def _benchmark(
     dataset: str,
     models: list[str],
@@ -191,7 +212,7 @@ def _benchmark(
     seed: int,
     settings_file: str | None,
     jobs: int,
-    proposed: list[str],
+    proposed: list[str] | None,
     scenarios: bool,
     output: str | None,
     config_files: list[str],
@@ -199,6 +220,8 @@ def _benchmark(
 ) -> None:
     require_positive("trials", trials)
     require_positive("jobs", jobs)
+    models = listed_names(models)
+    proposed = _proposed_models(proposed, models)
     if len(set(models)) < len(models):
         raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
     file = settings_file or find_settings(dataset)

@@ -44,7 +44,7 @@ def describe_models(dataset_name: str, config_files: list[str]) -> list[ModelRow
         A row a model.
 
     Raises:
-        UsageError: the dataset is not there.
+        UsageError: no model can be built, as where the dataset is not there.
     """
     dataset = None
     rows = []
@@ -56,9 +56,9 @@ def describe_models(dataset_name: str, config_files: list[str]) -> list[ModelRow
                 dataset = create_dataset(config)
             total, without = count_parameters(model_class(config, dataset))
         except UsageError as error:
-            if dataset is None:
-                raise
             rows.append(ModelRow(*about, None, None, model_class.needs_scenario, str(error)))
             continue
         rows.append(ModelRow(*about, total, without, model_class.needs_scenario, ""))
+    if all(row.problem for row in rows):
+        raise UsageError(rows[-1].problem)
     return rows

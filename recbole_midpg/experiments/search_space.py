@@ -11,6 +11,7 @@ from typing import Any
 from recbole_midpg.command_line import parse_value
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.integration.outside_models import outside_models
+from recbole_midpg.integration.registry import get_model
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
@@ -34,16 +35,19 @@ def default_space(model: str) -> Path:
     """The search space that the package holds for a model, or that stands beside its file.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no such model.
     """
-    if model in outside_models():
-        path = outside_models()[model].space
-        if not path.is_file():
-            raise UsageError(f"--space: there is no {str(path)!r}, expected a file.")
-        return path
-    path = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper" / f"{model}.hyper"
+    name = get_model(model).__name__
+    if name in outside_models():
+        path = outside_models()[name].space
+    else:
+        hyper = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper"
+        path = hyper / f"{name}.hyper"
     if not path.is_file():
-        raise UsageError(f"--space: there is no packaged space for {model}, expected a file.")
+        raise UsageError(
+            f"--space: there is no packaged space for {name}, expected a file of lines as "
+            "learning_rate loguniform -8,-4 or embedding_size choice [8,16]."
+        )
     return path
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,8 @@ def tune(
 
     tried({})
     # hyperopt raises where nothing succeeded, or nothing is left to try; the reason is told below.
-    with suppress(hyperopt.exceptions.AllTrialsFailed):
+    # Its bar goes to stdout, where the result is to stand alone.
+    with suppress(hyperopt.exceptions.AllTrialsFailed), redirect_stdout(sys.stderr):
         hyperopt.fmin(
             objective,
             hyperopt_space(dimensions, hyperopt.hp),

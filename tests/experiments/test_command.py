@@ -49,6 +49,8 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     ("arguments", "problem"),
     [
         (["--models", "DNN", "DNN"], "has a model twice"),
+        (["--models=DNN,DNN"], "has a model twice"),
+        (["--models", "DNN", "--proposed", "DNM"], "--proposed: 'DNM' is not compared"),
         (["--models", "DNNN"], "model: 'DNNN' is not known"),
         (["--trials=0"], "--trials: 0 is not allowed"),
         (["--jobs=0"], "--jobs: 0 is not allowed"),

@@ -24,6 +24,13 @@ def test_a_model_that_does_not_fit_is_told_beside_the_others(tmp_path):
     assert rows["DNN"].parameters is not None
 
 
+def test_a_dataset_without_a_scenario_has_the_models_that_need_none(tmp_path):
+    (tmp_path / "a.yaml").write_text("scenario_fields: ~\n")
+    rows = {row.name: row for row in describe_models("ml-100k", ["a.yaml"])}
+    assert rows["DNN"].parameters is not None
+    assert rows["AdaSparse"].problem.startswith("scenario_fields: AdaSparse needs")
+
+
 def test_an_unknown_dataset_is_an_error():
     with pytest.raises(UsageError, match="'ml-100k'"):
         describe_models("ml-100", [])

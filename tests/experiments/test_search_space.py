@@ -49,4 +49,6 @@ def test_missing_files():
         read_space("none.hyper")
     with pytest.raises(UsageError, match="no packaged space for BPR"):
         default_space("BPR")
+    with pytest.raises(UsageError, match=r"model: 'DNNN' is not known; did you mean 'DNN'\?"):
+        default_space("DNNN")
     assert read_space(default_space("MIDPG"))
