@@ -34,7 +34,8 @@ def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[
     except OSError as error:
         raise UsageError(f"{place}: it cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place}: it is not JSON text.") from error
+        beside = ", expected the .json file beside it" if Path(path).suffix == ".pth" else ""
+        raise UsageError(f"{place}: it is not JSON text{beside}.") from error
     found = content.get("format") if isinstance(content, dict) else None
     if found != expected_format:
         raise UsageError(

@@ -197,7 +197,7 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
     assert (chosen or {}) == best["parameters"]
     told = result.stdout.splitlines()
     assert told[-2:] == [
-        "Not in the file, as the same for all: epochs = 1, train_batch_size = 8192.",
+        "Given for every trial, and so not in the file: epochs = 1, train_batch_size = 8192.",
         "run_recbole --model=DNN --dataset=ml-100k --epochs=1 --train_batch_size=8192 "
         "--config_files tuning/DNN-ml-100k.yaml",
     ]

@@ -129,9 +129,9 @@ def _tune(
     if values:
         # Another length or dataset may be what the next run is for: the file does not decide that.
         same = ", ".join(f"{key} = {value}" for key, value in values.items())
-        told.append(f"Not in the file, as the same for all: {same}.")
+        told.append(f"Given for every trial, and so not in the file: {same}.")
     chosen = path.with_suffix(".yaml")
-    comments = "".join(f"# {line}\n" for line in told)
+    comments = "".join(f"# {line}\n" for line in "\n".join(told).splitlines())
     parameters = found.best.parameters
     write_text(chosen, comments + (yaml.safe_dump(parameters) if parameters else ""))
     words = ["run_recbole", f"--model={model}", f"--dataset={dataset}"]

@@ -117,7 +117,7 @@ def _header_problems(
     names = [name for name, _ in columns]
     ids = {"user": ["USER_ID_FIELD"], "item": ["ITEM_ID_FIELD"]}
     for key in ids.get(source, ["USER_ID_FIELD", "ITEM_ID_FIELD"]):
-        if config[key] not in names:
+        if config[key] is not None and config[key] not in names:
             yield f"line 1: there is no column {config[key]!r} ({key}), found {', '.join(names)}."
     if len(set(names)) < len(names):
         yield f"line 1: a column is there twice, found {', '.join(names)}."

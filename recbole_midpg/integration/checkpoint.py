@@ -255,6 +255,8 @@ def load_plain(path: str | os.PathLike[str], map_location: Any, kind: str) -> An
         UsageError: the file is damaged or holds more than plain values.
     """
     place = f"{kind} {os.fspath(path)!r}"
+    if Path(path).suffix == ".json":
+        raise UsageError(f"{place}: it is the report of a run, expected the .pth file beside it.")
     try:
         _check_archive(path)
         # Of a foreign pickle torch also warns, in two lines beside the sentence.

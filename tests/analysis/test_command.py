@@ -94,6 +94,8 @@ def test_sweep_trains_and_goes_on_from_its_record(capsys):
     ("arguments", "words"),
     [
         (["matrices", "--checkpoint", "none.pth"], "'none.pth': there is no such file"),
+        (["matrices", "--checkpoint", "report.json"], "expected the .pth file beside it"),
+        (["curves", "--runs", "report.pth"], "not JSON text, expected the .json file beside it"),
         (["matrices", "--checkpoint", "none.pth", "--n=3"], "'--n=3': a checkpoint has its own"),
         (["matrices", "--dataset", "none"], "'none'"),
         (["curves", "--runs", "none.json"], "none.json"),
@@ -108,6 +110,7 @@ def test_sweep_trains_and_goes_on_from_its_record(capsys):
 )  # fmt: skip
 def test_bad_input_gives_a_sentence(arguments, words):
     written(run_report())
+    Path("report.pth").write_bytes(b"\x80\x02")
     written(table({"DNN": {1: {"a": 0.5}}}), "table.json")
     with pytest.raises(UsageError) as told:
         analyze(*arguments, "--output", "out")
