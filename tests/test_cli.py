@@ -1,4 +1,4 @@
-"""The command as a user types it, in a process of its own."""
+"""The commands as a user types them; in a process of their own where that is the point."""
 
 import json
 import re
@@ -13,6 +13,7 @@ import yaml
 from recbole_midpg import cli
 from tests.processes import run_module, run_python
 from tests.small_rows import ROWS, write_rows
+from tests.typed import midpg, run_recbole
 
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
 
@@ -30,7 +31,7 @@ def test_midpg_trains_on_the_data_that_recbole_ships(tmp_path):
 
 
 def test_a_built_in_model_by_one_words_change(tmp_path):
-    result = run_module("--model", "DeepFM", "--dataset", "ml-100k", *FAST, cwd=tmp_path)
+    result = run_recbole("--model", "DeepFM", "--dataset", "ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "scenario_fields" in result.stderr
     assert 0.6 < float(re.findall(r"'auc'[,:] ([\d.]+)", result.stderr)[-1]) < 0.9
@@ -57,13 +58,13 @@ print(run_recbole(model="DeepFM", dataset="ml-100k", config_dict=settings, saved
 def test_config_files_and_the_command_line_meet(tmp_path):
     (tmp_path / "a.yaml").write_text("model: DPG\ndataset: ml-100k\nweighting: rc\nn: 4\n")
     (tmp_path / "b.yaml").write_text("scenario_fields: [gender]\n")
-    result = run_module(
+    result = run_recbole(
         "--config_files", "a.yaml", "b.yaml", "--n", "2", *FAST, "--epochs=1", cwd=tmp_path
     )
     assert result.returncode == 2
     assert "both '2' and '1'" in result.stderr
     fast = ["--epochs=1", *FAST[1:]]
-    result = run_module("--config_files", "a.yaml", "b.yaml", "--n", "2", *fast, cwd=tmp_path)
+    result = run_recbole("--config_files", "a.yaml", "b.yaml", "--n", "2", *fast, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for setting in ("weighting = rc", "n = 2", "scenario_fields = ['gender']"):
         assert setting in re.sub("\x1b\\[[0-9;]*m", "", result.stderr), setting
@@ -110,7 +111,7 @@ def test_values_on_the_command_line_are_not_run(tmp_path):
 
 
 def test_help_names_the_models_and_the_keys(tmp_path):
-    result = run_module("--help", cwd=tmp_path)
+    result = run_recbole("--help", cwd=tmp_path)
     assert result.returncode == 0
     for word in ("MIDPG", "DNN", "--dataset", "--config_files", "--nproc", "--world_size",
                  "--ip", "--port", "--group_offset"):  # fmt: skip
@@ -124,11 +125,6 @@ def test_the_installed_command_is_the_same(tmp_path):
         pytest.skip("the package is not installed in this environment")
     code = f"import subprocess, sys; sys.exit(subprocess.call([{str(command)!r}, '--help']))"
     assert "usage: run_recbole" in run_python(code, tmp_path).stdout
-
-
-def midpg(*arguments, cwd):
-    words = [str(argument) for argument in arguments]
-    return run_python(f"from recbole_midpg.cli import main; raise SystemExit(main({words}))", cwd)
 
 
 def test_prepare_and_datasets(tmp_path):
@@ -212,7 +208,7 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
 
 
 def test_a_trained_model_scores_new_rows(tmp_path):
-    assert run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
+    assert run_recbole("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
     (checkpoint,) = (tmp_path / "saved").glob("MIDPG-*.pth")
     (tmp_path / "new.csv").write_text("user_id,item_id\n196,242\nnobody,\n")
     predict = ["predict", "--checkpoint", checkpoint, "--input", "new.csv"]
@@ -228,7 +224,7 @@ def test_a_trained_model_scores_new_rows(tmp_path):
 
 
 def test_rows_written_otherwise_than_in_training_are_a_warning(tmp_path):
-    assert run_module("--model=DNN", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
+    assert run_recbole("--model=DNN", "--dataset=ml-100k", *FAST, cwd=tmp_path).returncode == 0
     (checkpoint,) = (tmp_path / "saved").glob("DNN-*.pth")
     rows = ["196.0, 242", "186.0, 302", ", 377", "nobody,242"]
     (tmp_path / "new.csv").write_text("user_id,item_id\n" + "\n".join(rows) + "\n")
@@ -250,7 +246,7 @@ def test_rows_written_otherwise_than_in_training_are_a_warning(tmp_path):
 def test_fold_writes_one_network_a_scenario(tmp_path):
     fast = ["--epochs=1", *FAST[1:]]
     arguments = ["--model=DPG", "--dataset=ml-100k", "--generator_input=scenario", *fast]
-    result = run_module(*arguments, cwd=tmp_path)
+    result = run_recbole(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     (checkpoint,) = (tmp_path / "saved").glob("DPG-*.pth")
     result = midpg("fold", "--checkpoint", checkpoint, "--output", "folded.pth", cwd=tmp_path)
@@ -310,7 +306,7 @@ HALF = ROWS // 2
 def trained_on(columns, *words, cwd):
     """``run_recbole`` on a small dataset with some columns as given."""
     write_rows(cwd / "dataset" / "clicks" / "clicks.inter", 1, columns)
-    return run_module("--model=DPG", *CLICKS, *words, cwd=cwd)
+    return run_recbole("--model=DPG", *CLICKS, *words, cwd=cwd)
 
 
 def split_of(shares, order):
