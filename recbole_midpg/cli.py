@@ -33,7 +33,7 @@ from recbole_midpg.integration.folded_file import fold_checkpoint
 from recbole_midpg.integration.processes import ProcessDied
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.run_report import versions
-from recbole_midpg.prediction.command import add_export, add_predict
+from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
 
 DEATH_STATUS = 1
 _DEFAULT_MODEL = "MIDPG"
@@ -194,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_analyze(commands)
     _add_fold(commands)
     add_predict(commands)
+    add_recommend(commands)
     add_export(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)

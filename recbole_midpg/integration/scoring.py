@@ -34,6 +34,7 @@ from recbole_midpg.data.column_encoding import (
     tokens_from_plain,
     tokens_to_plain,
 )
+from recbole_midpg.data.items_by_user import ItemsByUser, SeenItems
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.checkpoint import (
     config_from_plain,
@@ -135,33 +136,41 @@ class ScoringModel:
         model: in evaluation mode, without gradients, on the config's device.
         fields: what the model reads.
         entities: the features that are joined to a row.
+        seen: the items that each user has met in the dataset's rows, where they were asked for.
     """
 
     config: Config
     model: nn.Module
     fields: FieldTable
     entities: list[EntityFeatures]
+    seen: SeenItems | None = None
 
 
 # --------------------------------------------------------------------------------------------------
 # From a checkpoint and its dataset
 
 
-def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
+def read_scoring_model(path: str | os.PathLike[str], keep_seen: bool = False) -> ScoringModel:
     """Read a checkpoint, whose dataset has to be where it was, or a file that has all it takes.
 
     Args:
         path: a file written by training or by :func:`write_scoring_model`.
+        keep_seen: whether to keep :attr:`ScoringModel.seen`, which only a dataset has.
 
     Raises:
         UsageError: the file cannot be read safely, the model is not context-aware, or the dataset
-            is missing or another one.
+            is missing or another one; or the file has no dataset and its rows are asked for.
     """
     place = f"checkpoint {os.fspath(path)!r}"
     if not Path(path).is_file():
         raise UsageError(f"{place}: there is no such file.")
     plain = load_plain(path, "cpu", "checkpoint")
     if isinstance(plain, dict) and plain.get("format") == _BUNDLE:
+        if keep_seen:
+            raise UsageError(
+                f"{place}: it does not hold which items a user has met, expected the checkpoint "
+                "of a training, its dataset where it was."
+            )
         return _from_bundle(plain, place)
     checkpoint = load_checkpoint(path)
     config = checkpoint["config"]
@@ -173,8 +182,14 @@ def read_scoring_model(path: str | os.PathLike[str]) -> ScoringModel:
             "the files that the model was trained on (a file of recbole-midpg export --output "
             "NAME.scorer needs none)."
         )
-    fields, entities = _learned_by_training(config, checkpoint.get("vocabulary"), place)
-    return _assemble(config, fields, entities, checkpoint["state_dict"], place)
+    dataset = built(_ObservedDataset, config)
+    vocabulary = checkpoint.get("vocabulary")
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, vocabulary_of(dataset), place)
+    seen = _seen_items(dataset) if keep_seen else None
+    fields, entities = _learned_by_training(dataset)
+    scoring = _assemble(config, fields, entities, checkpoint["state_dict"], place)
+    return replace(scoring, seen=seen)
 
 
 def _not_context_aware(config: Config, place: str) -> UsageError:
@@ -207,13 +222,20 @@ def _assemble(
     return ScoringModel(config, model, fields, entities)
 
 
-def _learned_by_training(
-    config: Config, vocabulary: Mapping[str, str] | None, place: str
-) -> tuple[FieldTable, list[EntityFeatures]]:
-    """What training learned of the fields, where the dataset still has the tokens it had then."""
-    dataset = built(_ObservedDataset, config)
-    if vocabulary is not None:
-        check_vocabulary(vocabulary, vocabulary_of(dataset), place)
+def _seen_items(dataset: _ObservedDataset) -> SeenItems:
+    """The items of each user in all rows of a dataset that is not split yet, whatever the label."""
+    tokens = dict(dataset.field2id_token.tokens())
+    users, items = dataset.uid_field, dataset.iid_field
+    return SeenItems(
+        TokenEncoder(users, tokens[users]),
+        TokenEncoder(items, tokens[items]),
+        ItemsByUser.of(*(dataset.inter_feat[name].to_numpy() for name in (users, items))),
+    )
+
+
+def _learned_by_training(dataset: _ObservedDataset) -> tuple[FieldTable, list[EntityFeatures]]:
+    """What training learned of the fields of a dataset."""
+    config = dataset.config
     training: Any = dataset.build()[0]
     tables = {
         FeatureSource.USER: training.user_feat,

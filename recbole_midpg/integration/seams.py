@@ -33,6 +33,7 @@ from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
 from recbole.quick_start import quick_start
 from recbole.trainer import HyperTuning
 from recbole.trainer.trainer import PretrainTrainer, Trainer
+from recbole.utils import case_study
 
 from recbole_midpg.integration import (
     batches,
@@ -42,6 +43,7 @@ from recbole_midpg.integration import (
     config,
     dataset_download,
     embedded_fields,
+    full_sort,
     history,
     log_file,
     metrics,
@@ -220,6 +222,10 @@ SEAMS: tuple[Seam, ...] = (
         "batches of flat data are gathered at once instead of row by row",
     ),
     Wrapped(
+        Dataset, "build", (full_sort.with_earlier_rows,),
+        "rankings leave out what a user has seen in the splits before",
+    ),
+    Wrapped(
         Dataset, "fields", (embedded_fields.without_unembedded,),
         "fields that only name a scenario or a time are not embedded",
     ),
@@ -307,6 +313,10 @@ SEAMS: tuple[Seam, ...] = (
     Seam(
         base_metric.LossMetric, "used_info", metrics.scores_and_labels,
         "scores and labels are read once for all metrics, as they are",
+    ),
+    Function(
+        case_study, "full_sort_scores", full_sort.full_sort_scores,
+        "RecBole's needs a loader that sorts all items, which labels do not make",
     ),
     Function(
         recbole.utils, "calculate_valid_score", metrics.valid_score,

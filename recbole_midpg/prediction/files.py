@@ -80,7 +80,7 @@ def score_file(
                     encoded = _encoded(scorer, block, file.path)
                     for name, of_block in scorer.counts(block.columns, encoded).items():
                         counts[name] += of_block
-                    scores = _as_texts(scorer.probabilities(encoded))
+                    scores = score_texts(scorer.probabilities(encoded))
                     kept = [block.columns[name] for name in keep]
                     writer.writerows(zip(*kept, scores, strict=True))
                     rows += len(scores)
@@ -113,6 +113,6 @@ def _encoded(scorer: Scorer, block: RowBlock, path: str) -> dict[str, Tensor]:
         raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
 
 
-def _as_texts(scores: NDArray[np.float32]) -> list[str]:
-    """The shortest texts that are read back as the same float32."""
+def score_texts(scores: NDArray[np.float32]) -> list[str]:
+    """Scores as the shortest texts that are read back as the same float32."""
     return scores.astype("U").tolist()

@@ -8,11 +8,13 @@ from logging import getLogger
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.data.items_by_user import SeenItems
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.integration.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.scoring import (
@@ -20,8 +22,14 @@ from recbole_midpg.integration.scoring import (
     read_scoring_model,
     write_scoring_model,
 )
-from recbole_midpg.prediction.recognition import ValueCounts, count_values, warning
-from recbole_midpg.training.device_rows import widen
+from recbole_midpg.prediction.encoding import (
+    count_columns,
+    encode_columns,
+    join_features,
+    unknown_warnings,
+)
+from recbole_midpg.prediction.ranking import ItemRanking, as_columns, pairs_to_exclude
+from recbole_midpg.prediction.recognition import ValueCounts
 
 
 class Scorer:
@@ -59,14 +67,18 @@ class Scorer:
         self._warned: set[str] = set()
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> Scorer:
+    def read(cls, path: str | os.PathLike[str], keep_seen: bool = False) -> Scorer:
         """Read a checkpoint, whose dataset has to be where it was, or a file of :meth:`save`.
+
+        Args:
+            path: the file.
+            keep_seen: whether to keep :attr:`seen`, for which there has to be a dataset.
 
         Raises:
             UsageError: the file cannot be read safely, the model is not context-aware, or the
                 checkpoint's dataset is missing or another one.
         """
-        return cls(read_scoring_model(path))
+        return cls(read_scoring_model(path, keep_seen))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that scores without the dataset: weights, tokens, scales and features.
@@ -82,6 +94,17 @@ class Scorer:
     def fields(self) -> dict[str, str]:
         """The fields that the model reads, and the type of each as in an atomic file's header."""
         return {name: kind.value for name, kind in self.scoring.fields.field2type.items()}
+
+    @property
+    def seen(self) -> SeenItems:
+        """The items of each user's rows in the dataset, of all its splits and whatever the label.
+
+        Raises:
+            UsageError: they were not kept by :meth:`read`.
+        """
+        if self.scoring.seen is None:
+            raise UsageError("seen: it was not kept, expected Scorer.read(path, keep_seen=True).")
+        return self.scoring.seen
 
     def check(self, names: list[str]) -> None:
         """Check that rows with these columns can be scored.
@@ -114,22 +137,9 @@ class Scorer:
             UsageError: a field is missing, columns differ in length, or a value cannot stand in its
                 column.
         """
-        names = [str(name) for name in columns]
-        self.check(names)
-        scored = self.scoring.fields.scored
-        given = [name for name in scored if name in names]
-        lengths = {name: len(columns[name]) for name in given}
-        if len(set(lengths.values())) > 1:
-            raise UsageError(f"columns: their lengths are {lengths}, expected one length.")
-        encoded = {
-            name: torch.from_numpy(scored[name].encoder.encode(columns[name])) for name in given
-        }
-        for entity in self.scoring.entities:
-            ids = encoded[entity.id_field]
-            for name, features in entity.columns.items():
-                if name not in encoded:
-                    encoded[name] = widen(features.index_select(0, ids))
-        return encoded
+        self.check([str(name) for name in columns])
+        encoded = encode_columns(self.scoring, columns)
+        return encoded | join_features(self.scoring, encoded)
 
     def counts(
         self, columns: Mapping[str, Any], encoded: Mapping[str, Tensor]
@@ -144,11 +154,7 @@ class Scorer:
             The counts of each column that the model reads and the rows bring, in the model's order.
             Counts of several calls add up with ``+``.
         """
-        return {
-            name: count_values(scored.encoder, columns[name], encoded[name].numpy())
-            for name, scored in self.scoring.fields.scored.items()
-            if name in columns
-        }
+        return count_columns(self.scoring, columns, encoded)
 
     def warnings(self, counts: Mapping[str, ValueCounts]) -> dict[str, str]:
         """Say of which columns so much is unknown that they may be written wrongly.
@@ -160,9 +166,7 @@ class Scorer:
             By column a sentence with the share, an example and its likely cause, where there is one
             to say.
         """
-        scored = self.scoring.fields.scored
-        sentences = {name: warning(scored[name].encoder, counts[name]) for name in counts}
-        return {name: sentence for name, sentence in sentences.items() if sentence is not None}
+        return unknown_warnings(self.scoring, counts)
 
     def scores(self, columns: Mapping[str, Any]) -> NDArray[np.float32]:
         """Score rows, in batches of ``eval_batch_size``.
@@ -177,11 +181,62 @@ class Scorer:
             UsageError: see :meth:`encode`; or the GPU fails.
         """
         encoded = self.encode(columns)
-        for name, sentence in self.warnings(self.counts(columns, encoded)).items():
+        self._warn(self.counts(columns, encoded))
+        return self.probabilities(encoded)
+
+    def _warn(self, counts: Mapping[str, ValueCounts]) -> None:
+        """Log what is likely to be written wrongly, once a column."""
+        for name, sentence in self.warnings(counts).items():
             if name not in self._warned:
                 self._warned.add(name)
                 getLogger().warning(sentence)
-        return self.probabilities(encoded)
+
+    def top_k(
+        self,
+        users: Any,
+        k: int,
+        context: Mapping[str, Any] | None = None,
+        items: Any = None,
+        exclude: SeenItems | Any = None,
+    ) -> pd.DataFrame:
+        """Find the best items for users, in a situation that is given.
+
+        Every item is scored for every user, with the features that training had for them, in as
+        many pairs at a time as memory has room for. Whatever else the model reads of a row, as the
+        scenario, comes from ``context`` or from columns of the users or the items. What training
+        has not seen is treated as in :meth:`scores`.
+
+        Example:
+            >>> scorer.top_k(["u1", "u2"], 10, context={"channel": "app"})  # doctest: +SKIP
+            >>> scorer.top_k(frame, 10, exclude=scorer.seen)  # doctest: +SKIP
+
+        Args:
+            users: their tokens; or columns, of which one has the tokens, in a mapping or a frame: a
+                row is a request, and a user may have several, as one a scenario.
+            k: how many items each request gets; fewer where there are fewer.
+            context: by field a value for all requests.
+            items: the tokens of the candidates, or columns of which one has the tokens; by default
+                all items that training has an id for, those without a row included.
+            exclude: items that a user does not get: :attr:`seen`, or pairs of users and items in
+                the columns of their ids.
+
+        Returns:
+            A row for each item of each request, in the order of the requests and ranks: the user,
+            the context and what else of the request the model reads, ``rank`` from 1, the item, and
+            ``score``, the probability of the label being 1. Items of one score are in their order
+            in ``items``, by default that of their ids.
+
+        Raises:
+            UsageError: a field that the model reads is not given, or is given twice or in the wrong
+                place, a value is not allowed, or the GPU fails.
+        """
+        if exclude is not None and not isinstance(exclude, SeenItems):
+            exclude = pairs_to_exclude(self.scoring, exclude)
+        ranking = ItemRanking(self.scoring, k, context, items, exclude)
+        requests = as_columns("users", ranking.user_field, users)
+        encoded = ranking.encode(requests)
+        self._warn(ranking.counts | self.counts(requests, encoded))
+        return pd.DataFrame(ranking.table(requests, encoded))
 
     @torch.no_grad()
     def probabilities(self, encoded: dict[str, Tensor]) -> NDArray[np.float32]:
