@@ -1,24 +1,28 @@
-"""The commands ``predict`` and ``export``, as the command line gives them."""
+"""The commands ``predict``, ``recommend`` and ``export``, as the command line gives them."""
 
 import argparse
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from recbole_midpg.errors import UsageError
-from recbole_midpg.prediction.command import add_export, add_predict
-from tests.prediction.checkpoints import gaps_checkpoint
+from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
+from recbole_midpg.prediction.scorer import Scorer
+from tests.prediction.checkpoints import checkpoint_of, gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL
 from tests.prediction.test_files import HEADER, ROWS
 from tests.recbole_data import DATA
+from tests.shop import shop_config
 
 
 def run(*words):
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers()
     add_predict(commands)
+    add_recommend(commands)
     add_export(commands)
     options = vars(parser.parse_args([str(word) for word in words]))
     options.pop("action")(**options)
@@ -99,3 +103,74 @@ def test_a_dataset_that_is_damaged_since_is_told_with_its_line(tmp_path, command
     with pytest.raises(UsageError, match=r"gaps\.inter, line 2, column 'price': 'cheap' is not"):
         run(command, "--checkpoint", path, "--output", "new.scorer", *more)
     assert not (tmp_path / "new.scorer").exists()
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A checkpoint of DeepFM on rows with a context of their own."""
+    return checkpoint_of(shop_config(tmp_path / "shop", "DeepFM")).path
+
+
+IN_THE_APP = ["--context", "channel=app", "price=20"]
+
+
+def recommend(shop, *words, users=("--users", "u1", "u2")):
+    run("recommend", "--checkpoint", shop, "--output", "top.csv", "--k", "4", *users, *words)
+    return pd.read_csv("top.csv", dtype={"score": np.float32})
+
+
+def test_recommend_for_listed_users_and_for_those_of_a_file(shop, tmp_path, capsys):
+    table = recommend(shop, *IN_THE_APP)
+    told = capsys.readouterr()
+    assert told.out == "top.csv: 8 items for 2 requests.\n"
+    assert told.err.splitlines() == [
+        "user_id: 2 known, 0 unknown, 0 missing",
+        "channel: 1 known, 0 unknown, 0 missing",
+        "price: 1 known, 0 unknown, 0 missing",
+    ]
+    expected = Scorer.read(shop).top_k(["u1", "u2"], 4, {"channel": "app", "price": 20})
+    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    (tmp_path / "users.csv").write_text("channel,user_id\napp,u1\napp,u2\n")
+    again = recommend(shop, "--context", "price=20", users=("--input", "users.csv"))
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_recommend_among_some_items_without_those_that_were_met(shop, tmp_path, capsys):
+    seen = Scorer.read(shop, keep_seen=True)
+    for word in ("--exclude_seen", "--exclude-seen"):
+        table = recommend(shop, *IN_THE_APP, word)
+        context = {"channel": "app", "price": 20}
+        expected = seen.top_k(["u1", "u2"], 4, context, exclude=seen.seen)
+        assert table["item_id"].tolist() == expected["item_id"].tolist()
+    (tmp_path / "items.csv").write_text("item_id,price\ni1,3\nI2,4\ni3,5\n")
+    (tmp_path / "met.csv").write_text("item_id,user_id\ni1,u1\ni3,u9\n")
+    capsys.readouterr()
+    table = recommend(
+        shop, "--context", "channel=app", "--items", "items.csv", "--exclude", "met.csv"
+    )
+    kept = table.groupby("user_id")["item_id"].agg(set).to_dict()
+    assert kept == {"u1": {"I2", "i3"}, "u2": {"i1", "I2", "i3"}}
+    told = capsys.readouterr().err
+    assert "item_id: 2 known, 1 unknown ('I2'), 0 missing" in told
+    assert "exclude, user_id: 1 known, 1 unknown ('u9'), 0 missing" in told
+    assert "likely cause: capitals" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--users", "u1"], r"the model reads channel, price of each row.*channel=… price=…"),
+        (["--users", "u1", "--context", "channel"], "--context: 'channel' is not allowed, exp"),
+        (["--users", "u1", "--context", "price=1", "price=2"], "--context: 'price' is there twice"),
+        (["--users", "users.csv"], "--users: 'users.csv' is a file, which --input reads"),
+        (["--input", "none.csv"], "input 'none.csv': it cannot be read"),
+        (["--users", "u1", "--items", "none.csv"], "'none.csv': it cannot be read"),
+        (["--input", "top.csv"], "output 'top.csv': it is --input, expected another file"),
+    ],
+)
+def test_what_is_wrong_with_a_recommendation_is_told(shop, tmp_path, words, told):
+    (tmp_path / "users.csv").write_text("user_id\nu1\n")
+    (tmp_path / "top.csv").write_text("old")
+    with pytest.raises(UsageError, match=told):
+        recommend(shop, users=words)
+    assert (tmp_path / "top.csv").read_text() == "old"
