@@ -11,7 +11,7 @@ from .conversion import convert
 from .converter import Converter
 from .report import ConversionReport
 
-__all__ = ["CONVERTERS", "ConversionReport", "Converter", "convert", "prepare"]
+__all__ = ["CONVERTERS", "ConversionReport", "Converter", "convert", "find_converter", "prepare"]
 
 CONVERTERS: dict[str, Converter] = {
     converter.name: converter
@@ -23,6 +23,18 @@ CONVERTERS: dict[str, Converter] = {
     )
 }
 """The datasets that can be converted, by name."""
+
+
+def find_converter(name: str) -> Converter:
+    """Find the converter of a dataset.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in CONVERTERS:
+        hint = did_you_mean(name, CONVERTERS) or f", expected one of {', '.join(CONVERTERS)}."
+        raise UsageError(f"{name!r} is not a dataset that can be converted{hint}")
+    return CONVERTERS[name]
 
 
 def prepare(
@@ -52,11 +64,8 @@ def prepare(
     Raises:
         UsageError: the name is not known, or the file cannot be converted.
     """
-    if name not in CONVERTERS:
-        hint = did_you_mean(name, CONVERTERS) or f", expected one of {', '.join(CONVERTERS)}."
-        raise UsageError(f"{name!r} is not a dataset that can be converted{hint}")
     return convert(
-        CONVERTERS[name],
+        find_converter(name),
         raw,
         output,
         force=force,

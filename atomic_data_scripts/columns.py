@@ -115,6 +115,11 @@ def free_text(missing: str) -> ParseValue:
     return parse
 
 
+def as_read(text: str) -> str:
+    """What readers of an atomic file make of a field's text: see :func:`free_text`."""
+    return text[1:-1].replace('""', '"') if text[:1] == '"' else text
+
+
 def whole_number_between(low: int, high: int) -> ParseValue:
     """Accept decimal digits without leading zeros, within ``[low, high]``."""
 

@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from recbole_midpg.errors import UsageError
 
-from .columns import Column, ParseValue
+from .columns import Column
 from .converter import Converter, Entity
 from .entity_table import EntityTable
-from .raw_file import (
-    BadValueError,
-    Block,
-    LineSplitter,
-    RawFile,
-    shown,
-)
+from .raw_file import BadValueError, RawFile, shown
 from .repeated_keys import RepeatedKeys, Repeats
 from .report import ConversionReport
-
-MEMO_CAPACITY = 16_384
-"""Values of a column whose texts are remembered."""
+from .row_reader import RowReader, Rows, bad_line
 
 TALLY_CAPACITY = 65_536
 """Values of a tallied field, by label, that are told apart."""
@@ -57,41 +48,8 @@ class Layout:
     repeats: Repeats | None = None
 
 
-@dataclass
-class _Rows:
-    """Some rows: line numbers, raw lines, and for each column the texts of its fields."""
-
-    numbers: Sequence[int]
-    lines: Sequence[str]
-    columns: list[Sequence[str]]
-
-    def where(self, keep: Sequence[bool]) -> _Rows:
-        """The rows for which ``keep`` is true."""
-        return _Rows(
-            list(compress(self.numbers, keep)),
-            list(compress(self.lines, keep)),
-            [list(compress(column, keep)) for column in self.columns],
-        )
-
-
-class _Memo(dict[str, str]):
-    """Texts of a column's values; each value is checked when it is first met."""
-
-    def __init__(self, parse: ParseValue) -> None:
-        super().__init__()
-        self._parse = parse
-
-    def __missing__(self, value: str) -> str:
-        text = self[value] = self._parse(value)
-        return text
-
-
 class ConversionPass:
     """Reads a raw file once and writes atomic files by a layout that may prove wrong.
-
-    A block of lines is split and checked column by column, each distinct value once. Where
-    anything is wrong with it, the same block is read again line by line, by the same checks, to
-    name what it is.
 
     Args:
         converter: the dataset.
@@ -123,9 +81,8 @@ class ConversionPass:
         self.duplicates = duplicates
         self.report = report
         self.progress = progress
-        names = tuple(column.name for column in converter.columns)
-        self._splitter = LineSplitter(names, converter.separator, converter.quoted)
-        self._memos = [_Memo(column.parse) for column in converter.columns]
+        self._splitter = converter.splitter(converter.columns)
+        self._reader = RowReader(raw, converter.columns, self._splitter, self._reject_bad)
         self._in_inter: dict[str, str] = dict(layout.in_inter)
         self._tables = [(entity, self._entity_table(entity)) for entity in converter.entities]
         self._tallies: dict[str, Counter[tuple[str, str]]] = {
@@ -143,12 +100,14 @@ class ConversionPass:
         Raises:
             UsageError: a bad line, where they are not skipped; no rows.
         """
+        self._require_label()
         with self._stack:
             keys = self._open_keys()
             self._write_rows(keys)
+            self.report.rows_in = self._reader.rows_in
             repeats = self.layout.repeats if keys is None else keys.find()
         if self.report.rows_out == 0:
-            raise UsageError(self._no_rows())
+            raise UsageError(self._reader.no_rows())
         for entity, table in self._tables:
             self._write_entities(entity, table)
         if repeats is not None:
@@ -157,82 +116,33 @@ class ConversionPass:
         self._sum_tallies()
         return Layout(self._in_inter, self._right_parts(), self._to_drop(repeats))
 
-    def _no_rows(self) -> str:
-        if self.report.rows_in == 0:
-            return f"{self.raw.path}: the file has a header and no rows."
-        return f"{self.raw.path}: every one of its {self.report.rows_in:,} rows is bad."
-
     # Reading and checking
+
+    def _require_label(self) -> None:
+        """Raise where all that the header lacks is the label: such rows can only be scored."""
+        converter = self.converter
+        if converter.splitter(converter.columns_without_label).is_header(self.raw.header()):
+            raise UsageError(
+                f"{self.raw.path}, line 1: the header lacks column {converter.label}, the label, "
+                "without which rows can be scored (recbole-midpg predict --raw "
+                f"{converter.name} --input {self.raw.path}), not prepared."
+            )
 
     def _write_rows(self, keys: RepeatedKeys | None) -> None:
         files = self._open_inter_files()
-        header_seen = False
 
         def report(share: float) -> None:
-            self.progress(share, self.report.rows_in)
+            self.progress(share, self._reader.rows_in)
 
-        for block in self.raw.blocks(report):
-            rest: Block | None = block
-            if not header_seen:
-                header_seen = True
-                header, separator, data = block.data.partition(b"\n")
-                self._splitter.check_header(self.raw.path, header)
-                rest = replace(block, first_line=2, data=data) if separator else None
-            if rest is not None:
-                rows = self._drop_repeats(self._checked(rest))
-                if rows.lines:
-                    self._count(rows, keys)
-                    self._write(files, rows)
-
-    def _checked(self, block: Block) -> _Rows:
-        for memo in self._memos:
-            if len(memo) > MEMO_CAPACITY:
-                memo.clear()
-        try:
-            lines, values = self._splitter.block(block.data)
-            columns: list[Sequence[str]] = [
-                list(map(memo.__getitem__, column))
-                for memo, column in zip(self._memos, values, strict=True)
-            ]
-        except ValueError:
-            return self._checked_line_by_line(block)
-        self.report.rows_in += len(lines)
-        first = block.first_line
-        return _Rows(range(first, first + len(lines)), lines, columns)
-
-    def _checked_line_by_line(self, block: Block) -> _Rows:
-        """What :meth:`_checked` does, slower, and with a name for what is wrong."""
-        numbers, lines, rows = [], [], []
-        raw_lines = block.data.split(b"\n")
-        self.report.rows_in += len(raw_lines)
-        for place, data in enumerate(raw_lines):
-            number = block.first_line + place
-            ended = block.ended or place < len(raw_lines) - 1
-            try:
-                line, values = self._splitter.line(data, ended)
-                texts = [
-                    _parse(column, value)
-                    for column, value in zip(self.converter.columns, values, strict=True)
-                ]
-            except BadValueError as error:
-                self._reject_bad(number, data, error)
-                continue
-            numbers.append(number)
-            lines.append(line)
-            rows.append(texts)
-        return _Rows(numbers, lines, [*map(list, zip(*rows, strict=True))])
+        for read in self._reader.read(report):
+            rows = self._drop_repeats(read)
+            if rows.lines:
+                self._count(rows, keys)
+                self._write(files, rows)
 
     def _reject_bad(self, number: int, data: bytes, error: BadValueError) -> None:
         if not self.skip_bad_lines:
-            where = f"{self.raw.path}, line {number}"
-            if error.column is None:
-                message = f"{where}: {error.reason}, in {shown(error.value)}."
-            else:
-                message = (
-                    f"{where}, column {error.column}: {shown(error.value)} is not allowed, "
-                    f"{error.reason}."
-                )
-            raise UsageError(message)
+            raise UsageError(bad_line(self.raw.path, number, error))
         self._reject(number, error.column or "", error.reason, data)
 
     def _reject(self, number: int, column: str, reason: str, data: bytes) -> None:
@@ -243,7 +153,7 @@ class ConversionPass:
         self._rejected.write(f"{number}\t{column}\t{reason}\t{_escaped(data)}\n")
         self.report.rows_rejected += 1
 
-    def _drop_repeats(self, rows: _Rows) -> _Rows:
+    def _drop_repeats(self, rows: Rows) -> Rows:
         """Leave out the rows of this block that the options say not to keep."""
         repeats = self.layout.repeats
         if repeats is None or not rows.lines:
@@ -268,7 +178,7 @@ class ConversionPass:
 
     # Counting
 
-    def _count(self, rows: _Rows, keys: RepeatedKeys | None) -> None:
+    def _count(self, rows: Rows, keys: RepeatedKeys | None) -> None:
         converter = self.converter
         self.report.rows_out += len(rows.lines)
         for entity, table in self._tables:
@@ -288,7 +198,7 @@ class ConversionPass:
                 )
             tally.update(counted)
 
-    def _field(self, rows: _Rows, name: str) -> Sequence[str]:
+    def _field(self, rows: Rows, name: str) -> Sequence[str]:
         """The texts of one field, where a column may hold several."""
         position, place = self.converter.field(name)
         texts = rows.columns[position]
@@ -407,7 +317,7 @@ class ConversionPass:
             files[part].write(header)
         return files
 
-    def _write(self, files: dict[str, IO[str]], rows: _Rows) -> None:
+    def _write(self, files: dict[str, IO[str]], rows: Rows) -> None:
         kept = [rows.columns[position] for position, _ in self._inter_columns()]
         lines = _joined(kept, len(rows.lines))
         if self.converter.split_by is None:
@@ -434,13 +344,6 @@ class ConversionPass:
         folder = self.folder / "tables" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-
-def _parse(column: Column, value: str) -> str:
-    try:
-        return column.parse(value)
-    except ValueError as error:
-        raise BadValueError(column.name, value, str(error)) from error
 
 
 def _escaped(data: bytes) -> str:

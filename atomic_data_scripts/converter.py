@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .columns import Column
+from .raw_file import LineSplitter
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,16 @@ class Converter:
         """The fields whose rows and positives are counted by value, each once."""
         split_by = () if self.split_by is None else (self.split_by,)
         return tuple(dict.fromkeys((self.scenario, *self.tallied, *split_by)))
+
+    @property
+    def columns_without_label(self) -> tuple[Column, ...]:
+        """The raw columns of rows that are to be scored, in the header's order."""
+        return tuple(column for column in self.columns if column.name != self.label)
+
+    def splitter(self, columns: Sequence[Column]) -> LineSplitter:
+        """What takes lines of some of the columns apart."""
+        names = tuple(column.name for column in columns)
+        return LineSplitter(names, self.separator, self.quoted)
 
     def column(self, name: str) -> int:
         """The position of a raw column."""

@@ -7,8 +7,8 @@ import hashlib
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
@@ -102,7 +102,13 @@ class RawFile:
         state = self.path.stat()
         return state.st_size, state.st_mtime_ns
 
-    def blocks(self, report: Callable[[float], None] | None = None) -> Iterator[Block]:
+    def header(self) -> bytes:
+        """Read the first line, without its line feed; raises as :meth:`blocks`."""
+        with closing(self.blocks()) as blocks:
+            first = next(blocks, None)
+        return b"" if first is None else first.data.partition(b"\n")[0]
+
+    def blocks(self, report: Callable[[float], None] | None = None) -> Generator[Block, None, None]:
         """Read the file in blocks of whole lines.
 
         A byte order mark is dropped. The memory in use is a few :data:`BLOCK_BYTES`: of a line
@@ -275,23 +281,31 @@ class LineSplitter:
                     )
         return line, values
 
+    def is_header(self, data: bytes) -> bool:
+        """Whether a line holds exactly the columns, in their order."""
+        return self._names(data.decode(errors="replace")) == list(self.columns)
+
+    def _names(self, header: str) -> list[str]:
+        names = header.removesuffix("\r").split(self.separator)
+        if self.quoted:
+            names = [name[1:-1] if name[:1] == name[-1:] == '"' else name for name in names]
+        return names
+
     def check_header(self, path: Path, data: bytes) -> None:
         """Check the first line of a file.
 
         Raises:
             UsageError: it does not hold exactly the columns, in their order.
         """
+        if self.is_header(data):
+            return
         expected = self.separator.join(self.columns)
         start = f"{path}, line 1:"
         try:
             header = data.decode().removesuffix("\r")
         except UnicodeDecodeError as error:
             raise UsageError(f"{start} the header is not UTF-8 text, as {data[:40]!r}.") from error
-        names = header.split(self.separator)
-        if self.quoted:
-            names = [name[1:-1] if name[:1] == name[-1:] == '"' else name for name in names]
-        if names == list(self.columns):
-            return
+        names = self._names(header)
         for separator, word in _SEPARATORS.items():
             if separator != self.separator and len(header.split(separator)) > len(names):
                 raise UsageError(

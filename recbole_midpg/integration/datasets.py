@@ -11,7 +11,7 @@ from typing import Any
 import recbole
 import yaml
 
-from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, prepare
+from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, find_converter, prepare
 from recbole_midpg.atomic_data_scripts.conversion import read_manifest, was_cut_off
 from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.data import GENERATED, generate, read_bayes
@@ -192,10 +192,7 @@ def fetch_raw_file(name: str, data_path: Path, show_progress: bool | None = None
     Raises:
         UsageError: there is no public file, or the download fails.
     """
-    if name not in CONVERTERS:
-        hint = did_you_mean(name, CONVERTERS) or f", expected one of {', '.join(CONVERTERS)}."
-        raise UsageError(f"{name!r} is not a dataset that can be converted{hint}")
-    converter, folder = CONVERTERS[name], data_path / name
+    converter, folder = find_converter(name), data_path / name
     if converter.download_url is None:
         raise UsageError(
             f"--download: {name} has no file that is free for all to fetch; "

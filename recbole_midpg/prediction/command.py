@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from recbole_midpg.data.items_by_user import SeenItems
+from recbole_midpg.atomic_data_scripts import CONVERTERS, find_converter
+from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.outside_models import import_model
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
-from recbole_midpg.prediction.files import score_file
+from recbole_midpg.prediction.files import score_file, score_rows
 from recbole_midpg.prediction.ranking import ItemRanking, pairs_to_exclude
+from recbole_midpg.prediction.raw_rows import RawRowFile
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.recommendations import (
     ListedUsers,
@@ -48,7 +51,22 @@ def add_predict(commands: Any) -> None:
     """Add ``predict`` to a parser's commands."""
     parser = commands.add_parser("predict", help="score the rows of a file")
     _add_checkpoint(parser)
-    parser.add_argument("--input", required=True, help="rows: .csv with a line of names, or .inter")
+    parser.add_argument(
+        "--input",
+        required=True,
+        help="rows: .csv with a line of names, or .inter; with --raw the dataset's raw file",
+    )
+    parser.add_argument(
+        "--raw",
+        metavar="NAME",
+        help="the input is a raw file, with a label or without, of a dataset that prepare "
+        f"converts ({', '.join(CONVERTERS)}); its fields are made as there",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        help="with --raw, at a bad line: stop (default), or skip it, so that it has no score",
+    )
     parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
     parser.add_argument(
         "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
@@ -70,13 +88,29 @@ def _predict(
     checkpoint: str,
     model: str | None,
     input: str,
+    raw: str | None,
+    on_error: str | None,
     output: str,
     keep: list[str],
     show_progress: bool | None,
 ) -> None:
     _check_folder(output)
+    if raw is not None:
+        converter = find_converter(raw)
+    elif on_error is not None:
+        raise UsageError(f"--on-error: {on_error!r} is for raw files, expected --raw beside it.")
     scorer = _read_scorer(checkpoint, model)
-    scored = score_file(scorer, input, output, keep, show_progress)
+    if raw is None:
+        scored = score_file(scorer, input, output, keep, show_progress)
+    else:
+        file = RawRowFile(converter, input, scorer.fields, skip_bad_lines=on_error == "skip")
+        scored = score_rows(scorer, file, output, keep, show_progress)
+        if file.rejected:
+            print(
+                f"warning: {file.rejected:,} of {file.rejected + scored.rows:,} lines are bad and "
+                f"have no score, the first one: {file.first_rejected}",
+                file=sys.stderr,
+            )
     _print_counts(scorer, scored.counts)
     print(f"{output}: {scored.rows:,} scores.")
 

@@ -16,7 +16,7 @@ from recbole_midpg.atomic_data_scripts.progress import Progress
 from recbole_midpg.data.column_encoding import BadValueError
 from recbole_midpg.errors import UsageError, did_you_mean
 from recbole_midpg.prediction.recognition import ValueCounts
-from recbole_midpg.prediction.rows import RowBlock, RowFile, open_rows
+from recbole_midpg.prediction.rows import RowBlock, RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.whole_files import written_whole
 
@@ -60,47 +60,66 @@ def score_file(
     Raises:
         UsageError: a file cannot be read or written, or a line, column or value is not allowed.
     """
-    if Path(target).resolve() == Path(source).resolve():
-        raise UsageError(f"output {os.fspath(target)!r}: it is the input, expected another file.")
     separator = scorer.scoring.config["field_separator"]
+    with open_rows(source, scorer.fields, separator) as file:
+        return score_rows(scorer, file, target, keep, show_progress)
+
+
+def score_rows(
+    scorer: Scorer,
+    source: RowSource,
+    target: str | os.PathLike[str],
+    keep: Sequence[str] = (),
+    show_progress: bool | None = None,
+) -> ScoredFile:
+    """Score the rows of an open file; see :func:`score_file`.
+
+    Args:
+        scorer: gives the scores.
+        source: the file.
+        target: the CSV file to write.
+        keep: columns of ``source`` that are copied before the column ``score``.
+        show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+    """
+    if Path(target).resolve() == Path(source.path).resolve():
+        raise UsageError(f"output {os.fspath(target)!r}: it is the input, expected another file.")
+    _check_columns(scorer, source, keep)
     block_rows = max(1, _BLOCK_ROWS // scorer.batch_size) * scorer.batch_size
+    counts = {name: ValueCounts() for name in scorer.fields if name in source.names}
     progress = Progress("scoring", show_progress)
     rows = 0
     try:
-        with open_rows(source, scorer.fields, separator) as file:
-            _check_columns(scorer, file, keep)
-            counts = {name: ValueCounts() for name in scorer.fields if name in file.names}
-            with (
-                written_whole([Path(target)]) as (part,),
-                part.open("w", encoding="utf-8", newline="") as output,
-            ):
-                writer = csv.writer(output, lineterminator="\n")
-                writer.writerow([*keep, SCORE])
-                for block in file.blocks(block_rows):
-                    encoded = _encoded(scorer, block, file.path)
-                    for name, of_block in scorer.counts(block.columns, encoded).items():
-                        counts[name] += of_block
-                    scores = score_texts(scorer.probabilities(encoded))
-                    kept = [block.columns[name] for name in keep]
-                    writer.writerows(zip(*kept, scores, strict=True))
-                    rows += len(scores)
-                    progress.update(file.share_read, rows)
+        with (
+            written_whole([Path(target)]) as (part,),
+            part.open("w", encoding="utf-8", newline="") as output,
+        ):
+            writer = csv.writer(output, lineterminator="\n")
+            writer.writerow([*keep, SCORE])
+            for block in source.blocks(block_rows):
+                encoded = _encoded(scorer, block, source.path)
+                for name, of_block in scorer.counts(block.columns, encoded).items():
+                    counts[name] += of_block
+                scores = score_texts(scorer.probabilities(encoded))
+                kept = [block.written[name] for name in keep]
+                writer.writerows(zip(*kept, scores, strict=True))
+                rows += len(scores)
+                progress.update(source.share_read, rows)
     finally:
         progress.close()
     return ScoredFile(rows, counts)
 
 
-def _check_columns(scorer: Scorer, file: RowFile, keep: Sequence[str]) -> None:
+def _check_columns(scorer: Scorer, file: RowSource, keep: Sequence[str]) -> None:
     try:
         scorer.check(file.names)
     except UsageError as error:
         raise UsageError(f"{file.path}, line 1: {error}") from error
     for name in keep:
-        if name not in file.names:
-            hint = did_you_mean(name, file.names)
+        if name not in file.written_names:
+            hint = did_you_mean(name, file.written_names)
             raise UsageError(
                 f"--keep: {name!r} is not a column of {file.path}"
-                f"{hint or ', expected some of ' + ', '.join(file.names) + '.'}"
+                f"{hint or ', expected some of ' + ', '.join(file.written_names) + '.'}"
             )
         if name == SCORE:
             raise UsageError(f"--keep: {name!r} is not allowed, it is the column of the scores.")

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from recbole_midpg.errors import UsageError
 
@@ -22,17 +22,56 @@ _ROWS_AT_ONCE = 256
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
+class RowBlock(Protocol):
+    """Some rows in the order of their file."""
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """The texts of each field by name, ``(rows,)`` each, as an atomic file holds them."""
+
+    @property
+    def written(self) -> Mapping[str, Sequence[str]]:
+        """The texts of each column that can be copied, ``(rows,)`` each."""
+
+    def line_of(self, row: int) -> int:
+        """The line of the file on which a row ends, from 1."""
+
+
+class RowSource(Protocol):
+    """A file of rows that is being read."""
+
+    path: str
+    names: list[str]
+    """The fields of each row."""
+
+    @property
+    def written_names(self) -> list[str]:
+        """The columns that can be copied."""
+
+    @property
+    def share_read(self) -> float:
+        """The share of the file that has been read, in [0, 1]."""
+
+    def blocks(self, rows: int) -> Iterator[RowBlock]:
+        """Read the rows, so many at a time; raises a ``UsageError`` where a line is bad."""
+
+
 @dataclass(frozen=True)
-class RowBlock:
-    """Some rows in the order of the file.
+class FileBlock:
+    """A :class:`RowBlock` of a CSV or an atomic file.
 
     Attributes:
-        columns: the texts of each column by name, ``(rows,)`` each.
+        columns: see :class:`RowBlock`.
         lines_before: how many lines of the file stand before them.
     """
 
     columns: Mapping[str, Sequence[str]]
     lines_before: int
+
+    @property
+    def written(self) -> Mapping[str, Sequence[str]]:
+        """See :class:`RowBlock`."""
+        return self.columns
 
     def line_of(self, row: int) -> int:
         """The line on which a row ends, from 1; there may be line ends in quoted values."""
@@ -46,7 +85,7 @@ def _line_ends(texts: Iterable[str]) -> int:
 
 
 class RowFile:
-    """A file of rows that is being read: CSV, or an atomic file with ``name:type`` headers.
+    """A :class:`RowSource`: a CSV file, or an atomic file with ``name:type`` headers.
 
     Empty lines at the end are no rows; an empty line before a row is an error, because it is not
     clear whether it is one.
@@ -74,25 +113,26 @@ class RowFile:
         header = next(iter(self._read(1)), [])
         if not header:
             raise UsageError(f"{self.path}, line 1: it is empty, expected the columns' names.")
-        names = header if types is None else [self._name(column, types) for column in header]
+        if types is None:
+            names = header
+        else:
+            names = [field_name(self.path, column, types) for column in header]
         for name in names:
             if names.count(name) > 1:
                 raise UsageError(f"{self.path}, line 1: column {name!r} is there twice.")
         return names
 
-    def _name(self, column: str, types: Mapping[str, str]) -> str:
-        name, _, kind = column.partition(":")
-        if kind != types.get(name, kind) or not kind:
-            expected = f"{name}:{types[name]}" if name in types else "name:type"
-            raise UsageError(f"{self.path}, line 1: column {column!r}, expected {expected}.")
-        return name
+    @property
+    def written_names(self) -> list[str]:
+        """See :class:`RowSource`."""
+        return self.names
 
     @property
     def share_read(self) -> float:
         """The share of the file that has been read, in [0, 1]."""
         return min(self._binary.tell() / self._size, 1.0)
 
-    def blocks(self, rows: int) -> Iterator[RowBlock]:
+    def blocks(self, rows: int) -> Iterator[FileBlock]:
         """Read the rows, so many at a time.
 
         Raises:
@@ -109,7 +149,7 @@ class RowFile:
                 have += len(values)
             if not have:
                 return
-            yield RowBlock(columns, lines_before)
+            yield FileBlock(columns, lines_before)
 
     def _take(self, rows: int) -> list[list[str]]:
         """Read the next rows, so many if there are, of as many values as there are names."""
@@ -148,6 +188,24 @@ class RowFile:
             raise UsageError(f"{self.path}, line {self._reader.line_num}: {error}.") from error
 
 
+def field_name(path: str, declared: str, types: Mapping[str, str]) -> str:
+    """The name of a field that a file declares as ``name:type``.
+
+    Args:
+        path: the file.
+        declared: what it declares.
+        types: the types that fields must have, by name.
+
+    Raises:
+        UsageError: it has another type.
+    """
+    name, _, kind = declared.partition(":")
+    if kind != types.get(name, kind) or not kind:
+        expected = f"{name}:{types[name]}" if name in types else "name:type"
+        raise UsageError(f"{path}, line 1: column {declared!r}, expected {expected}.")
+    return name
+
+
 @contextmanager
 def open_rows(
     path: str | os.PathLike[str], types: Mapping[str, str], atomic_separator: str
@@ -166,7 +224,7 @@ def open_rows(
     if suffix not in _SUFFIXES:
         raise UsageError(
             f"input {os.fspath(path)!r}: its ending is {suffix!r}, expected one of "
-            f"{', '.join(_SUFFIXES)}."
+            f"{', '.join(_SUFFIXES)} (or --raw NAME for a dataset's raw file)."
         )
     with ExitStack() as stack:
         try:

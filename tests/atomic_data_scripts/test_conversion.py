@@ -45,6 +45,16 @@ def raw(tmp_path):
 # Bad lines
 
 
+@pytest.mark.parametrize("name", ["iaac", "amazon_electronics"])
+def test_rows_without_a_label_are_for_predict(tmp_path, name):
+    raw = tmp_path / "test.raw"
+    splitter = CONVERTERS[name].splitter(CONVERTERS[name].columns_without_label)
+    raw.write_text(splitter.separator.join(splitter.columns) + "\r\n")
+    words = rf"line 1: the header lacks column .*predict --raw {name} --input {raw}\), not prepared"
+    with pytest.raises(UsageError, match=words):
+        prepare(name, raw, tmp_path, on_error="skip")
+
+
 @pytest.mark.parametrize("name", GOLDEN_BAD)
 def test_stops_at_the_first_bad_line_and_leaves_nothing(tmp_path, name):
     with pytest.raises(UsageError, match=f"{GOLDEN_BAD[name]}, line 3[,:]"):
@@ -448,7 +458,7 @@ def test_peak_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         EntityTable, "__init__", lambda self, folder, differ: build(self, folder, differ, 500)
     )
     monkeypatch.setattr(raw_file_module, "BLOCK_BYTES", 20_000)
-    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.conversion_pass.MEMO_CAPACITY", 500)
+    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.row_reader.MEMO_CAPACITY", 500)
     peaks = []
     for rows in (5_000, 50_000):
         raw = amazon_file(tmp_path, *(amazon_line(user_id=str(user)) for user in range(rows)))

@@ -1,6 +1,7 @@
 """The commands ``predict``, ``recommend`` and ``export``, as the command line gives them."""
 
 import argparse
+import re
 import shutil
 
 import numpy as np
@@ -8,9 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from recbole_midpg.atomic_data_scripts import prepare
 from recbole_midpg.errors import UsageError
 from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
 from recbole_midpg.prediction.scorer import Scorer
+from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
+from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of, gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL
 from tests.prediction.test_files import HEADER, ROWS
@@ -49,6 +53,29 @@ def test_predict_with_a_checkpoint_and_with_an_exported_scorer(checkpoint, tmp_p
     np.testing.assert_array_equal(again, read_scores(tmp_path / "scores.csv"))
 
 
+def test_predict_of_a_raw_file_counts_what_it_leaves_out(tmp_path, capsys):
+    prepare("iaac", GOLDEN_RAW["iaac"], tmp_path)
+    values = {"checkpoint_dir": str(tmp_path / "saved"), "mlp_hidden_size": [8]}
+    checkpoint = checkpoint_of(config_of("iaac", tmp_path, "DNN", **values)).path
+    header, *rows = GOLDEN_RAW["iaac"].read_text().splitlines()
+    test_rows = [line.rpartition(" ")[0] for line in (header, *rows)]
+    (tmp_path / "test.txt").write_text("\n".join([*test_rows, "bad"]) + "\n")
+    words = ["predict", "--checkpoint", checkpoint, "--raw", "iaac", "--input", "test.txt"]
+    words += ["--output", "s.csv", "--keep", "instance_id"]
+    with pytest.raises(UsageError, match=r"test\.txt, line 13: expected 26 columns, found 1"):
+        run(*words)
+    run(*words, "--on-error", "skip")
+    told = capsys.readouterr()
+    assert told.out == "s.csv: 11 scores.\n"
+    assert (
+        "warning: 1 of 12 lines are bad and have no score, the first one: test.txt, line 13: "
+        "expected 26 columns, found 1, in 'bad'.\n"
+    ) in told.err
+    assert "hour: 11 known, 0 unknown, 0 missing\n" in told.err
+    lines = (tmp_path / "s.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [row.split(" ")[0] for row in test_rows]
+
+
 @pytest.mark.skipif(not EXPORTS_ALL, reason="this torch cannot export")
 def test_export_of_a_program(tmp_path, capsys):
     checkpoint = gaps_checkpoint(tmp_path, "DNN").path
@@ -64,10 +91,19 @@ def test_export_of_a_program(tmp_path, capsys):
         (["export", "--output", "none/m.pt2"], "there is no folder to write it to"),
         (["predict", "--input", "new.csv", "--output", "none/s.csv"], "there is no folder"),
         (["predict", "--input", "none.csv", "--output", "s.csv"], "input 'none.csv': it cannot"),
+        (["predict", "--input", "new.txt", "--output", "s.csv"], "or --raw NAME for a dataset's"),
+        (
+            ["predict", "--input", "new.csv", "--output", "s.csv", "--raw", "iacc"],
+            "'iacc' is not a dataset that can be converted; did you mean 'iaac'?",
+        ),
+        (
+            ["predict", "--input", "new.csv", "--output", "s.csv", "--on-error", "skip"],
+            "--on-error: 'skip' is for raw files, expected --raw beside it",
+        ),
     ],
 )
 def test_what_is_wrong_is_told(checkpoint, tmp_path, words, told):
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=re.escape(told)):
         run(*words, "--checkpoint", checkpoint)
     assert not [path for path in tmp_path.iterdir() if path.suffix not in {"", ".csv"}]
     assert not (tmp_path / "s.csv").exists()
