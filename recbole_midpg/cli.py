@@ -14,6 +14,7 @@ from recbole.quick_start import run
 from tabulate import tabulate
 
 from recbole_midpg.analysis.command import add_analyze
+from recbole_midpg.analysis.compare_command import add_compare
 from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
 from recbole_midpg.atomic_data_scripts.script import (
     INTERRUPT_STATUS,
@@ -192,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_tune(commands)
     add_benchmark(commands)
     add_analyze(commands)
+    add_compare(commands)
     _add_fold(commands)
     add_predict(commands)
     add_recommend(commands)

@@ -28,18 +28,29 @@ def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[
     Raises:
         UsageError: there is no such file, or it is of another kind.
     """
+    return require_format(read_json(path, kind), path, expected_format, kind)
+
+
+def read_json(path: str | Path, kind: str) -> Any:
+    """Read a file of JSON text; see :func:`read_report_file`."""
     place = f"{kind} {str(path)!r}"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{place}: it cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         beside = ", expected the .json file beside it" if Path(path).suffix == ".pth" else ""
         raise UsageError(f"{place}: it is not JSON text{beside}.") from error
+
+
+def require_format(
+    content: Any, path: str | Path, expected_format: str, kind: str
+) -> dict[str, Any]:
+    """Check which format a report names; see :func:`read_report_file`."""
     found = content.get("format") if isinstance(content, dict) else None
     if found != expected_format:
         raise UsageError(
-            f"{place}: its format is {found!r}, expected {expected_format!r}, "
+            f"{kind} {str(path)!r}: its format is {found!r}, expected {expected_format!r}, "
             f"a {kind} by this version."
         )
-    return content
+    return dict(content)

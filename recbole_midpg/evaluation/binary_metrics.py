@@ -11,6 +11,7 @@ from torch import Tensor
 from recbole_midpg.errors import UsageError
 
 Vector: TypeAlias = "NDArray[np.generic] | Tensor"
+Floats: TypeAlias = NDArray[np.float64]
 
 # RecBole's bound, and scikit-learn's before its release 1.3.
 LEAST_PROBABILITY = 1e-15
@@ -67,9 +68,18 @@ def log_loss(labels: Vector, probabilities: Vector) -> float:
     label_values, probability_values = _vectors(labels, probabilities)
     if len(label_values) == 0:
         return float("nan")
-    y = label_values.astype(np.float64)
-    p = np.clip(probability_values.astype(np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
-    return float(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
+    return float(row_losses(label_values, probability_values).mean())
+
+
+def row_losses(labels: NDArray[np.generic], probabilities: NDArray[np.generic]) -> Floats:
+    """The negative log-likelihood of each row's label; arguments as :func:`log_loss`.
+
+    Returns:
+        In nats, ``(B,)``, float64.
+    """
+    y = labels.astype(np.float64)
+    p = np.clip(probabilities.astype(np.float64), LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return -(y * np.log(p) + (1 - y) * np.log(1 - p))
 
 
 def average_precision(labels: Vector, scores: Vector) -> float:

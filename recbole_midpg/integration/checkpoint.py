@@ -457,20 +457,29 @@ def load_data_and_model(model_file: str) -> tuple[Any, Any, Any, Any, Any, Any]:
         UsageError: see :func:`load_checkpoint`; or the dataset is not there.
     """
     checkpoint = load_checkpoint(model_file)
-    config = _for_reading(checkpoint["config"])
+    config = checkpoint["config"]
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
-    logger = getLogger()
-    logger.info(config)
+    getLogger().info(config)
+    return restore(checkpoint, model_file)
 
+
+def restore(checkpoint: dict[str, Any], path: str) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Build a checkpoint's model and load its data; see :func:`load_data_and_model`.
+
+    Args:
+        checkpoint: what :func:`load_checkpoint` gave.
+        path: where it was read, for errors.
+    """
+    config = _for_reading(checkpoint["config"])
+    init_seed(config["seed"], config["reproducibility"])
     dataset = quick_start.create_dataset(config)
-    logger.info(dataset)
+    getLogger().info(dataset)
     if checkpoint.get("vocabulary") is not None:
-        place = f"checkpoint {model_file!r}"
-        check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), place)
+        check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), f"checkpoint {path!r}")
     train_data, valid_data, test_data = quick_start.data_preparation(config, dataset)
 
     init_seed(config["seed"], config["reproducibility"])
     model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
-    load_weights(model, checkpoint, model_file)
+    load_weights(model, checkpoint, path)
     return config, model, dataset, train_data, valid_data, test_data

@@ -1,0 +1,262 @@
+"""Two finished runs on the same test rows, scenario by scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recbole_midpg.errors import UsageError
+from recbole_midpg.evaluation.paired_bootstrap import (
+    CONFIDENCE,
+    GroupDifference,
+    PairedDifference,
+    compare_by_group,
+)
+from recbole_midpg.integration.tested_rows import TestedRows, TokenColumn, read_tested_rows
+from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT, read_json, require_format
+
+COMPARISON_FORMAT = "recbole-midpg comparison 1"
+FEW = 10
+"""Of fewer positive rows, or fewer negative ones, the bootstrap's intervals are too narrow."""
+
+_METRICS = ("auc", "logloss")
+# What decides which rows are tested.
+_KEYS_OF_ROWS = (
+    "seed",
+    "eval_args",
+    "benchmark_filename",
+    "LABEL_FIELD",
+    "threshold",
+    "val_interval",
+)
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run of the two.
+
+    Attributes:
+        path: its report.
+        model: the model's name.
+        config: all config values.
+    """
+
+    path: str
+    model: str
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same test rows.
+
+    Attributes:
+        first: the one.
+        second: the other.
+        dataset: the dataset's name.
+        scenario_field: the field that names a row's scenario; ``None`` without scenarios.
+        cluster_field: the field whose values were drawn; ``None`` where single rows were.
+        clusters: how many values of it there are.
+        resamples: how often rows were drawn.
+        seed: of the draws.
+        whole: all rows.
+        scenarios: the name of each scenario that has rows, and its rows, the largest first.
+    """
+
+    first: ComparedRun
+    second: ComparedRun
+    dataset: str
+    scenario_field: str | None
+    cluster_field: str | None
+    clusters: int | None
+    resamples: int
+    seed: int
+    whole: GroupDifference
+    scenarios: tuple[tuple[str, GroupDifference], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values; ``None`` where a number is not defined."""
+        return {
+            "format": COMPARISON_FORMAT,
+            "dataset": self.dataset,
+            "a": {"report": self.first.path, "model": self.first.model},
+            "b": {"report": self.second.path, "model": self.second.model},
+            "scenario_field": self.scenario_field,
+            "cluster": self.cluster_field,
+            "clusters": self.clusters,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "confidence": CONFIDENCE,
+            "all": _plain(self.whole),
+            "scenarios": [{"name": name, **_plain(scenario)} for name, scenario in self.scenarios],
+        }
+
+
+def compare_runs(
+    first: str | Path,
+    second: str | Path,
+    *,
+    cluster: str | None = None,
+    resamples: int = 1000,
+    seed: int = 2020,
+) -> Comparison:
+    """Compare two finished runs on their test rows.
+
+    Both checkpoints, which stand beside the reports, score the test split anew. The differences are
+    ``second - first``, with intervals by the paired bootstrap: they speak of the test rows only,
+    not of what another seed of training would give.
+
+    Args:
+        first: the report of a run, the JSON file beside its checkpoint.
+        second: that of another run.
+        cluster: a token field, as ``user_id``, whose values are drawn with all their rows; single
+            rows by default.
+        resamples: how often rows are drawn.
+        seed: of the draws.
+
+    Returns:
+        The comparison, by the scenarios of ``first``, or else of ``second``.
+
+    Raises:
+        UsageError: a file is no report of a run, a checkpoint or its dataset is missing, the runs
+            were not tested on the same rows, or there is no such field.
+    """
+    if resamples < 1:
+        raise UsageError(f"resamples: {resamples} is not allowed, expected at least 1.")
+    reports = [_read_report(path) for path in (first, second)]
+    runs = [
+        ComparedRun(str(path), str(report["model"]), dict(report["config"]))
+        for path, report in zip((first, second), reports, strict=True)
+    ]
+    datasets = [str(report["dataset"]) for report in reports]
+    if datasets[0] != datasets[1]:
+        raise UsageError(
+            f"{first} is of the dataset {datasets[0]} and {second} of {datasets[1]}, expected two "
+            "runs on the same rows."
+        )
+    one, other = (
+        read_tested_rows(Path(path), report)
+        for path, report in zip((first, second), reports, strict=True)
+    )
+    _require_same_rows(one, other, *runs)
+    field = one.scenario_field or other.scenario_field
+    groupings = [np.zeros(len(one.labels), np.int64)]
+    names: list[str] = []
+    if field is not None:
+        groups, names = _groups_of((one if one.scenario_field else other).column(field))
+        groupings.append(groups)
+    clusters = None if cluster is None else _groups_of(one.column(cluster))
+    (whole,), *by_scenario = compare_by_group(
+        one.labels,
+        one.scores,
+        other.scores,
+        groupings,
+        clusters=None if clusters is None else clusters[0],
+        resamples=resamples,
+        seed=seed,
+    )
+    scenarios = list(zip(names, by_scenario[0], strict=True)) if by_scenario else []
+    return Comparison(
+        *runs,
+        dataset=datasets[0],
+        scenario_field=field,
+        cluster_field=cluster,
+        clusters=None if clusters is None else len(clusters[1]),
+        resamples=resamples,
+        seed=seed,
+        whole=whole,
+        scenarios=tuple(sorted(scenarios, key=lambda named: (-named[1].rows, named[0]))),
+    )
+
+
+def _read_report(path: str | Path) -> Mapping[str, Any]:
+    kind = "report of a run"
+    content = read_json(path, kind)
+    if isinstance(content, dict) and content.get("format") == TABLE_FORMAT:
+        raise UsageError(
+            f"{kind} {str(path)!r}: it is the table of a benchmark, which compares its models over "
+            "seeds itself, expected the JSON file beside a checkpoint."
+        )
+    report = require_format(content, path, RUN_FORMAT, kind)
+    wrong = [
+        name
+        for name, of_type in (("model", str), ("dataset", str), ("config", dict), ("test", dict))
+        if not isinstance(report.get(name), of_type)
+    ]
+    if wrong or not _are_scenarios(report.get("scenarios")):
+        name = (wrong or ["scenarios"])[0]
+        raise UsageError(f"{kind} {str(path)!r}: its entry {name} is missing or of another type.")
+    return report
+
+
+def _are_scenarios(entries: Any) -> bool:
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("rows"), int) for entry in entries
+    )
+
+
+def _require_same_rows(
+    one: TestedRows, other: TestedRows, first: ComparedRun, second: ComparedRun
+) -> None:
+    """Compare labels and the token fields that both runs have loaded, row by row.
+
+    Raises:
+        UsageError: they differ; names the config keys that may be the reason.
+    """
+    problem = _difference_of_rows(one, other)
+    if problem is None:
+        return
+    keys = [key for key in _KEYS_OF_ROWS if first.config.get(key) != second.config.get(key)]
+    reasons = "; ".join(
+        f"{key} is {first.config.get(key)!r} and {second.config.get(key)!r}" for key in keys
+    )
+    raise UsageError(
+        f"{first.path} and {second.path} were not tested on the same rows: {problem}"
+        f"{f' ({reasons})' if reasons else ''}."
+    )
+
+
+def _difference_of_rows(one: TestedRows, other: TestedRows) -> str | None:
+    if len(one.labels) != len(other.labels):
+        return f"there are {len(one.labels):,} and {len(other.labels):,}"
+    different = np.flatnonzero(one.labels != other.labels)
+    if len(different):
+        return f"the labels of row {different[0] + 1:,} differ"
+    for field in one.of_rows:
+        if field in other.of_rows:
+            row = one.column(field).first_difference(other.column(field))
+            if row is not None:
+                return f"the {field} of row {row + 1:,} differs"
+    return None
+
+
+def _groups_of(column: TokenColumn) -> tuple[NDArray[np.int64], list[str]]:
+    """Number the tokens that occur, from 0, and name them."""
+    ids, groups = np.unique(column.ids, return_inverse=True)
+    names = ["missing" if token == 0 else str(column.tokens[token]) for token in ids]
+    return groups.reshape(-1), names
+
+
+def _plain(group: GroupDifference) -> dict[str, Any]:
+    return {
+        "rows": group.rows,
+        "positives": group.positives,
+        **{metric: _plain_difference(getattr(group, metric)) for metric in _METRICS},
+    }
+
+
+def _plain_difference(metric: PairedDifference) -> dict[str, float | None]:
+    values = {
+        "a": metric.first,
+        "b": metric.second,
+        "difference": metric.difference,
+        "low": metric.low,
+        "high": metric.high,
+    }
+    return {name: value if isfinite(value) else None for name, value in values.items()}
