@@ -75,10 +75,7 @@ def markdown(comparison: Comparison) -> str:
         disable_numparse=True,
         colalign=("left", *["right"] * (len(headers) - 1)),
     )
-    runs = [
-        f"{letter}: {run.model}, {run.path}"
-        for letter, run in (("A", comparison.first), ("B", comparison.second))
-    ]
+    runs = [f"A: {comparison.first}", f"B: {comparison.second}"]
     return "\n\n".join([*runs, table, *_notes(comparison)]) + "\n"
 
 
@@ -105,7 +102,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.cluster_field is not None:
         drawn = f"the {comparison.clusters:,} values of {comparison.cluster_field} with their rows"
     notes = [
-        f"Test rows of {comparison.dataset}, the same in both runs; a higher AUC and a lower "
+        f"Test rows of {comparison.first.dataset}, the same in both runs; a higher AUC and a lower "
         f"LogLoss are better. Intervals: {comparison.resamples:,} paired bootstrap resamples of "
         f"{drawn}, seed {comparison.seed}. {_STAR}: the interval excludes 0, which it does for one "
         f"in {round(1 / (1 - CONFIDENCE))} scenarios of two equal models. The intervals speak of "

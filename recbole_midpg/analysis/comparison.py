@@ -18,7 +18,7 @@ from recbole_midpg.evaluation.paired_bootstrap import (
     PairedDifference,
     compare_by_group,
 )
-from recbole_midpg.integration.tested_rows import TestedRows, TokenColumn, read_tested_rows
+from recbole_midpg.integration.scored_rows import ScoredRows, TokenColumn, read_scored_rows
 from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT, read_json, require_format
 
 COMPARISON_FORMAT = "recbole-midpg comparison 1"
@@ -43,13 +43,24 @@ class ComparedRun:
 
     Attributes:
         path: its report.
-        model: the model's name.
-        config: all config values.
+        report: what that holds.
     """
 
     path: str
-    model: str
-    config: dict[str, Any]
+    report: Mapping[str, Any]
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return str(self.report["model"])
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return str(self.report["dataset"])
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.path}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,6 @@ class Comparison:
     Attributes:
         first: the one.
         second: the other.
-        dataset: the dataset's name.
         scenario_field: the field that names a row's scenario; ``None`` without scenarios.
         cluster_field: the field whose values were drawn; ``None`` where single rows were.
         clusters: how many values of it there are.
@@ -71,7 +81,6 @@ class Comparison:
 
     first: ComparedRun
     second: ComparedRun
-    dataset: str
     scenario_field: str | None
     cluster_field: str | None
     clusters: int | None
@@ -84,7 +93,7 @@ class Comparison:
         """All of it as plain values; ``None`` where a number is not defined."""
         return {
             "format": COMPARISON_FORMAT,
-            "dataset": self.dataset,
+            "dataset": self.first.dataset,
             "a": {"report": self.first.path, "model": self.first.model},
             "b": {"report": self.second.path, "model": self.second.model},
             "scenario_field": self.scenario_field,
@@ -129,45 +138,36 @@ def compare_runs(
     """
     if resamples < 1:
         raise UsageError(f"resamples: {resamples} is not allowed, expected at least 1.")
-    reports = [_read_report(path) for path in (first, second)]
-    runs = [
-        ComparedRun(str(path), str(report["model"]), dict(report["config"]))
-        for path, report in zip((first, second), reports, strict=True)
-    ]
-    datasets = [str(report["dataset"]) for report in reports]
-    if datasets[0] != datasets[1]:
+    runs = _read_run(first), _read_run(second)
+    if runs[0].dataset != runs[1].dataset:
         raise UsageError(
-            f"{first} is of the dataset {datasets[0]} and {second} of {datasets[1]}, expected two "
-            "runs on the same rows."
+            f"{first} is of the dataset {runs[0].dataset} and {second} of {runs[1].dataset}, "
+            "expected two runs on the same rows."
         )
-    one, other = (
-        read_tested_rows(Path(path), report)
-        for path, report in zip((first, second), reports, strict=True)
-    )
+    one, other = (read_scored_rows(Path(run.path), run.report) for run in runs)
     _require_same_rows(one, other, *runs)
-    field = one.scenario_field or other.scenario_field
     groupings = [np.zeros(len(one.labels), np.int64)]
     names: list[str] = []
-    if field is not None:
-        groups, names = _groups_of((one if one.scenario_field else other).column(field))
+    with_scenarios = one if one.scenario_field is not None else other
+    if with_scenarios.scenario_field is not None:
+        groups, names = _groups_of(with_scenarios.column(with_scenarios.scenario_field))
         groupings.append(groups)
-    clusters = None if cluster is None else _groups_of(one.column(cluster))
-    (whole,), *by_scenario = compare_by_group(
+    drawn, clusters = (None, None) if cluster is None else _groups_of(one.column(cluster))
+    (whole,), *others = compare_by_group(
         one.labels,
         one.scores,
         other.scores,
         groupings,
-        clusters=None if clusters is None else clusters[0],
+        clusters=drawn,
         resamples=resamples,
         seed=seed,
     )
-    scenarios = list(zip(names, by_scenario[0], strict=True)) if by_scenario else []
+    scenarios = list(zip(names, *others, strict=True)) if others else []
     return Comparison(
         *runs,
-        dataset=datasets[0],
-        scenario_field=field,
+        scenario_field=with_scenarios.scenario_field,
         cluster_field=cluster,
-        clusters=None if clusters is None else len(clusters[1]),
+        clusters=None if clusters is None else len(clusters),
         resamples=resamples,
         seed=seed,
         whole=whole,
@@ -175,7 +175,7 @@ def compare_runs(
     )
 
 
-def _read_report(path: str | Path) -> Mapping[str, Any]:
+def _read_run(path: str | Path) -> ComparedRun:
     kind = "report of a run"
     content = read_json(path, kind)
     if isinstance(content, dict) and content.get("format") == TABLE_FORMAT:
@@ -192,7 +192,7 @@ def _read_report(path: str | Path) -> Mapping[str, Any]:
     if wrong or not _are_scenarios(report.get("scenarios")):
         name = (wrong or ["scenarios"])[0]
         raise UsageError(f"{kind} {str(path)!r}: its entry {name} is missing or of another type.")
-    return report
+    return ComparedRun(str(path), report)
 
 
 def _are_scenarios(entries: Any) -> bool:
@@ -202,7 +202,7 @@ def _are_scenarios(entries: Any) -> bool:
 
 
 def _require_same_rows(
-    one: TestedRows, other: TestedRows, first: ComparedRun, second: ComparedRun
+    one: ScoredRows, other: ScoredRows, first: ComparedRun, second: ComparedRun
 ) -> None:
     """Compare labels and the token fields that both runs have loaded, row by row.
 
@@ -212,9 +212,10 @@ def _require_same_rows(
     problem = _difference_of_rows(one, other)
     if problem is None:
         return
-    keys = [key for key in _KEYS_OF_ROWS if first.config.get(key) != second.config.get(key)]
+    configs = [run.report["config"] for run in (first, second)]
+    values = {key: [config.get(key) for config in configs] for key in _KEYS_OF_ROWS}
     reasons = "; ".join(
-        f"{key} is {first.config.get(key)!r} and {second.config.get(key)!r}" for key in keys
+        f"{key} is {one!r} and {other!r}" for key, (one, other) in values.items() if one != other
     )
     raise UsageError(
         f"{first.path} and {second.path} were not tested on the same rows: {problem}"
@@ -222,7 +223,7 @@ def _require_same_rows(
     )
 
 
-def _difference_of_rows(one: TestedRows, other: TestedRows) -> str | None:
+def _difference_of_rows(one: ScoredRows, other: ScoredRows) -> str | None:
     if len(one.labels) != len(other.labels):
         return f"there are {len(one.labels):,} and {len(other.labels):,}"
     different = np.flatnonzero(one.labels != other.labels)

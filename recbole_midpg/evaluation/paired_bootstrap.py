@@ -9,7 +9,7 @@ over the rows. Memory grows with the rows, about 160 bytes each, and not with th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, starmap
 
@@ -22,6 +22,8 @@ from recbole_midpg.evaluation.binary_metrics import row_losses
 Array = NDArray[np.generic]
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Metric = Callable[[NDArray[np.integer]], Floats]
+"""From how often each row counts, ``(B,)``, to a value for each group, ``(G,)``."""
 
 CONFIDENCE = 0.95
 """How often an interval should hold the difference that endless test rows would show."""
@@ -105,23 +107,15 @@ def compare_by_group(
     """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise UsageError("scores: some are not finite numbers, which cannot be ranked.")
-    models = [(scores, row_losses(labels, scores)) for scores in (first, second)]
-    measures = [
-        [
-            [GroupedAUC(labels, scores, groups), GroupedMean(losses, groups)]
-            for scores, losses in models
-        ]
-        for groups in groupings
-    ]
+    models = [_metrics_of(labels, scores, groupings) for scores in (first, second)]
 
     def measure(weights: NDArray[np.integer]) -> Floats:
         """All metrics, ``(2, metrics, G)`` with the groups of all groupings one after the other."""
-        return np.concatenate(
+        return np.array(
             [
-                np.array([[metric(weights) for metric in model] for model in of_models])
-                for of_models in measures
-            ],
-            axis=-1,
+                [np.concatenate([part(weights) for part in metric]) for metric in model]
+                for model in models
+            ]
         )
 
     values = measure(np.ones(len(labels), np.uint8))
@@ -145,6 +139,17 @@ def compare_by_group(
         logloss,
     )
     return [list(islice(compared, len(n))) for n in rows]
+
+
+def _metrics_of(
+    labels: Array, scores: Array, groupings: Sequence[NDArray[np.integer]]
+) -> list[list[Metric]]:
+    """A model's AUC, and its LogLoss, of each grouping."""
+    losses = row_losses(labels, scores)
+    return [
+        [GroupedAUC(labels, scores, groups) for groups in groupings],
+        [GroupedMean(losses, groups) for groups in groupings],
+    ]
 
 
 def _draws(
@@ -173,7 +178,7 @@ def _intervals(differences: Floats) -> Floats:
     tail = (1 - CONFIDENCE) / 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        return np.stack(np.nanquantile(differences, [tail, 1 - tail], axis=0), axis=1)
+        return np.moveaxis(np.nanquantile(differences, [tail, 1 - tail], axis=0), 0, 1)
 
 
 class GroupedAUC:

@@ -47,8 +47,8 @@ class TokenColumn:
 
 
 @dataclass(frozen=True)
-class TestedRows:
-    """The rows of a run's test split.
+class ScoredRows:
+    """The rows of a run's test split, scored.
 
     Attributes:
         labels: ``(B,)``, 0 or 1.
@@ -78,7 +78,7 @@ class TestedRows:
         return self.tokens[field]
 
 
-def read_tested_rows(report_path: Path, report: Mapping[str, Any]) -> TestedRows:
+def read_scored_rows(report_path: Path, report: Mapping[str, Any]) -> ScoredRows:
     """Load the test split of a finished run, and score it with the checkpoint beside its report.
 
     Args:
@@ -128,7 +128,7 @@ def _scores_of(config: Any, model: Any, loader: Any) -> NDArray[np.float32]:
     return torch.cat(parts).numpy()
 
 
-def _rows_of(config: Any, split: Any, scores: NDArray[np.float32]) -> TestedRows:
+def _rows_of(config: Any, split: Any, scores: NDArray[np.float32]) -> ScoredRows:
     tokens = {}
     for field, kind in split.field2type.items():
         column = column_of(split, field) if kind is FeatureType.TOKEN else None
@@ -138,10 +138,10 @@ def _rows_of(config: Any, split: Any, scores: NDArray[np.float32]) -> TestedRows
     labels = column_of(split, config["LABEL_FIELD"])
     assert labels is not None  # checked when the data was prepared
     of_rows = tuple(field for field in tokens if field in kept_columns(split.inter_feat))
-    return TestedRows(labels.float().numpy(), scores, tokens, of_rows, config["scenario_id_field"])
+    return ScoredRows(labels.float().numpy(), scores, tokens, of_rows, config["scenario_id_field"])
 
 
-def _check_results(rows: TestedRows, report: Mapping[str, Any], place: str) -> None:
+def _check_results(rows: ScoredRows, report: Mapping[str, Any], place: str) -> None:
     """Check that the rows are those that the run reports on.
 
     Raises:
