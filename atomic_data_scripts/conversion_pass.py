@@ -17,7 +17,7 @@ from .entity_table import EntityTable
 from .raw_file import BadValueError, RawFile, shown
 from .repeated_keys import RepeatedKeys, Repeats
 from .report import ConversionReport
-from .row_reader import RowReader, Rows, bad_line
+from .row_reader import RowReader, Rows, bad_line, texts_of_field
 
 TALLY_CAPACITY = 65_536
 """Values of a tallied field, by label, that are told apart."""
@@ -201,10 +201,7 @@ class ConversionPass:
     def _field(self, rows: Rows, name: str) -> Sequence[str]:
         """The texts of one field, where a column may hold several."""
         position, place = self.converter.field(name)
-        texts = rows.columns[position]
-        if len(self.converter.columns[position].fields) == 1:
-            return texts
-        return [text.split("\t")[place] for text in texts]
+        return texts_of_field(self.converter.columns[position], rows.columns[position], place)
 
     def _sum_tallies(self) -> None:
         is_positive = self.converter.is_positive

@@ -157,6 +157,20 @@ def _parse(column: Column, value: str) -> str:
         raise BadValueError(column.name, value, str(error)) from error
 
 
+def texts_of_field(column: Column, texts: Sequence[str], place: int) -> Sequence[str]:
+    """The texts of one of a column's fields.
+
+    Args:
+        column: the column.
+        texts: of all its fields, joined by tabs.
+        place: the field's place among them.
+    """
+    if len(column.fields) == 1:
+        return texts
+    # A list that is gone at once is none that Python's search for cycles would look at.
+    return [text.split("\t")[place] for text in texts]
+
+
 def _transposed(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return list(zip(*rows, strict=True))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from recbole_midpg.atomic_data_scripts import Converter
 from recbole_midpg.atomic_data_scripts.columns import Column, as_read
 from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, RawFile
-from recbole_midpg.atomic_data_scripts.row_reader import RowReader, Rows, bad_line
+from recbole_midpg.atomic_data_scripts.row_reader import RowReader, Rows, bad_line, texts_of_field
 from recbole_midpg.errors import UsageError
 from recbole_midpg.prediction.rows import field_name
 
@@ -91,7 +91,7 @@ class RawRowFile:
         Raises:
             UsageError: the header or a line is bad, no row is left, or the file changed meanwhile.
         """
-        waiting = _WaitingRows([column.name for column in self._columns], self._fields)
+        waiting = _WaitingRows(self._columns, self._fields)
         for read in self._reader.read(self._set_share):
             if read.lines:
                 waiting.append(read)
@@ -118,14 +118,15 @@ class _WaitingRows:
     """Rows that were read and not handed on.
 
     Args:
-        columns: the raw columns' names.
+        columns: the raw columns.
         fields: the names of the fields that are made of each.
     """
 
-    def __init__(self, columns: Sequence[str], fields: Sequence[Sequence[str]]) -> None:
+    def __init__(self, columns: Sequence[Column], fields: Sequence[Sequence[str]]) -> None:
+        self._columns = columns
         self._names = fields
         self._fields: dict[str, list[str]] = {name: [] for names in fields for name in names}
-        self._raw: dict[str, list[str]] = {name: [] for name in columns}
+        self._raw: dict[str, list[str]] = {column.name: [] for column in columns}
         self._numbers: list[int] = []
 
     def __len__(self) -> int:
@@ -134,12 +135,12 @@ class _WaitingRows:
     def append(self, read: Rows) -> None:
         """Append rows, at least one, with their fields as readers of an atomic file read them."""
         self._numbers.extend(read.numbers)
-        for waiting, values in zip(self._raw.values(), read.values, strict=True):
-            waiting.extend(values)
-        for names, texts in zip(self._names, read.columns, strict=True):
-            parts = zip(*(text.split("\t") for text in texts), strict=True) if names else ()
-            for name, part in zip(names, parts, strict=True):
-                self._fields[name].extend(map(as_read, part))
+        for column, names, values, texts in zip(
+            self._columns, self._names, read.values, read.columns, strict=True
+        ):
+            self._raw[column.name].extend(values)
+            for place, name in enumerate(names):
+                self._fields[name].extend(map(as_read, texts_of_field(column, texts, place)))
 
     def take(self, rows: int) -> RawBlock:
         """Take the first rows off."""

@@ -4,13 +4,22 @@ import csv
 import gzip
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
 from recbole_midpg.errors import UsageError
 from recbole_midpg.prediction import Scorer, files
 from recbole_midpg.prediction.files import score_file, score_rows
 from recbole_midpg.prediction.raw_rows import RawRowFile
-from tests.atomic_data_scripts.raw_files import AMAZON_HEADER, GOLDEN_RAW, amazon_line, atomic_rows
+from tests.atomic_data_scripts.raw_files import (
+    AMAZON_HEADER,
+    GOLDEN_BAD,
+    GOLDEN_RAW,
+    amazon_line,
+    atomic_rows,
+    rejected_rows,
+)
 from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of
 
@@ -160,6 +169,39 @@ def test_bad_lines_stop_or_are_counted(tmp_path, scorers):
     path.write_text(f"{lines[0]}\nno row\n")
     with pytest.raises(UsageError, match="every one of its 1 rows is bad"):
         scored("iaac", scorers["iaac"], path, skip_bad_lines=True)
+
+
+@pytest.mark.parametrize("block_rows", [1, 1000])
+@pytest.mark.parametrize("name", GOLDEN_BAD)
+def test_the_lines_left_out_are_those_that_a_conversion_rejects(tmp_path, name, block_rows):
+    """But for bad labels, which are not looked at."""
+    converter = CONVERTERS[name]
+    prepare(name, GOLDEN_BAD[name], tmp_path, on_error="skip")
+    rejected = rejected_rows(tmp_path / name / f"{name}.rejected.tsv")
+    expected = {int(number) for number, column, *_ in rejected if column != converter.label}
+    file = RawRowFile(converter, GOLDEN_BAD[name], {}, skip_bad_lines=True)
+    kept = [number for block in file.blocks(block_rows) for number in block.numbers]
+    assert kept == sorted(kept)
+    assert file.rejected == len(expected)
+    assert set(range(2, 2 + len(kept) + len(expected))) - set(kept) == expected
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_whatever_a_file_holds_it_gives_rows_or_a_sentence(tmp_path_factory, data):
+    raw = GOLDEN_RAW["iaac"].read_bytes()[: data.draw(st.integers(0, 1500))]
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(raw)))
+        raw = raw[:place] + data.draw(st.binary(max_size=4)) + raw[place + 1 :]
+    path = tmp_path_factory.mktemp("raw") / "test.raw"
+    path.write_bytes(raw)
+    try:
+        file = RawRowFile(CONVERTERS["iaac"], path, {}, skip_bad_lines=data.draw(st.booleans()))
+        for block in file.blocks(data.draw(st.integers(1, 4))):
+            lengths = {len(texts) for texts in (*block.columns.values(), *block.written.values())}
+            assert lengths == {len(block.numbers)}
+    except UsageError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
