@@ -11,6 +11,7 @@ from recbole_midpg.errors import UsageError
 
 # Of knowledge-based and social datasets.
 _OTHER_SUFFIXES = ("kg", "link", "net")
+_SEPARATORS = ("\t", ",", ";", "|", " ")
 
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -55,6 +56,26 @@ def read_atomic_fields(config: Any) -> dict[str, AtomicField] | None:
             if name not in fields or field.loaded:
                 fields[name] = field
     return fields if inter_found else None
+
+
+def columns_of_files(config: Any) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """The columns of each file that a context-aware model's dataset is loaded from.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Yields:
+        The name by which ``load_col`` calls the file, its path, and the type of each column.
+
+    Raises:
+        UsageError: a header is not of the form ``name:type``.
+    """
+    folder, dataset = Path(config["data_path"]), config["dataset"]
+    suffixes = config["additional_feat_suffix"] or ()
+    further = [(folder / f"{dataset}.{suffix}", suffix) for suffix in suffixes]
+    for path, source in [*atomic_files(config), *further]:
+        if path.is_file():
+            yield source, path, dict(_read_header(path, config))
 
 
 def feature_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
@@ -105,15 +126,17 @@ def files_to_load(config: Any) -> list[Path]:
 def _read_header(path: Path, config: Any) -> list[tuple[str, str]]:
     with path.open(encoding=config["encoding"] or "utf-8", errors="replace") as file:
         header = _without_mark(path, file.readline().rstrip("\n"))
+    separator = config["field_separator"]
     pairs = []
-    for column in header.split(config["field_separator"]):
-        name, separator, field_type = column.partition(":")
-        if not separator or field_type not in {"token", "token_seq", "float", "float_seq"}:
+    for column in header.split(separator):
+        pair = _name_and_type(column)
+        if pair is None:
             raise UsageError(
                 f"{path}, line 1: column {column!r} is not of the form name:type, "
-                "with a type of token, token_seq, float or float_seq."
+                "with a type of token, token_seq, float or float_seq"
+                f"{_meant_separator(header, separator)}."
             )
-        pairs.append((name, field_type))
+        pairs.append(pair)
     return pairs
 
 
@@ -131,6 +154,21 @@ def _without_mark(path: Path, header: str) -> str:
             "(save the file as UTF-8 without one)."
         )
     return header
+
+
+def _name_and_type(column: str) -> tuple[str, str] | None:
+    name, separator, field_type = column.partition(":")
+    is_column = separator and field_type in {"token", "token_seq", "float", "float_seq"}
+    return (name, field_type) if is_column else None
+
+
+def _meant_separator(header: str, separator: str) -> str:
+    """The end of a sentence on a header that would be one with another ``field_separator``."""
+    for other in _SEPARATORS:
+        columns = header.split(other)
+        if len(columns) > 1 and all(map(_name_and_type, columns)):
+            return f"; field_separator is {separator!r}, and here it is {other!r}"
+    return ""
 
 
 def _is_loaded(config: Any, source: str, name: str) -> bool:

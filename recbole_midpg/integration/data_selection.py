@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
-from recbole_midpg.integration.atomic_header import AtomicField
-from recbole_midpg.settings import Choice, Flag, Names, Rules, check_settings
+from recbole_midpg.integration.atomic_header import AtomicField, columns_of_files
+from recbole_midpg.settings import Choice, Flag, Integer, Mapped, Names, Rules, check_settings
 
 _COLUMN_KEYS = ("load_col", "unload_col")
 _FILES = ("inter", "user", "item", "kg", "link", "net")
@@ -62,7 +62,10 @@ _RULES: Rules = {
     "rm_dup_inter": Choice(("first", "last")),
     "user_inter_num_interval": Intervals(),
     "item_inter_num_interval": Intervals(),
+    "seq_len": Mapped("{tags: 10}"),
 }
+_INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
+_OF_USERS_AND_ITEMS = ("rm_dup_inter", *_INTERVALS)
 
 
 def check_selection(values: dict[str, Any]) -> None:
@@ -77,7 +80,7 @@ def check_selection(values: dict[str, Any]) -> None:
     for key in _COLUMN_KEYS:
         _check_columns(key, values[key], values["additional_feat_suffix"] or ())
     check_settings(values, {key: r for key, r in _RULES.items() if values.get(key) is not None})
-    for key in ("user_inter_num_interval", "item_inter_num_interval"):
+    for key in _INTERVALS:
         values[key] = interval_text(values.get(key))
     kept = values["val_interval"]
     if kept is not None and not isinstance(kept, dict):
@@ -91,6 +94,24 @@ def check_selection(values: dict[str, Any]) -> None:
             "expected normalize_all: False, or ~ for one of the two."
         )
 
+    _check_filters_of_files(values)
+
+
+def _check_filters_of_files(values: Mapping[str, Any]) -> None:
+    """Refuse filters of rows beside ``benchmark_filename``, with which RecBole passes over them."""
+    if values["benchmark_filename"] is None:
+        return
+    for key, value in _set_filters(values, "val_interval", *_OF_USERS_AND_ITEMS).items():
+        raise UsageError(
+            f"{key}: {value!r} does not go with benchmark_filename, whose files are taken as they "
+            "are, expected ~."
+        )
+
+
+def _set_filters(values: Any, *keys: str) -> dict[str, Any]:
+    """Those of some filters that may leave rows out, with their values."""
+    return {key: values[key] for key in keys if values[key] not in (None, "[0,inf)")}
+
 
 def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> None:
     """Check the fields that the keys of :func:`check_selection` name.
@@ -103,15 +124,13 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
     Raises:
         UsageError: a field is in no file, is not loaded, or is of a type that its key cannot take.
     """
-    label = config["LABEL_FIELD"]  # which threshold may make
-    for key in _COLUMN_KEYS:
-        for columns in (config[key] or {}).values():
-            for name in () if columns == "*" else columns:
-                if name not in fields and name != label:
-                    raise UsageError(
-                        f"{key}: {name!r} is not a field of {config['dataset']}"
-                        f"{expected_some_of(fields, name)}"
-                    )
+    _check_ids(config)
+    for source, path, columns in columns_of_files(config):
+        for key in _COLUMN_KEYS:
+            _check_named_columns(key, source, path.name, columns, config, fields)
+        _check_loaded_id(source, path.name, columns, config)
+        _check_type_of_ids(path.name, columns, config)
+    _check_lengths(config["seq_len"] or {}, fields)
     numbers = _loaded(fields, "float", "float_seq")
     for name in config["normalize_field"] or ():
         if name not in numbers:
@@ -143,6 +162,97 @@ def _check_columns(key: str, columns: Any, further_files: tuple[str, ...] | list
             raise UsageError(
                 f"{key}: {file!r} is no file of a dataset, expected columns of "
                 f"{', '.join(known)}{hint}"
+            )
+
+
+def _check_named_columns(
+    key: str,
+    source: str,
+    file: str,
+    columns: Mapping[str, str],
+    config: Any,
+    fields: Mapping[str, AtomicField],
+) -> None:
+    """Check the columns that ``load_col`` or ``unload_col`` names of a file.
+
+    One that is another file's passes where it comes to the same: where that loads it, or not.
+    """
+    named = (config[key] or {}).get(source, ())
+    for name in () if named == "*" else named:
+        is_elsewhere = name in fields and fields[name].loaded == (key == "load_col")
+        is_made = name == config["LABEL_FIELD"]  # by threshold
+        if name not in columns and not is_elsewhere and not is_made:
+            raise UsageError(
+                f"{key}: {source}: {name!r} is not a column of {file}"
+                f"{expected_some_of(columns, name)}"
+            )
+
+
+def _check_loaded_id(source: str, file: str, columns: Mapping[str, str], config: Any) -> None:
+    """Check that a file of features is loaded with the column that finds their rows, or not."""
+    key = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD"}.get(source)
+    loaded = (config["load_col"] or {source: columns}).get(source, ())
+    left_out = (config["unload_col"] or {}).get(source, ())
+    names = [name for name in (columns if loaded == "*" else loaded) if name not in left_out]
+    if key is None or not names or config[key] in names:
+        return
+    if config[key] is None:
+        raise UsageError(
+            f"{key}: ~ does not go with {file}, expected the column that finds its rows, or a "
+            "load_col without this file."
+        )
+    if config[key] in columns:
+        raise UsageError(
+            f"load_col: {source}: {config[key]!r} ({key}) is not loaded, by which the rows of "
+            f"{file} are found; expected it beside {', '.join(names)}."
+        )
+
+
+def _check_type_of_ids(file: str, columns: Mapping[str, str], config: Any) -> None:
+    """Check that users and items are tokens; RecBole takes numbers for the places of tokens."""
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        kind = columns.get(config[key], "token")
+        if kind != "token":
+            raise UsageError(
+                f"{key}: {config[key]!r} is of type {kind} in {file}, expected {config[key]}:token "
+                "in its first line."
+            )
+
+
+def _check_ids(config: Any) -> None:
+    """Check what needs users and items where there are none, as in Criteo's rows."""
+    ids = {key: config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")}
+    if None not in ids.values():
+        return
+    if any(ids.values()):
+        raise UsageError(
+            f"USER_ID_FIELD: {ids['USER_ID_FIELD'] or '~'} does not go with ITEM_ID_FIELD: "
+            f"{ids['ITEM_ID_FIELD'] or '~'}, expected two columns, or ~ for both."
+        )
+    arguments = config["eval_args"]
+    needing = _set_filters(config, *_OF_USERS_AND_ITEMS)
+    if arguments["group_by"] == "user":
+        needing["eval_args: group_by"] = "user"
+    if "LS" in arguments["split"]:
+        needing["eval_args: split"] = arguments["split"]
+    for key, value in needing.items():
+        raise UsageError(
+            f"{key}: {value!r} needs users and items, and USER_ID_FIELD and ITEM_ID_FIELD are ~."
+        )
+
+
+def _check_lengths(lengths: Mapping[Any, Any], fields: Mapping[str, AtomicField]) -> None:
+    """Check ``seq_len``, which cuts sequences off."""
+    sequences = _loaded(fields, "token_seq", "float_seq")
+    for name, length in lengths.items():
+        if name not in sequences:
+            raise UsageError(
+                f"seq_len: {name!r} is not a loaded field of sequences"
+                f"{expected_some_of(sequences, str(name))}"
+            )
+        if not Integer(minimum=1).accepts(length):
+            raise UsageError(
+                f"seq_len: {name}: {length!r} is not allowed, expected {Integer(1).allowed}."
             )
 
 

@@ -28,6 +28,9 @@ def filter_rows(self: Any) -> None:
 
     ``left_out`` of the dataset then has ``[filter, rows before, rows left out, why]`` of each
     filter that left rows out.
+
+    Raises:
+        UsageError: a filter leaves no row.
     """
     self.left_out = []
     for name in _FILTERS:
@@ -37,6 +40,9 @@ def filter_rows(self: Any) -> None:
         left_out = before - len(self.inter_feat)
         if left_out:
             self.left_out.append([name, before, left_out, why])
+        if left_out and left_out == before:
+            sentence = _sentence(self.dataset_name, self.config, self.left_out[-1])
+            raise UsageError(f"{sentence}; expected some rows to be left.")
     self._reset_index()
 
 
@@ -69,17 +75,23 @@ def report_left_out(dataset: Any, config: Any) -> None:
         UsageError: such a filter has left out a larger share.
     """
     most = config["max_left_out"]
-    for name, before, left_out, why in getattr(dataset, "left_out", ()):
-        counts = f"{left_out:,} of {before:,} rows are left out"
-        if name == _MISSING:
-            sentence = f"{dataset.dataset_name}: {counts}, which have no user or no item"
-        elif name == _WITHOUT_FEATURES:
-            sentence = f"{why}; {counts} ({_KEEPS}: False keeps them)"
-        else:
-            sentence = f"{counts} by {' and '.join(key for key in _FILTERS[name] if config[key])}"
+    for entry in getattr(dataset, "left_out", ()):
+        name, before, left_out, _ = entry
+        sentence = _sentence(dataset.dataset_name, config, entry)
         nobody_asked = name == _MISSING or (
             name == _WITHOUT_FEATURES and _KEEPS not in getattr(config, "external_config_dict", {})
         )
         if nobody_asked and most is not None and left_out > most * before:
             raise UsageError(f"{sentence}; max_left_out: 1 lets them go.")
         getLogger().warning(f"{sentence}.")
+
+
+def _sentence(dataset: str, config: Any, entry: list[Any]) -> str:
+    """Say what a filter has left out, without a full stop."""
+    name, before, left_out, why = entry
+    counts = f"{left_out:,} of {before:,} rows are left out"
+    if name == _MISSING:
+        return f"{dataset}: {counts}, which have no user or no item"
+    if name == _WITHOUT_FEATURES:
+        return f"{why}; {counts} ({_KEEPS}: False keeps them)"
+    return f"{counts} by {' and '.join(key for key in _FILTERS[name] if config[key])}"

@@ -131,6 +131,8 @@ def built(dataset_class: Callable[[Any], Any], config: Any) -> Any:
     """
     try:
         return dataset_class(config)
+    except UsageError:
+        raise
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         problem = find_problem(config)
         raise UsageError(

@@ -86,8 +86,11 @@ def test_forms_are_checked_for_models_of_other_kinds_too():
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"load_col": {"inter": ["user_ids"]}}, "load_col: 'user_ids' is not a field of gaps"),
-        ({"unload_col": {"user": ["jbo"]}}, "unload_col: 'jbo' is not a field of gaps"),
+        (
+            {"load_col": {"inter": ["user_ids"]}},
+            "load_col: inter: 'user_ids' is not a column of gaps.inter",
+        ),
+        ({"unload_col": {"user": ["jbo"]}}, "unload_col: user: 'jbo' is not a column of gaps.user"),
         ({"load_col": {"iter": ["user_id"]}}, "load_col: 'iter' is no file of a dataset"),
         ({"normalize_field": ["prices"]}, "normalize_field: 'prices' is not a loaded field of num"),
         ({"normalize_field": ["job"]}, "normalize_field: 'job' is not a loaded field of numbers"),
