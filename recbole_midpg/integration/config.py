@@ -14,7 +14,7 @@ from typing import Any
 import recbole
 import yaml
 from recbole.config import Config
-from recbole.model.abstract_recommender import ContextRecommender
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
 from recbole_midpg.command_line import YAML_VALUE_ERRORS, load_yaml, parse_value
@@ -33,6 +33,7 @@ from recbole_midpg.integration.metrics import check_metrics
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.outside_models import class_name_of, outside_models, register
 from recbole_midpg.integration.progress import Resume
+from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.threads import ThreadCount
 from recbole_midpg.models.base import ScenarioRecommender
@@ -98,7 +99,7 @@ _REMOVED_KEYS = {
 # Keys that RecBole reads and none of its property files names.
 _UNLISTED_KEYS = """
     model dataset config_files nproc ip port world_size group_offset offset local_rank
-    encoding double_tower reg_weight discretization neg_sampling training_neg_sample_num
+    encoding double_tower reg_weight discretization
 """
 
 
@@ -141,16 +142,18 @@ def build_config(
 def model_properties(model: str) -> list[Path]:
     """The files of a model's defaults, later ones win; none for RecBole's own models.
 
-    A :class:`ScenarioRecommender` from outside of the package has the defaults of the plain network
-    where its own file says nothing else.
+    A model from outside of the package has the defaults of the model that it extends, of the plain
+    network where it extends :class:`ScenarioRecommender` itself, and then those of its own file.
     """
+    files = [_MODEL_PROPERTIES / f"{model}.yaml"]
     if model in outside_models():
         outside = outside_models()[model]
-        is_ours = issubclass(outside.model_class, ScenarioRecommender)
-        files = [_MODEL_PROPERTIES / "DNN.yaml"] if is_ours else []
-        return [*files, *([outside.properties] if outside.properties.is_file() else [])]
-    file = _MODEL_PROPERTIES / f"{model}.yaml"
-    return [file] if file.is_file() else []
+        if issubclass(outside.model_class, ScenarioRecommender):
+            known = own_models().values()
+            extended = (c.__name__ for c in outside.model_class.__mro__ if c in known)
+            files = [_MODEL_PROPERTIES / f"{next(extended, 'DNN')}.yaml"]
+        files.append(outside.properties)
+    return [file for file in files if file.is_file()]
 
 
 def common_properties() -> tuple[Path, ...]:
@@ -205,15 +208,24 @@ def _keys_of(files: Iterable[Path]) -> set[str]:
 
 
 def with_checked_name(stock: Any) -> Any:
-    """Wrap ``Config._get_model_and_dataset``: check names before any path is made of them."""
+    """Wrap ``Config._get_model_and_dataset``: check names before any path is made of them.
+
+    A class of the user's own, as RecBole's documentation trains one, is registered. Warns of a
+    model or dataset of the command line that the program does not ask for.
+    """
 
     @functools.wraps(stock)
     def get_model_and_dataset(self: Config, model: Any, dataset: Any) -> tuple[Any, type, str]:
-        is_class = isinstance(model, type) and issubclass(model, ContextRecommender)
+        is_class = isinstance(model, type) and issubclass(model, AbstractRecommender)
         if is_class and not model.__module__.startswith(("recbole.", "recbole_midpg.")):
             register(model)
         name, model_class, dataset = stock(self, model, dataset)
-        return class_name_of(name), model_class, require_file_name("dataset", dataset)
+        name = class_name_of(name)
+        for key, taken in (("model", name), ("dataset", dataset)):
+            typed = self.cmd_config_dict.get(key, taken)
+            if typed != taken and class_name_of(str(typed)) != taken:
+                _warn_once(f"argument --{key}={typed} is not used: the program asks for {taken}.")
+        return name, model_class, require_file_name("dataset", dataset)
 
     return get_model_and_dataset
 
@@ -249,8 +261,7 @@ def load_command_line(self: Config) -> dict[str, Any]:
     """Stand in for ``Config._load_cmd_line``, which drops a value that holds a ``=``."""
     texts: dict[str, str] = {}
     ignored = []
-    arguments = [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
-    for argument in arguments:
+    for argument in _typed_arguments():
         key, separator, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not separator:
             ignored.append(argument)
@@ -263,9 +274,19 @@ def load_command_line(self: Config) -> dict[str, Any]:
     return self._convert_config_dict(dict(texts))
 
 
+def _typed_arguments() -> list[str]:
+    return [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
+
+
 def load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
-    """Stand in for ``Config._load_config_files``, with errors that name the file and line."""
-    return read_config_files(files or [])
+    """Stand in for ``Config._load_config_files``, with errors that name the file and line.
+
+    Where a program names no files, those are read that were typed when it was started; RecBole
+    takes ``python program.py --config_files=a.yaml`` for a key that nothing reads.
+    """
+    option = "--config_files="
+    typed = [text for text in _typed_arguments() if text.startswith(option)]
+    return read_config_files(files or " ".join(typed).replace(option, "").split())
 
 
 class _ConfigLoader(yaml.SafeLoader):
@@ -349,7 +370,9 @@ def check_config(config: Config) -> None:
     of_dataset = getattr(config, "dataset_config_dict", {})
     check_key_names({**of_dataset, **config.external_config_dict}, config.model)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
-    if config.model in outside_models() and values.get("embedding_size") is None:
+    is_context_model = values["MODEL_TYPE"] == ModelType.CONTEXT
+    is_outside = config.model in outside_models()
+    if is_outside and is_context_model and values.get("embedding_size") is None:
         file = outside_models()[config.model].properties.name
         raise UsageError(
             f"embedding_size: {config.model} has no default of it, expected one in {file} beside "
@@ -372,6 +395,7 @@ def check_config(config: Config) -> None:
         _check_split(config, fields)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
+        _report_unread_weights(config)
         if fields is not None:
             check_selected_fields(config, fields)
             check_evaluated_rows(config, fields)
@@ -381,6 +405,19 @@ def check_config(config: Config) -> None:
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)
+
+
+def _report_unread_weights(config: Config) -> None:
+    """Warn of ``preload_weight``, which is loaded and which no context-aware model reads."""
+    is_users_own = config.model_class.__module__.partition(".")[0] not in _PACKAGES
+    if config["preload_weight"] and not is_users_own:
+        _warn_once(
+            f"preload_weight: {config.model} does not read it: its embeddings start at random. "
+            "numerical_features embeds a float_seq column of the user's or the item's file."
+        )
+
+
+_PACKAGES = ("recbole", "recbole_midpg")
 
 
 def check_key_names(given: Mapping[str, Any], model: str) -> None:
@@ -456,6 +493,23 @@ _OTHER_NAMES = {
     "eval_metrics": "metrics",
     "label": "LABEL_FIELD",
     "split": "eval_args",
+    # Names that RecBole's own keys had in its earlier releases.
+    "neg_sampling": "train_neg_sample_args",
+    "training_neg_sample_num": "train_neg_sample_args",
+    "training_neg_sample_distribution": "train_neg_sample_args",
+    "eval_setting": "eval_args",
+    "group_by_user": "eval_args",
+    "split_ratio": "eval_args",
+    "leave_one_num": "eval_args",
+    "min_user_inter_num": "user_inter_num_interval",
+    "max_user_inter_num": "user_inter_num_interval",
+    "min_item_inter_num": "item_inter_num_interval",
+    "max_item_inter_num": "item_inter_num_interval",
+    "lowest_val": "val_interval",
+    "highest_val": "val_interval",
+    "equal_val": "val_interval",
+    "not_equal_val": "val_interval",
+    "fields_in_same_space": "alias_of_user_id",
 }
 
 

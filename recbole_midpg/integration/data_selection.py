@@ -101,15 +101,23 @@ def _check_filters_of_files(values: Mapping[str, Any]) -> None:
     """Refuse filters of rows beside ``benchmark_filename``, with which RecBole passes over them."""
     if values["benchmark_filename"] is None:
         return
-    for key, value in _set_filters(values, "val_interval", *_OF_USERS_AND_ITEMS).items():
+    for key, value in set_filters(values, "val_interval", *_OF_USERS_AND_ITEMS).items():
         raise UsageError(
             f"{key}: {value!r} does not go with benchmark_filename, whose files are taken as they "
             "are, expected ~."
         )
 
 
-def _set_filters(values: Any, *keys: str) -> dict[str, Any]:
-    """Those of some filters that may leave rows out, with their values."""
+def set_filters(values: Any, *keys: str) -> dict[str, Any]:
+    """Find the filters that may leave rows out.
+
+    Args:
+        values: the config, or its values.
+        keys: of filters.
+
+    Returns:
+        The values of those of ``keys`` that are set to more than RecBole's default.
+    """
     return {key: values[key] for key in keys if values[key] not in (None, "[0,inf)")}
 
 
@@ -230,7 +238,7 @@ def _check_ids(config: Any) -> None:
             f"{ids['ITEM_ID_FIELD'] or '~'}, expected two columns, or ~ for both."
         )
     arguments = config["eval_args"]
-    needing = _set_filters(config, *_OF_USERS_AND_ITEMS)
+    needing = set_filters(config, *_OF_USERS_AND_ITEMS)
     if arguments["group_by"] == "user":
         needing["eval_args: group_by"] = "user"
     if "LS" in arguments["split"]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import recbole.trainer
-from recbole.model.abstract_recommender import ContextRecommender
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.models.base import ScenarioRecommender
@@ -34,7 +34,7 @@ class OutsideModel:
         properties: the file of its defaults, which need not exist.
     """
 
-    model_class: type[ContextRecommender]
+    model_class: type[AbstractRecommender]
     properties: Path
 
     @property
@@ -52,15 +52,19 @@ def outside_models() -> dict[str, OutsideModel]:
 
 
 def register(
-    model_class: type[ContextRecommender], properties: str | Path | None = None
-) -> type[ContextRecommender]:
+    model_class: type[AbstractRecommender], properties: str | Path | None = None
+) -> type[AbstractRecommender]:
     """Let RecBole and this package's commands know a model by the name of its class.
+
+    Models of any of RecBole's kinds are known; the commands of this package are for those that are
+    context-aware.
 
     Also a decorator of the class. A class that is defined anew, as in a notebook, takes the place
     of the one before.
 
     Args:
-        model_class: a :class:`ScenarioRecommender` or any ``ContextRecommender`` of RecBole.
+        model_class: a :class:`ScenarioRecommender`, or a ``ContextRecommender`` or another kind of
+            RecBole's.
         properties: a YAML file of its config keys' defaults; by default ``NAME.yaml`` beside the
             file of the class, where there is one.
 
@@ -68,15 +72,15 @@ def register(
         The class.
 
     Raises:
-        UsageError: it is no context-aware model, ``properties`` does not exist, or another model
+        UsageError: it is no model, ``properties`` does not exist, or another model
             has its name.
     """
     is_class = isinstance(model_class, type)
     name = model_class.__name__ if is_class else repr(model_class)
-    if not is_class or not issubclass(model_class, ContextRecommender):
+    if not is_class or not issubclass(model_class, AbstractRecommender):
         raise UsageError(
             f"model: {name} is not allowed, expected a class that extends ScenarioRecommender or "
-            "RecBole's ContextRecommender."
+            "one of RecBole's, as ContextRecommender."
         )
     # Imported here, as it asks this module in its turn.
     from recbole_midpg.integration.registry import own_models, recbole_models  # noqa: PLC0415
@@ -106,7 +110,7 @@ def class_name_of(model: str) -> str:
     return model.rpartition(":")[2]
 
 
-def import_model(place: str) -> type[ContextRecommender]:
+def import_model(place: str) -> type[AbstractRecommender]:
     """Import a model and register it.
 
     Args:
@@ -134,7 +138,7 @@ def import_model(place: str) -> type[ContextRecommender]:
         name
         for name, member in vars(module).items()
         if isinstance(member, type)
-        and issubclass(member, ContextRecommender)
+        and issubclass(member, AbstractRecommender)
         and member.__module__ == module.__name__
     ]
     if class_name not in classes:

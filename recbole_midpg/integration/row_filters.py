@@ -10,6 +10,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_midpg.errors import UsageError
+from recbole_midpg.integration.data_selection import set_filters
 
 _MISSING, _WITHOUT_FEATURES = "_filter_nan_user_or_item", "_filter_inter_by_user_or_item"
 _KEEPS = "filter_inter_by_user_or_item"
@@ -94,4 +95,4 @@ def _sentence(dataset: str, config: Any, entry: list[Any]) -> str:
         return f"{dataset}: {counts}, which have no user or no item"
     if name == _WITHOUT_FEATURES:
         return f"{why}; {counts} ({_KEEPS}: False keeps them)"
-    return f"{counts} by {' and '.join(key for key in _FILTERS[name] if config[key])}"
+    return f"{counts} by {' and '.join(set_filters(config, *_FILTERS[name]))}"

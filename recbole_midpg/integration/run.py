@@ -151,11 +151,10 @@ class Run:
 
     def best_so_far(self) -> str:
         """Say how good the best epoch so far is, as after an interrupt."""
-        results = self.trainer.best_valid_result
-        if not results:
+        best = self._best_epoch()
+        if best is None:
             return "no epoch was evaluated" if self.trainer.history else "no epoch was complete"
-        best = next(epoch for epoch in self.trainer.history if epoch.valid == dict(results))
-        metrics = ", ".join(f"{name} {value}" for name, value in results.items())
+        metrics = ", ".join(f"{name} {value}" for name, value in best.valid.items())
         return f"the best epoch so far is {best.epoch}, with {metrics} on validation"
 
     def test(self, *, saved: bool) -> None:
@@ -165,6 +164,8 @@ class Run:
             UsageError: the GPU fails.
         """
         started = time.monotonic()
+        if not saved:
+            self._report_tested_epoch()
         with self.reporting_faults():
             self.test_results = self.trainer.evaluate(
                 self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
@@ -175,6 +176,20 @@ class Run:
         if is_of_rows and self.config["MODEL_TYPE"] == ModelType.CONTEXT:
             self._report_doubts(*scores_and_labels(None, evaluated))
         self.testing_seconds = time.monotonic() - started
+
+    def _report_tested_epoch(self) -> None:
+        """Warn where the weights of the last epoch are tested, and another one was better."""
+        best, last = self._best_epoch(), self.trainer.history[-1:]
+        if best is not None and last != [best]:
+            getLogger().warning(
+                f"saved=False keeps no weights but the last: the test results are of epoch "
+                f"{last[0].epoch}, and epoch {best.epoch} was the best on validation."
+            )
+
+    def _best_epoch(self) -> Any:
+        """The epoch with the best validation results so far; ``None`` where none was evaluated."""
+        best = dict(self.trainer.best_valid_result or {})
+        return next((epoch for epoch in self.trainer.history if best and epoch.valid == best), None)
 
     def _report_doubts(self, scores: Any, labels: Any) -> None:
         """Warn of predictions that cannot be right, with what may be the cause."""

@@ -95,6 +95,7 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     for suspicion in _suspicious_fields(config["LABEL_FIELD"], train):
         getLogger().warning(suspicion)
     _report_unembedded_numbers(config, train)
+    _report_unseen_tokens(config, train, test)
 
 
 def _check_sampled(config: Any, phase: str, split: Any) -> None:
@@ -170,6 +171,30 @@ def _report_unembedded_numbers(config: Any, train: Any) -> None:
         )
 
 
+def _report_unseen_tokens(config: Any, train: Any, test: Any) -> None:
+    """Log how many rows of the test split have a token that no training row has.
+
+    Such a token's embedding is as it was drawn at the start.
+    """
+    unembedded = config["unembedded_fields"] or ()
+    shares = []
+    for field in train.fields(ftype=[FeatureType.TOKEN], source=MODEL_SOURCES):
+        learned, tested = column_of(train, field), column_of(test, field)
+        if learned is None or tested is None or field in unembedded:
+            continue
+        seen = torch.zeros(train.num(field), dtype=torch.bool)
+        for part in learned.split(_BLOCK):
+            seen[part.long()] = True
+        new = sum(int((~seen[part.long()]).sum()) for part in tested.split(_BLOCK))
+        if new:
+            shares.append(f"{field} in {new:,} of {len(tested):,}")
+    if shares:
+        getLogger().info(
+            f"Rows of the test split with a value that no training row has: {'; '.join(shares)}."
+        )
+
+
+_BLOCK = 1_000_000
 _NUMBERS = [FeatureType.FLOAT, FeatureType.FLOAT_SEQ]
 
 
