@@ -12,8 +12,9 @@ other file is refused, for a full CSV reader to take.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Literal
@@ -172,10 +173,12 @@ class TextColumn:
     Attributes:
         codes: the place of each row's text in ``tokens``, -1 where it is missing, ``(rows,)``.
         tokens: the distinct texts, in the order of their first appearance.
+        missing_words: the words that were read as missing, as ``NA``, with the rows of each.
     """
 
     codes: Integers
     tokens: Tokens
+    missing_words: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: NDArray[np.object_]) -> TextColumn:
@@ -301,10 +304,14 @@ def _text_column(
     codes, first = number_texts(buffer, starts, lengths)
     starts, lengths = starts[first], lengths[first]
     missing = (lengths <= _WORD) & np.isin(_words(buffer, starts, lengths), _MISSING_WORDS)
+    words = np.flatnonzero(missing & (lengths > 0))
+    rows = [int((codes == word).sum()) for word in words]
+    texts = _copy_texts(buffer, starts[words], lengths[words]).texts()
     if missing.any():
         codes = np.where(missing, -1, np.cumsum(~missing) - 1)[codes]
         starts, lengths = starts[~missing], lengths[~missing]
-    return TextColumn(narrow(codes, len(starts)), _copy_texts(buffer, starts, lengths))
+    tokens = _copy_texts(buffer, starts, lengths)
+    return TextColumn(narrow(codes, len(starts)), tokens, dict(zip(texts, rows, strict=True)))
 
 
 def _to_numbers(column: TextColumn) -> NDArray[np.float64]:
@@ -331,7 +338,10 @@ def _join(parts: list[TextColumn]) -> TextColumn:
         np.append(narrow(place, len(tokens)), narrow(np.array([-1]), len(tokens)))[part.codes]
         for part, place in zip(parts, places, strict=True)
     ]
-    return TextColumn(np.concatenate(codes), tokens)
+    words: Counter[str] = Counter()
+    for part in parts:
+        words.update(part.missing_words)
+    return TextColumn(np.concatenate(codes), tokens, words)
 
 
 def _padded(text: bytes) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ import recbole.data.dataset.dataset as recbole_module
 import torch
 from numpy.typing import NDArray
 from recbole.data.dataset.dataset import Dataset
-from recbole.utils import FeatureType, set_color
+from recbole.utils import FeatureSource, FeatureType, set_color
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_midpg import __version__
@@ -62,7 +62,7 @@ _DECISIVE_KEYS = (
     *(*dataset_arguments, "dataset", "numerical_features", "discretization", "encoding"),
 )
 # Of a dataset's state, which has grown since the first.
-_FORMAT = 2
+_FORMAT = 3
 # What a cached dataset gets from its own config and place, and the table that follows from another.
 _OWN_STATE = frozenset({"config", "logger", "dataset_path", "field2token_id"})
 
@@ -131,6 +131,7 @@ class FastDataset(Dataset):
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         self._texts: dict[str, Tokens] = {}  # of each field, until all are remapped
+        self.remarks: list[str] = []  # on what was read otherwise than it may have been meant
         super()._load_data(token, dataset_path)
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
@@ -139,6 +140,7 @@ class FastDataset(Dataset):
         our_reader = SimpleNamespace(read_csv=self._read_csv)
         frame = function_with(Dataset._load_feat, pd=our_reader)(self, filepath, source)
         ids = {self.uid_field, self.iid_field}
+        self._remark_repeated_lines(filepath, frame, source)
         for field in () if frame is None else frame.columns:
             before = sources_before.get(field, source)
             if before != source and field not in ids and self.field2type[field] in _TOKEN_LIKE:
@@ -147,6 +149,27 @@ class FastDataset(Dataset):
                     "expected one file for each field but the user's and the item's id (load_col)."
                 )
         return frame
+
+    def _remark_repeated_lines(self, path: str, frame: Any, source: Any) -> None:
+        """Remark that RecBole takes the first of several lines of a user or an item."""
+        field = {FeatureSource.USER: self.uid_field, FeatureSource.ITEM: self.iid_field}.get(source)
+        if frame is None or field not in frame.columns:
+            return
+        repeated = int(frame[field].dropna().duplicated().sum())
+        if repeated:
+            self.remarks.append(
+                f"{path}: {repeated:,} of {len(frame):,} lines repeat a {field}; the first line of "
+                "each is used."
+            )
+
+    def _remark_missing_words(self, path: str, columns: dict[str, Any]) -> None:
+        """Remark which words of tokens are read as missing, as pandas and RecBole read them."""
+        for name, column in columns.items():
+            words = column.missing_words if isinstance(column, TextColumn) else {}
+            counts = ", ".join(f"{word!r} in {rows:,}" for word, rows in words.items())
+            if counts:
+                field = name.partition(":")[0]
+                self.remarks.append(f"{path}: {field!r} is read as missing in rows of {counts}.")
 
     def _read_csv(self, path: str, **options: Any) -> Any:
         """Stand in for ``pandas.read_csv``, as RecBole calls it, with tokens as numbers.
@@ -177,6 +200,7 @@ class FastDataset(Dataset):
                 else frame[name].to_numpy()
                 for name in frame.columns
             }
+        self._remark_missing_words(path, columns)
         for name, column in columns.items():
             field, _, field_type = name.partition(":")
             if field_type == FeatureType.TOKEN.value:

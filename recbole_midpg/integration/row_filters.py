@@ -65,7 +65,7 @@ def _lacking_features(dataset: Any) -> str:
 
 
 def report_left_out(dataset: Any, config: Any) -> None:
-    """Log what filters have left out of a dataset, and ask where that is much.
+    """Log what reading remarked and filters left out of a dataset, and ask where that is much.
 
     Args:
         dataset: RecBole's ``Dataset``, loaded.
@@ -75,6 +75,8 @@ def report_left_out(dataset: Any, config: Any) -> None:
     Raises:
         UsageError: such a filter has left out a larger share.
     """
+    for remark in getattr(dataset, "remarks", ()):
+        getLogger().warning(remark)
     most = config["max_left_out"]
     for entry in getattr(dataset, "left_out", ()):
         name, before, left_out, _ = entry

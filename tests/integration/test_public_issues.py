@@ -134,6 +134,30 @@ def test_a_file_in_another_encoding(number):
     assert sorted(dataset.field2id_token["channel"][1:]) == ["mail", "tv", "web", "应用"]
 
 
+@pytest.mark.parametrize("number", [11839], ids="pandas #{}".format)
+@pytest.mark.parametrize("cached", [False, True])
+def test_words_that_are_read_as_missing(number, cached, caplog):
+    edit("inter", "app", "NA")
+    rows = sum(row[2] == "app" for row in shop.clicks())
+    told = f"dataset/shop/shop.inter: 'channel' is read as missing in rows of 'NA' in {rows}."
+    for _ in range(2):
+        caplog.clear()
+        dataset = create_dataset(shop_config(dataset_cache=cached))
+        assert told in caplog.text
+    assert sorted(dataset.field2id_token["channel"][1:]) == ["mail", "tv", "web"]
+    assert (np.asarray(dataset.inter_feat["channel"]) == 0).sum() == rows
+
+
+@pytest.mark.parametrize("number", [10], ids="recsyschallenge-2016 #{}".format)
+def test_the_first_of_several_lines_of_a_user(number, caplog):
+    with (shop.FOLDER / "shop.user").open("a") as file:
+        file.write("u1\tX\t99\nu2\tX\t99\n")
+    dataset = create_dataset(shop_config(normalize_all=False))
+    assert "dataset/shop/shop.user: 2 of 42 lines repeat a user_id; the first" in caplog.text
+    features = dataset.user_feat.iloc[dataset.token2id("user_id", "u1")]
+    assert features["age"] == 21
+
+
 @pytest.mark.parametrize("number", [2125], ids="RecBole #{}".format)
 def test_a_dash_for_a_number(number):
     row = next(row for row in click_log.clicks() if row[2] == "tv")

@@ -106,6 +106,16 @@ def test_texts_are_those_that_pandas_reads(tmp_path, rows):
         )
 
 
+@pytest.mark.parametrize("block_bytes", [1, 7, 1 << 23])
+def test_words_that_are_read_as_missing_are_counted(block_bytes, tmp_path, monkeypatch):
+    monkeypatch.setattr(atomic_reader, "BLOCK_BYTES", block_bytes)
+    rows = ["NA\tx", "DE\t", "null\tx", "NA\tx", "\tx", "NAM\tx"]
+    columns = read(tmp_path, "\n".join(["a\tb", *rows]) + "\n", a="text", b="text")
+    assert columns["a"].missing_words == {"NA": 2, "null": 1}
+    assert columns["b"].missing_words == {}
+    assert columns["a"].tokens.texts() == ["DE", "NAM"]
+
+
 def test_no_rows(tmp_path):
     columns = read(tmp_path, "a\tb\n", a="text", b="number")
     assert len(columns["a"].codes) == len(columns["a"].tokens) == len(columns["b"]) == 0
