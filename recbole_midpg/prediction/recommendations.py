@@ -16,7 +16,7 @@ from recbole_midpg.prediction.encoding import count_columns, read_columns
 from recbole_midpg.prediction.files import score_texts
 from recbole_midpg.prediction.ranking import SCORE, ItemRanking
 from recbole_midpg.prediction.recognition import ValueCounts
-from recbole_midpg.prediction.rows import RowBlock, open_rows
+from recbole_midpg.prediction.rows import FileBlock, RowBlock, open_rows
 from recbole_midpg.whole_files import written_whole
 
 # Lines of a file of items or pairs that are read at a time.
@@ -66,7 +66,7 @@ class ListedUsers:
         for start in range(0, len(self._users), rows):
             block = self._users[start : start + rows]
             self._n_read = start + len(block)
-            yield RowBlock({self._field: block}, start)
+            yield FileBlock({self._field: block}, start)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_a_file_in_another_encoding(number):
 @pytest.mark.parametrize("cached", [False, True])
 def test_words_that_are_read_as_missing(number, cached, caplog):
     edit("inter", "app", "NA")
-    rows = sum(row[2] == "app" for row in shop.clicks())
+    rows = sum(row[2] == "app" for row in click_log.clicks())
     told = f"dataset/shop/shop.inter: 'channel' is read as missing in rows of 'NA' in {rows}."
     for _ in range(2):
         caplog.clear()
@@ -150,7 +150,7 @@ def test_words_that_are_read_as_missing(number, cached, caplog):
 
 @pytest.mark.parametrize("number", [10], ids="recsyschallenge-2016 #{}".format)
 def test_the_first_of_several_lines_of_a_user(number, caplog):
-    with (shop.FOLDER / "shop.user").open("a") as file:
+    with (click_log.FOLDER / "shop.user").open("a") as file:
         file.write("u1\tX\t99\nu2\tX\t99\n")
     dataset = create_dataset(shop_config(normalize_all=False))
     assert "dataset/shop/shop.user: 2 of 42 lines repeat a user_id; the first" in caplog.text
