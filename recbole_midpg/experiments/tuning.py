@@ -215,7 +215,8 @@ def _left_to_search(
     Raises:
         UsageError: a key is misspelt, or all are fixed.
     """
-    check_key_names({dimension.key: list(dimension.values) for dimension in dimensions}, model)
+    searched = {dimension.key: list(dimension.values) for dimension in dimensions}
+    check_key_names({**fixed, **searched}, model)
     left = [dimension for dimension in dimensions if dimension.key not in fixed]
     if not left:
         raise UsageError(

@@ -244,7 +244,8 @@ class Progress:
             report = read_report_file(path, RUN_FORMAT, "report of a run")
         except UsageError:  # whatever it is, it is no report of this run
             return False
-        return report.get("run") == self.identity
+        has_results = all(isinstance(report.get(part), dict) for part in ("valid", "test"))
+        return report.get("run") == self.identity and has_results
 
     def resume(self) -> bool:
         """Go on as the key ``resume`` says.

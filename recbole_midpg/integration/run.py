@@ -263,8 +263,9 @@ def run_recbole(
     loaders = (run.train_data, run.valid_data, run.test_data)
     progress = Progress.of(run.trainer, *loaders) if saved else None
     if progress is not None:
-        finished = progress.finished_report() if config["resume"] is True else None
-        if finished is not None and not progress.is_unfinished:
+        is_asked = config["resume"] is True and not progress.is_unfinished
+        finished = progress.finished_report() if is_asked else None
+        if finished is not None:
             return _finished_results(finished, config)
         progress.resume()
     logger.info(run.dataset)

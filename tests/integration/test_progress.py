@@ -496,8 +496,9 @@ def test_another_run_that_is_finished_is_none_of_this_one(rows):
     assert sentence in refused({"resume": True, "epochs": 2})
     (report,) = Path("saved").glob("*.json")
     content = report.read_text()
-    report.write_text("{")
-    assert sentence in refused({"resume": True, "epochs": 1})
+    for damaged in ("{", "[]", json.dumps({**json.loads(content), "test": [0.9]})):
+        report.write_text(damaged)
+        assert sentence in refused({"resume": True, "epochs": 1})
     report.write_text(content)
     # The same config, and other rows.
     path = Path("dataset/some/some.inter")

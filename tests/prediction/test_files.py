@@ -99,7 +99,7 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path, scorer):
     with pytest.raises(UsageError, match="it cannot be written"):
         score_file(scorer, source, source / "scores.csv")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="it is a folder, expected a file's name"):
         score_file(scorer, source, tmp_path / "folder")
     assert source.read_text() == HEADER
 

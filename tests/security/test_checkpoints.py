@@ -278,6 +278,8 @@ def test_a_run_file_names_a_checkpoint_beside_it(attacked, run, monkeypatch):
     monkeypatch.setattr(
         Progress, "resume", lambda self: named.append(self._run_file) or stock(self)
     )
+    for report in Path("saved").glob("*.json"):
+        report.unlink()  # the run is finished, and would be told to be
     attacked.refused("no unfinished run", "run_recbole", *words, "--resume")
     for name in CHECKPOINT_NAMES:
         named[0].write_text(json.dumps({"checkpoint": name}))
