@@ -57,11 +57,18 @@ def download_dataset(self: Any) -> None:
 
 
 def _agreed(url: str) -> bool:
-    """Ask, as RecBole does of more than a gigabyte; nobody at the keyboard does not agree."""
+    """Ask, as RecBole does of more than a gigabyte; nobody at the keyboard does not agree.
+
+    Raises:
+        UsageError: the address cannot be reached.
+    """
     try:
         return decide_download(url)
     except EOFError:
         return False
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UsageError(f"dataset: {url} cannot be reached ({reason}).") from error
 
 
 def fetch_into(url: str, folder: str) -> str:
