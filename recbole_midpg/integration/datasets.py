@@ -98,7 +98,9 @@ def conversion_manifest(folder: Path, name: str) -> dict[str, Any] | None:
         manifest = read_manifest(folder / f"{name}.manifest.json")
     except UsageError:  # a foreign file says nothing of this dataset
         return None
-    return manifest if manifest is not None and isinstance(manifest["files"], dict) else None
+    if manifest is None or not all(isinstance(manifest[part], dict) for part in ("files", "raw")):
+        return None
+    return manifest
 
 
 def require_unbroken_conversion(folder: Path, name: str) -> None:
