@@ -25,13 +25,11 @@ class Rows:
     Attributes:
         numbers: the lines' numbers, from 1.
         lines: the raw lines.
-        values: for each column the raw values.
         columns: for each column the texts of its fields, joined by tabs.
     """
 
     numbers: Sequence[int]
     lines: Sequence[str]
-    values: Sequence[Sequence[str]]
     columns: Sequence[Sequence[str]]
 
     def where(self, keep: Sequence[bool]) -> Rows:
@@ -39,7 +37,6 @@ class Rows:
         return Rows(
             list(compress(self.numbers, keep)),
             list(compress(self.lines, keep)),
-            [list(compress(column, keep)) for column in self.values],
             [list(compress(column, keep)) for column in self.columns],
         )
 
@@ -112,11 +109,11 @@ class RowReader:
             return self._checked_line_by_line(block)
         self.rows_in += len(lines)
         first = block.first_line
-        return Rows(range(first, first + len(lines)), lines, values, columns)
+        return Rows(range(first, first + len(lines)), lines, columns)
 
     def _checked_line_by_line(self, block: Block) -> Rows:
         """What :meth:`_checked` does, slower, and with a name for what is wrong."""
-        numbers, lines, rows, rows_of_texts = [], [], [], []
+        numbers, lines, rows = [], [], []
         raw_lines = block.data.split(b"\n")
         self.rows_in += len(raw_lines)
         for place, data in enumerate(raw_lines):
@@ -133,9 +130,8 @@ class RowReader:
                 continue
             numbers.append(number)
             lines.append(line)
-            rows.append(values)
-            rows_of_texts.append(texts)
-        return Rows(numbers, lines, _transposed(rows), _transposed(rows_of_texts))
+            rows.append(texts)
+        return Rows(numbers, lines, list(zip(*rows, strict=True)))
 
 
 class _Memo(dict[str, str]):
@@ -169,10 +165,6 @@ def texts_of_field(column: Column, texts: Sequence[str], place: int) -> Sequence
         return texts
     # A list that is gone at once is none that Python's search for cycles would look at.
     return [text.split("\t")[place] for text in texts]
-
-
-def _transposed(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    return list(zip(*rows, strict=True))
 
 
 def bad_line(path: Path, number: int, error: BadValueError) -> str:

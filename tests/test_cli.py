@@ -127,6 +127,14 @@ def test_the_installed_command_is_the_same(tmp_path):
     assert "usage: run_recbole" in run_python(code, tmp_path).stdout
 
 
+def test_commands_of_runs_and_raw_files_are_there(capsys):
+    assert cli.main(["compare", "none.json", "other.json"]) == 2
+    assert "recbole-midpg: error: report of a run 'none.json': it" in capsys.readouterr().err
+    words = ["--checkpoint", "none.pth", "--input", "test.txt", "--output", "scores.csv"]
+    assert cli.main(["predict", *words, "--raw", "iaca"]) == 2
+    assert "'iaca' is not a dataset that can be converted; did you" in capsys.readouterr().err
+
+
 def test_prepare_and_datasets(tmp_path):
     raw = Path(__file__).parent / "atomic_data_scripts" / "golden" / "amazon_electronics.csv"
     result = midpg("prepare", "amazon_electronics", "--raw", raw, cwd=tmp_path)

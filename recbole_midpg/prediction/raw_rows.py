@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import Converter
 from recbole_midpg.atomic_data_scripts.columns import Column, as_read
-from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, RawFile
+from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, LineSplitter, RawFile
 from recbole_midpg.atomic_data_scripts.row_reader import RowReader, Rows, bad_line, texts_of_field
 from recbole_midpg.errors import UsageError
 from recbole_midpg.prediction.rows import field_name
@@ -71,9 +71,8 @@ class RawRowFile:
         self._skip_bad_lines = skip_bad_lines
         self._raw = RawFile(Path(path), converter.raw_name)
         self._columns = _columns_to_score(converter, self._raw)
-        self._reader = RowReader(
-            self._raw, self._columns, converter.splitter(self._columns), self._reject
-        )
+        self._splitter = converter.splitter(self._columns)
+        self._reader = RowReader(self._raw, self._columns, self._splitter, self._reject)
         self._fields = [
             [field_name(self.path, declared, types) for declared in column.fields]
             for column in self._columns
@@ -91,7 +90,7 @@ class RawRowFile:
         Raises:
             UsageError: the header or a line is bad, no row is left, or the file changed meanwhile.
         """
-        waiting = _WaitingRows(self._columns, self._fields)
+        waiting = _WaitingRows(self._columns, self._fields, self._splitter)
         for read in self._reader.read(self._set_share):
             if read.lines:
                 waiting.append(read)
@@ -120,11 +119,15 @@ class _WaitingRows:
     Args:
         columns: the raw columns.
         fields: the names of the fields that are made of each.
+        splitter: takes lines apart into the raw columns.
     """
 
-    def __init__(self, columns: Sequence[Column], fields: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, columns: Sequence[Column], fields: Sequence[Sequence[str]], splitter: LineSplitter
+    ) -> None:
         self._columns = columns
         self._names = fields
+        self._splitter = splitter
         self._fields: dict[str, list[str]] = {name: [] for names in fields for name in names}
         self._raw: dict[str, list[str]] = {column.name: [] for column in columns}
         self._numbers: list[int] = []
@@ -135,8 +138,9 @@ class _WaitingRows:
     def append(self, read: Rows) -> None:
         """Append rows, at least one, with their fields as readers of an atomic file read them."""
         self._numbers.extend(read.numbers)
+        _, raw = self._splitter.block("\n".join(read.lines).encode())
         for column, names, values, texts in zip(
-            self._columns, self._names, read.values, read.columns, strict=True
+            self._columns, self._names, raw, read.columns, strict=True
         ):
             self._raw[column.name].extend(values)
             for place, name in enumerate(names):
