@@ -42,6 +42,63 @@ class BadValueError(UsageError):
 
 
 @dataclass(frozen=True)
+class StandardScaler:
+    r"""Standardised numbers, :math:`(x - \mu) / \sigma`, of the training rows' :math:`\mu, \sigma`.
+
+    A number counts as RecBole keeps it, in float32. So do both parameters: the same rows give the
+    same bits whatever machine they were summed on, and a missing number, for which
+    :math:`\mu` stands, gives exactly 0.
+
+    Attributes:
+        mean: :math:`\mu`, the mean.
+        deviation: :math:`\sigma`, the standard deviation; 1 where all numbers are equal.
+    """
+
+    method: ClassVar[str] = "standard"
+    mean: float
+    deviation: float
+
+    @classmethod
+    def fit(cls, numbers: NDArray[np.float32]) -> StandardScaler:
+        """Fit to numbers, at least one of them finite; the others do not count.
+
+        Args:
+            numbers: of any shape.
+        """
+        finite = numbers[np.isfinite(numbers)].astype(np.float64)
+        mean = np.float32(finite.mean())
+        # Of equal numbers rounding may leave a deviation, but not in their span.
+        deviation = np.float32(finite.std() if np.ptp(finite) else 0)
+        return cls(float(mean), float(deviation) or 1.0)
+
+    def apply(self, numbers: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Scale numbers of any shape."""
+        kept = numbers.astype(np.float32).astype(np.float64)
+        return ((kept - self.mean) / self.deviation).astype(np.float32)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The scaler as plain values."""
+        return {"method": self.method, **asdict(self)}
+
+
+_SCALERS = {scaler.method: scaler for scaler in (StandardScaler,)}
+
+
+def scaler_from_plain(plain: Mapping[str, Any]) -> StandardScaler:
+    """Undo ``to_plain`` of a scaler.
+
+    Raises:
+        ValueError: its values are not finite numbers, or numbers cannot be divided by one.
+        KeyError: it is of no method that is known here.
+    """
+    parameters = {name: float(value) for name, value in plain.items() if name != "method"}
+    scaler = _SCALERS[plain["method"]](**parameters)
+    if not np.isfinite([scaler.mean, scaler.deviation]).all() or scaler.deviation <= 0:
+        raise ValueError(f"{scaler} is not fitted")
+    return scaler
+
+
+@dataclass(frozen=True)
 class EqualBuckets:
     """RecBole's discretization ``ED``: buckets of equal width, numbered from 1.
 
@@ -101,14 +158,17 @@ class NumberScale:
     """What training did to the numbers of a field.
 
     Attributes:
-        missing: what stands for a missing number: the mean of the training rows.
+        missing: what stands for a missing number: the mean of the training rows where there is a
+            scaler, else of all rows.
         bounds: the least and the greatest number where they were normalised to ``[0, 1]``.
         buckets: the buckets where they were discretized.
+        scaler: the scaler where they were neither.
     """
 
     missing: float
     bounds: tuple[float, float] | None = None
     buckets: EqualBuckets | LogarithmicBuckets | None = None
+    scaler: StandardScaler | None = None
 
     def apply(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         """Make RecBole's form of numbers, a value and the index of its embedding.
@@ -119,6 +179,9 @@ class NumberScale:
         Returns:
             ``(numbers, 2)``: the number on training's scale and 1, or 1 and its bucket.
         """
+        if self.scaler is not None:
+            scaled = self.scaler.apply(numbers)
+            return np.stack([scaled, np.ones_like(scaled)], axis=-1)
         if self.bounds is not None:
             least, greatest = self.bounds
             same = least == greatest
@@ -133,7 +196,13 @@ class NumberScale:
         buckets = None
         if self.buckets is not None:
             buckets = {"method": self.buckets.method, **asdict(self.buckets)}
-        return {"missing": self.missing, "bounds": self.bounds, "buckets": buckets}
+        scaler = None if self.scaler is None else self.scaler.to_plain()
+        return {
+            "missing": self.missing,
+            "bounds": self.bounds,
+            "buckets": buckets,
+            "scaler": scaler,
+        }
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> NumberScale:
@@ -142,7 +211,13 @@ class NumberScale:
         if plain["buckets"] is not None:
             values = dict(plain["buckets"])
             buckets = _BUCKETS[values.pop("method")](**values)
-        return cls(plain["missing"], plain["bounds"], buckets)
+        scaler = plain.get("scaler")  # which the first version of the file lacks
+        return cls(
+            plain["missing"],
+            plain["bounds"],
+            buckets,
+            None if scaler is None else scaler_from_plain(scaler),
+        )
 
 
 # --------------------------------------------------------------------------------------------------

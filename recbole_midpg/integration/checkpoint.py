@@ -38,6 +38,11 @@ from recbole_midpg.errors import UsageError
 from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.dataset_download import MAY_DOWNLOAD
 from recbole_midpg.integration.log_file import init_logger
+from recbole_midpg.integration.number_scaling import (
+    check_scalers,
+    scalers_from_plain,
+    scalers_to_plain,
+)
 from recbole_midpg.integration.process_group import rank
 from recbole_midpg.integration.registry import get_model
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
@@ -319,7 +324,8 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
 
     Returns:
         RecBole's own entries as plain values; the vocabulary of the dataset that embeddings belong
-        to, ``None`` where the trainer was not told; and, for a run that can go on, its state.
+        to, ``None`` where the trainer was not told; how numbers were scaled; and, for a run that
+        can go on, its state.
     """
     content = {
         "config": config_to_plain(trainer.config),
@@ -330,6 +336,7 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
         "other_parameter": other_to_plain(trainer.model),
         "optimizer": trainer.optimizer.state_dict(),
         "vocabulary": trainer.vocabulary,
+        "number_scalers": scalers_to_plain(getattr(trainer.model, "number_scalers", {})),
     }
     if trainer.run_state is not None:
         content["run_state"] = _to_plain(trainer.run_state(best_epoch))
@@ -371,8 +378,11 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
         path: where it was read, for the error.
 
     Raises:
-        UsageError: they do not fit.
+        UsageError: they do not fit, or were trained on numbers that were scaled otherwise.
     """
+    place = f"checkpoint {path!r}"
+    saved_scalers = scalers_from_plain(checkpoint.get("number_scalers"), place)
+    check_scalers(saved_scalers, getattr(model, "number_scalers", {}), place)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -475,8 +485,11 @@ def restore(checkpoint: dict[str, Any], path: str) -> tuple[Any, Any, Any, Any, 
     init_seed(config["seed"], config["reproducibility"])
     dataset = quick_start.create_dataset(config)
     getLogger().info(dataset)
+    place = f"checkpoint {path!r}"
+    # The same split would give the same numbers, but its values may have changed since.
+    dataset.number_scalers = scalers_from_plain(checkpoint.get("number_scalers"), place)
     if checkpoint.get("vocabulary") is not None:
-        check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), f"checkpoint {path!r}")
+        check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), place)
     train_data, valid_data, test_data = quick_start.data_preparation(config, dataset)
 
     init_seed(config["seed"], config["reproducibility"])

@@ -30,6 +30,7 @@ from recbole_midpg.integration.data_selection import check_selected_fields, chec
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
+from recbole_midpg.integration.number_scaling import NUMERICAL_SCALING
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.outside_models import class_name_of, outside_models, register
 from recbole_midpg.integration.progress import Resume
@@ -73,6 +74,7 @@ _COMMON_SETTINGS: Rules = {
     "n_threads": ThreadCount(),
     "extra_keys": Names(),
     "max_left_out": Number(maximum=1.0),
+    "numerical_scaling": NUMERICAL_SCALING,
 }
 # Keys of RecBole that it takes as they come, to fail or to do something else long after.
 _RECBOLE_SETTINGS: Rules = {

@@ -10,6 +10,7 @@ and statistics are the same.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ from recbole_midpg.data.atomic_reader import (
     narrow,
     read_columns,
 )
+from recbole_midpg.data.column_encoding import StandardScaler
 from recbole_midpg.data.dataset_cache import (
     DatasetCache,
     Entry,
@@ -52,6 +54,12 @@ from recbole_midpg.integration.dataset_state import (
     object_array,
     pack,
     unpack,
+)
+from recbole_midpg.integration.number_scaling import (
+    fit_scalers,
+    scale_splits,
+    scales_numbers,
+    unchanged_numbers,
 )
 from recbole_midpg.integration.replacing import function_with
 
@@ -71,13 +79,23 @@ class FastDataset(Dataset):
     """A ``Dataset`` of the same tensors, mappings and statistics, loaded faster.
 
     Before :meth:`build` a frame differs from RecBole's in that numbers with an embedding
-    (``numerical_features``) are numbers, not lists of two; after it, features are
+    (``numerical_features``) are numbers, not lists of two, and NaN where they are missing and
+    RecBole neither normalises nor discretizes them; after it, features are
     :class:`~recbole_midpg.integration.compact_interaction.CompactInteraction`. A field's tokens are
     decoded when ``field2id_token`` or ``field2token_id`` is asked for it.
 
+    With ``numerical_scaling: standard`` such numbers of the three splits are scaled, see
+    :mod:`~recbole_midpg.integration.number_scaling`; those of the dataset itself never are.
+
     With ``dataset_cache: True`` a loaded dataset is kept in ``dataset_cache_dir``, by default the
     user's folder of caches, and found there again as long as files, config and versions stay.
+
+    Attributes:
+        number_scalers: the scaler of each number that :meth:`build` scales; ``None`` lets it fit
+            them to the training split. Its splits have those that it took.
     """
+
+    number_scalers: Mapping[str, StandardScaler] | None = None
 
     def _from_scratch(self) -> None:
         if self.config["dataset_cache"] is not True:
@@ -228,6 +246,20 @@ class FastDataset(Dataset):
         super()._data_processing()
         del self._texts
 
+    def _fill_nan(self) -> None:
+        """Fill by RecBole's own method all but the numbers whose mean the split decides."""
+        missing = [
+            (feat, field, feat[field].isna().to_numpy())
+            for field in unchanged_numbers(self.config, self.field2type)
+            # By the time rows may be ordered, before they are split.
+            if self.field2type[field] is FeatureType.FLOAT and field != self.time_field
+            for feat in self.field2feats(field)
+        ]
+        super()._fill_nan()
+        for feat, field, rows in missing:
+            if rows.any():
+                feat[field] = np.where(rows, np.nan, feat[field].to_numpy())
+
     def _filter_by_inter_num(self) -> None:
         """Filter by RecBole's own method, with counts by number instead of by text."""
         function_with(Dataset._filter_by_inter_num, Counter=_Counts)(self)
@@ -323,6 +355,34 @@ class FastDataset(Dataset):
         view.config = {"numerical_features": fields, "discretization": methods}
         view.__dict__.update(replaced)
         Dataset._discretization(view)
+
+    # ----------------------------------------------------------------------------------------------
+    # Splits
+
+    def build(self) -> list[FastDataset]:
+        """Split by RecBole's own method, and scale the numbers of the splits.
+
+        Raises:
+            UsageError: the training split has no number of a field that is to be scaled, or
+                :attr:`number_scalers` are of other fields.
+        """
+        scaled = []
+        fields = unchanged_numbers(self.config, self.field2type)
+        if scales_numbers(self.config):
+            scaled = fields
+        else:
+            self._fill_by_all_rows(fields)
+        splits = super().build()
+        scalers = fit_scalers(splits[0], scaled, self.number_scalers)
+        scale_splits(splits, scalers)
+        return splits
+
+    def _fill_by_all_rows(self, fields: list[str]) -> None:
+        """Fill missing numbers by the mean of the others, as RecBole does."""
+        for field in fields:
+            for feat in self.field2feats(field):
+                if self.field2type[field] is FeatureType.FLOAT:
+                    feat[field] = feat[field].fillna(feat[field].mean())
 
     # ----------------------------------------------------------------------------------------------
     # Tensors and statistics

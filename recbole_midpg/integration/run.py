@@ -27,6 +27,7 @@ from recbole_midpg.integration.gpu_choice import describe_device
 from recbole_midpg.integration.kernels import set_arithmetic, use_kernels
 from recbole_midpg.integration.log_file import init_logger
 from recbole_midpg.integration.metrics import scores_and_labels, table_of_scenarios
+from recbole_midpg.integration.number_scaling import scales_numbers, unchanged_numbers
 from recbole_midpg.integration.process_trainer import trainer_of
 from recbole_midpg.integration.progress import Progress
 from recbole_midpg.integration.readiness import require_ready
@@ -194,12 +195,10 @@ class Run:
     def _report_doubts(self, scores: Any, labels: Any) -> None:
         """Warn of predictions that cannot be right, with what may be the cause."""
         config = self.config
-        raw = config["numerical_features"] and not (
-            config["normalize_all"] or config["normalize_field"]
-        )
+        raw = unchanged_numbers(config, self.dataset.field2type)
         advice = (
-            "numerical_features as large as in the file do that (normalize_all: True)"
-            if raw
+            "numerical_features as large as in the file do that (numerical_scaling: standard)"
+            if raw and not scales_numbers(config)
             else "a lower learning_rate or fewer epochs may help"
         )
         for doubt in doubts(labels, scores):

@@ -29,6 +29,7 @@ from recbole_midpg.data.column_encoding import (
     NumberEncoder,
     NumberScale,
     NumberSequenceEncoder,
+    StandardScaler,
     TokenEncoder,
     TokenSequenceEncoder,
     tokens_from_plain,
@@ -46,6 +47,7 @@ from recbole_midpg.integration.checkpoint import (
 from recbole_midpg.integration.datasets import atomic_files_exist
 from recbole_midpg.integration.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.fast_dataset import FastDataset
+from recbole_midpg.integration.number_scaling import scalers_from_plain
 from recbole_midpg.integration.saved_dataset import built, dataset_class_of
 from recbole_midpg.integration.split_columns import MODEL_SOURCES
 from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
@@ -54,7 +56,9 @@ from recbole_midpg.integration.vocabulary import check_vocabulary, vocabulary_of
 _ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}
 TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 _BUNDLE = "recbole_midpg.scorer"
-_BUNDLE_VERSION = 1
+_BUNDLE_VERSION = 2
+# Of the first version no number is scaled by a scaler.
+_READ_VERSIONS = (1, _BUNDLE_VERSION)
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,7 @@ def read_scoring_model(path: str | os.PathLike[str], keep_seen: bool = False) ->
     vocabulary = checkpoint.get("vocabulary")
     if vocabulary is not None:
         check_vocabulary(vocabulary, vocabulary_of(dataset), place)
+    dataset.use_scalers(scalers_from_plain(checkpoint.get("number_scalers"), place))
     seen = _seen_items(dataset) if keep_seen else None
     fields, entities = _learned_by_training(dataset)
     scoring = _assemble(config, fields, entities, checkpoint["state_dict"], place)
@@ -292,6 +297,12 @@ class _ObservedDataset(FastDataset):
         self.scales: dict[str, NumberScale] = {}
         Dataset._from_scratch(self)
 
+    def use_scalers(self, scalers: Mapping[str, StandardScaler]) -> None:
+        """Scale by the numbers that training took, whatever rows the split has here."""
+        self.number_scalers = scalers
+        for name in scalers.keys() & self.scales.keys():
+            self.scales[name] = NumberScale(scalers[name].mean, scaler=scalers[name])
+
     def _number_columns(self) -> list[tuple[str, Any]]:
         """The fields of numbers that a model embeds, and the column of each as it is now."""
         return [
@@ -370,7 +381,7 @@ def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> 
 
 
 def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
-    if plain.get("version") != _BUNDLE_VERSION:
+    if plain.get("version") not in _READ_VERSIONS:
         raise UsageError(
             f"{place}: it is a scorer of version {plain.get('version')!r}, "
             f"expected {_BUNDLE_VERSION}."

@@ -48,6 +48,7 @@ from recbole_midpg.integration import (
     log_file,
     metrics,
     model_constants,
+    number_scaling,
     optimizer,
     process_group,
     processes,
@@ -276,6 +277,10 @@ SEAMS: tuple[Seam, ...] = (
         "hyperopt imports pkg_resources, which setuptools dropped",
     ),
     # Checkpoints
+    Wrapped(
+        abstract_recommender.ContextRecommender, "__init__", (number_scaling.keeping_scalers,),
+        "a model keeps the scale of its numbers, which its checkpoints hold",
+    ),
     Added(Trainer, "vocabulary", None, "tokens and fields, for predictions from the checkpoint"),
     Added(Trainer, "run_state", None, "what a resumed run goes on from"),
     Added(Trainer, "saved_epoch", None, "the epoch that the checkpoint on disk is of"),

@@ -81,8 +81,8 @@ def test_files_of_another_version_or_with_parts_missing_are_refused(tmp_path):
     path = tmp_path / "gaps.scorer"
     write_scoring_model(scoring, path)
     content = torch.load(path, weights_only=True)
-    torch.save({**content, "version": 2}, path)
-    assert "it is a scorer of version 2, expected 1" in told_of(path)
+    torch.save({**content, "version": 3}, path)
+    assert "it is a scorer of version 3, expected 2" in told_of(path)
     del content["fields"][0]["encoder"]
     torch.save(content, path)
     assert "the file holds no scorer" in told_of(path)
@@ -98,3 +98,36 @@ def test_the_cache_is_neither_read_nor_changed(tmp_path, monkeypatch):
     assert scale.bounds == (10.0, 60.0)
     assert np.isclose(scale.missing, np.mean([10, 30, 20, 40, 50, 30, 60]))
     assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_of_the_first_version_is_read_as_it_was_written(tmp_path):
+    """It scales no number by a scaler, and says so by not naming one."""
+    scoring = read_scoring_model(gaps_checkpoint(tmp_path, numerical_scaling="none").path)
+    path = tmp_path / "gaps.scorer"
+    write_scoring_model(scoring, path)
+    content = torch.load(path, weights_only=True)
+    for field in content["fields"]:
+        assert field["encoder"].get("scale", {}).pop("scaler", None) is None
+    torch.save({**content, "version": 1}, path)
+    again = read_scoring_model(path).fields.scored["price"].encoder
+    assert again == scoring.fields.scored["price"].encoder
+
+
+def test_damaged_scalers_are_told(tmp_path):
+    path = gaps_checkpoint(tmp_path).path
+    content = torch.load(path, weights_only=True)
+    scalers = content.pop("number_scalers")
+    torch.save(content, path)
+    assert "the checkpoint has scalers of no field, expected price, age, sizes" in told_of(path)
+    for damage in (
+        {"price": 3},
+        {"price": {"method": "standard", "mean": 1.0, "deviation": 0.0}},
+        {"price": {"method": "standard", "mean": float("nan"), "deviation": 1.0}},
+        {"price": {"method": "another", "mean": 1.0, "deviation": 1.0}},
+        {"price": {"method": "standard", "mean": "x", "deviation": 1.0}},
+        {"price": {"mean": 1.0}},
+        [1],
+    ):
+        broken = {**scalers, **damage} if isinstance(damage, dict) else damage
+        torch.save({**content, "number_scalers": broken}, path)
+        assert "its scalers are damaged" in told_of(path)

@@ -139,9 +139,20 @@ def test_recboles_own_steps_are_checked_too():
     ("settings", "advice"),
     [
         ({}, "a lower learning_rate or fewer epochs may help."),
-        ({"numerical_features": ["price"]}, "numerical_features as large as in the file do that"),
         (
-            {"numerical_features": ["price"], "normalize_all": True},
+            {"numerical_features": ["price"]},
+            "a lower learning_rate or fewer epochs may help.",
+        ),
+        (
+            {"numerical_features": ["price"], "numerical_scaling": "none"},
+            "numerical_features as large as in the file do that (numerical_scaling: standard).",
+        ),
+        (
+            {
+                "numerical_features": ["price"],
+                "numerical_scaling": "none",
+                "normalize_all": True,
+            },
             "a lower learning_rate or fewer epochs may help.",
         ),
     ],

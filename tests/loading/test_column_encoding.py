@@ -14,8 +14,10 @@ from recbole_midpg.data.column_encoding import (
     NumberEncoder,
     NumberScale,
     NumberSequenceEncoder,
+    StandardScaler,
     TokenEncoder,
     TokenSequenceEncoder,
+    scaler_from_plain,
     tokens_from_plain,
     tokens_to_plain,
 )
@@ -57,6 +59,51 @@ def test_numbers_by_hand():
     assert encoded.tolist() == [[0, 1], [1, 1], [0.5, 1], [0.5, 1], [1.5, 1]]
     constant = NumberScale(missing=4.0, bounds=(2.0, 2.0))
     assert NumberEncoder("x", constant).encode([2, 5]).tolist() == [[1, 1], [1, 1]]
+
+
+def test_standardised_numbers_by_hand():
+    numbers = np.array([10, 20, 30, np.nan, np.inf, -np.inf], np.float32)
+    scaler = StandardScaler.fit(numbers)
+    deviation = float(np.float32((200 / 3) ** 0.5))
+    assert scaler == StandardScaler(20.0, deviation)
+    encoder = NumberEncoder("x", NumberScale(scaler.mean, scaler=scaler))
+    encoded = encoder.encode(["10", 30, None, "NA", "45"])
+    assert encoded.dtype == np.float32
+    expected = [[-10 / deviation, 1], [10 / deviation, 1], [0, 1], [0, 1], [25 / deviation, 1]]
+    assert encoded.tolist() == np.array(expected, np.float32).tolist()
+    assert NumberScale.from_plain(encoder.scale.to_plain()) == encoder.scale
+
+
+def test_a_standardised_sequence_is_filled_up_with_zeros():
+    encoder = NumberSequenceEncoder("x", NumberScale(0, scaler=StandardScaler(2.0, 4.0)), " ", 3)
+    assert encoder.encode(["6 2"]).tolist() == [[[1, 1], [0, 1], [0, 0]]]
+
+
+FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=50))
+def test_any_numbers_can_be_standardised(values):
+    numbers = np.array(values, np.float32)
+    scaler = StandardScaler.fit(numbers)
+    assert scaler.deviation > 0
+    assert scaler_from_plain(scaler.to_plain()) == scaler
+    scaled = scaler.apply(numbers)
+    assert np.isfinite(scaled).all()
+    assert scaler.apply(np.array([scaler.mean])).tolist() == [0]
+    if len(set(values)) == 1:
+        assert scaler == StandardScaler(values[0], 1.0)
+
+
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=50))
+def test_mean_and_deviation_are_those_of_float64(values):
+    numbers = np.array(values, np.float32)
+    scaler, exact = StandardScaler.fit(numbers), numbers.astype(np.float64)
+    mean = sum(exact.tolist()) / len(exact)
+    variance = sum((value - mean) ** 2 for value in exact.tolist()) / len(exact)
+    assert scaler.mean == pytest.approx(mean, rel=1e-6, abs=1e-6 * np.abs(exact).max())
+    if variance > 1e-12 * max(mean**2, 1e-20):
+        assert scaler.deviation == pytest.approx(variance**0.5, rel=1e-5)
 
 
 def test_buckets_by_hand():
