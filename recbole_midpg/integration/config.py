@@ -22,11 +22,16 @@ from recbole_midpg.errors import UsageError, expected_some_of, nearest
 from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
+    columns_by_part,
     embeddable_fields,
     feature_fields,
     read_atomic_fields,
 )
-from recbole_midpg.integration.data_selection import check_selected_fields, check_selection
+from recbole_midpg.integration.data_selection import (
+    check_ids,
+    check_selected_fields,
+    check_selection,
+)
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
@@ -390,7 +395,8 @@ def check_config(config: Config) -> None:
     check_selection(values)
     check_optimizer(values)
     fields = None
-    if values["MODEL_TYPE"] in _CONTEXT_TYPES:
+    is_context_aware = values["MODEL_TYPE"] in _CONTEXT_TYPES
+    if is_context_aware:
         require_dataset(config)
         fields = read_atomic_fields(config)
         _check_label(config, fields)
@@ -405,6 +411,9 @@ def check_config(config: Config) -> None:
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+    columns = columns_by_part(config)
+    if "inter" in columns:
+        check_ids(config, columns, needed=not is_context_aware)
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)
 

@@ -5,7 +5,7 @@ from recbole.config import Config
 
 from recbole_midpg.errors import UsageError
 from recbole_midpg.integration.data_selection import Intervals
-from tests.recbole_data import gaps_config
+from tests.recbole_data import GAPS, gaps_config, loaders_of
 
 
 def message(model="DNN", **values):
@@ -147,3 +147,79 @@ def test_what_may_be_set(values):
 def test_columns_are_given_by_file(key, value):
     with pytest.raises(UsageError, match=f"{key}: .* is not allowed, expected columns by file"):
         gaps_config("DNN", **{key: value})
+
+
+WITHOUT_IDS = {"inter": ["rating", "coupon", "price"]}
+NO_IDS = {"USER_ID_FIELD": None, "ITEM_ID_FIELD": None}
+RANKED = {**GAPS["eval_args"], "mode": "full"}
+NO_FEATURES = {"numerical_features": [], "scenario_fields": ["coupon"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "told"),
+    [
+        (
+            "DNN",
+            {"load_col": WITHOUT_IDS},
+            "load_col: 'user_id' of inter is left out, which USER_ID_FIELD names (USER_ID_FIELD: ~ "
+            "with ITEM_ID_FIELD: ~ does without), expected it to be loaded; "
+            "unembedded_fields: [user_id] keeps models from embedding it.",
+        ),
+        (
+            "DeepFM",
+            {"load_col": {"inter": ["user_id", "rating", "coupon"]}},
+            "load_col: 'item_id' of inter is left out, which ITEM_ID_FIELD names",
+        ),
+        (
+            "DNN",
+            {"unload_col": {"inter": ["item_id"]}, "scenario_fields": ["coupon"]},
+            "unload_col: 'item_id' of inter is left out",
+        ),
+        (
+            "DNN",
+            {"load_col": {"inter": ["user_id", "item_id", "coupon", "rating"], "user": ["job"]}},
+            "load_col: 'user_id' of user is left out",
+        ),
+        (
+            "BPR",
+            {"load_col": WITHOUT_IDS, "eval_args": RANKED},
+            "load_col: 'user_id' of inter is left out, which USER_ID_FIELD names, expected it to "
+            "be loaded; unembedded_fields: [user_id] keeps models from embedding it.",
+        ),
+        (
+            "BPR",
+            {**NO_IDS, "eval_args": RANKED},
+            "USER_ID_FIELD: ~ is not allowed, as BPR needs it",
+        ),
+        ("DNN", {"USER_ID_FIELD": "userid"}, "USER_ID_FIELD: 'userid' is not a column of gaps.in"),
+        (
+            "DNN",
+            {"ITEM_ID_FIELD": None, "load_col": {"inter": ["user_id", "rating", "coupon"]}},
+            "ITEM_ID_FIELD: ~ is not allowed, as the other id needs it",
+        ),
+        (
+            "DNN",
+            {
+                **NO_IDS,
+                "load_col": WITHOUT_IDS,
+                "eval_args": {**GAPS["eval_args"], "group_by": "user"},
+            },
+            "USER_ID_FIELD: ~ is not allowed, as eval_args needs it, expected a column's name.",
+        ),
+        (
+            "DNN",
+            {**NO_IDS, "load_col": {**WITHOUT_IDS, "user": "*"}},
+            "USER_ID_FIELD: ~ is not allowed, as the features of users need it",
+        ),
+    ],
+)
+def test_ids_are_loaded_where_they_are_named(model, values, told):
+    assert message(model, **{**NO_FEATURES, **values}).startswith(told)
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_rows_need_no_ids(model):
+    config = gaps_config(model, **NO_FEATURES, **NO_IDS, load_col=WITHOUT_IDS)
+    train, _, test = loaders_of(config)
+    assert {"user_id", "item_id"}.isdisjoint(train._dataset.field2type)
+    assert len(train._dataset) + len(test._dataset) == 7
