@@ -14,6 +14,7 @@ from recbole.utils import FeatureType, ModelType
 
 from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
+from recbole_midpg.integration.repeated_rows import following_rows, repeats, take_digests
 from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
 
 # A field that reaches more by itself tells the label.
@@ -33,13 +34,20 @@ _stock_data_preparation = data_utils.data_preparation
 def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     """Stand in for ``recbole.data.data_preparation``: the same loaders, of data that was checked.
 
-    So whoever trains by RecBole's own steps is told what a run by the command is told.
+    So whoever trains by RecBole's own steps is told what a run by the command is told. Warns of
+    rows that repeat another one, see :mod:`~recbole_midpg.integration.repeated_rows`.
 
     Raises:
         UsageError: see :func:`check_data`.
     """
-    loaders = _stock_data_preparation(config, dataset)
+    if config["MODEL_TYPE"] != ModelType.CONTEXT:
+        return _stock_data_preparation(config, dataset)
+    with following_rows(dataset):
+        loaders = _stock_data_preparation(config, dataset)
+        repeated = repeats([take_digests(loader._dataset) for loader in loaders])
     check_data(config, *(loader._dataset for loader in loaders))
+    if repeated:
+        getLogger().warning(repeated)
     return loaders
 
 
