@@ -34,8 +34,8 @@ def digests_of(frame: Any) -> Digests:
             number equals a missing one.
     """
     columns = {name: _plain(frame[name].to_numpy()) for name in frame.columns}
-    digests: Digests = pd.util.hash_pandas_object(pd.DataFrame(columns), index=False).to_numpy()
-    return digests
+    hashed = pd.util.hash_pandas_object(pd.DataFrame(columns), index=False)
+    return np.asarray(hashed, dtype=np.uint64)
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
