@@ -78,25 +78,24 @@ def columns_of_files(config: Any) -> Iterator[tuple[str, Path, dict[str, str]]]:
             yield source, path, dict(_read_header(path, config))
 
 
-def columns_by_part(config: Any) -> dict[str, dict[str, bool]]:
-    """Read which columns the rows', the users' and the items' files have.
+def columns_of_rows(config: Any) -> dict[str, bool]:
+    """Read which columns the ``.inter`` files have, and whether RecBole will load them.
 
     Args:
         config: RecBole's ``Config``.
 
     Returns:
-        For ``inter``, ``user`` and ``item``, where there is such a file, each column's name and
-        whether ``load_col`` and ``unload_col`` let RecBole load it.
+        The columns by name; empty where there is no such file.
 
     Raises:
         UsageError: a header is not of the form ``name:type``.
     """
-    columns: dict[str, dict[str, bool]] = {}
-    for source, _, types in columns_of_files(config):
-        if source in {"inter", "user", "item"}:
-            part = columns.setdefault(source, {})
-            part.update((name, _is_loaded(config, source, name)) for name in types)
-    return columns
+    return {
+        name: _is_loaded(config, source, name)
+        for path, source in atomic_files(config)
+        if source == "inter" and path.is_file()
+        for name, _ in _read_header(path, config)
+    }
 
 
 def feature_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:

@@ -22,7 +22,7 @@ from recbole_midpg.errors import UsageError, expected_some_of, nearest
 from recbole_midpg.file_names import require_file_name
 from recbole_midpg.integration.atomic_header import (
     AtomicField,
-    columns_by_part,
+    columns_of_rows,
     embeddable_fields,
     feature_fields,
     read_atomic_fields,
@@ -411,8 +411,8 @@ def check_config(config: Config) -> None:
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
-    columns = columns_by_part(config)
-    if "inter" in columns:
+    columns = columns_of_rows(config)
+    if columns:
         check_ids(config, columns, needed=not is_context_aware)
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)

@@ -152,61 +152,36 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
             config["val_interval"] = {**config["val_interval"], name: interval_text(kept)}
 
 
-def check_ids(config: Any, columns: Mapping[str, Mapping[str, bool]], *, needed: bool) -> None:
-    """Check that the columns which name a row's user and item are loaded.
+def check_ids(config: Any, columns: Mapping[str, bool], *, needed: bool) -> None:
+    """Check that the columns which name a row's user and item are loaded with the rows.
 
     Args:
         config: RecBole's ``Config``.
-        columns: the columns of each file and whether they are loaded, by
-            :func:`~recbole_midpg.integration.atomic_header.columns_by_part`.
+        columns: the columns of the ``.inter`` file, and whether they are loaded.
         needed: whether the model needs them; others do without where both keys are ``None``.
 
     Raises:
         UsageError: a key names a column that is not loaded, or is ``None`` where it is needed.
     """
-    names = [config[key] for key in _ID_PARTS]
-    arguments = config["eval_args"]
-    by_user = arguments.get("group_by") == "user" or "LS" in (arguments.get("split") or ())
-    with_features = [part for part in _ID_PARTS.values() if any(columns.get(part, {}).values())]
-    reasons = {
-        f"{config['model']} needs": needed,
-        "eval_args needs": by_user,
-        f"the features of {' and '.join(f'{part}s' for part in with_features)} need": with_features,
-        "the other id needs": names != [None, None],
-    }
-    needing = next((words for words, holds in reasons.items() if holds), None)
-    if needing is None:
-        return
-    for (key, part), name in zip(_ID_PARTS.items(), names, strict=True):
-        if name is None:
-            raise UsageError(f"{key}: ~ is not allowed, as {needing} it, expected a column's name.")
-        for source in ("inter", part):
-            if source == "inter" or source in with_features:
-                can_do_without = not (needed or by_user or with_features)
-                _check_id(config, key, source, columns[source], can_do_without)
-
-
-_ID_PARTS = {"USER_ID_FIELD": "user", "ITEM_ID_FIELD": "item"}
-
-
-def _check_id(
-    config: Any, key: str, source: str, columns: Mapping[str, bool], can_do_without: bool
-) -> None:
-    """Check that a file's column which a key names is there and loaded."""
-    name = config[key]
-    if columns.get(name):
-        return
-    without = " (USER_ID_FIELD: ~ with ITEM_ID_FIELD: ~ does without)" if can_do_without else ""
-    if name not in columns:
+    without = "" if needed else " (USER_ID_FIELD: ~ with ITEM_ID_FIELD: ~ does without)"
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        name = config[key]
+        if name is None and needed:
+            raise UsageError(
+                f"{key}: ~ is not allowed, as {config['model']} needs it, expected a column's name."
+            )
+        if name is None or columns.get(name):
+            continue
+        if name not in columns:
+            raise UsageError(
+                f"{key}: {name!r} is not a column of {config['dataset']}.inter{without}"
+                f"{expected_some_of(columns, str(name))}"
+            )
+        selection = "load_col" if config["load_col"] is not None else "unload_col"
         raise UsageError(
-            f"{key}: {name!r} is not a column of {config['dataset']}.{source}{without}"
-            f"{expected_some_of(columns, str(name))}"
+            f"{selection}: {name!r} of inter is left out, which {key} names{without}, expected it "
+            f"to be loaded; unembedded_fields: [{name}] keeps models from embedding it."
         )
-    selection = "load_col" if config["load_col"] is not None else "unload_col"
-    raise UsageError(
-        f"{selection}: {name!r} of {source} is left out, which {key} names{without}, expected it "
-        f"to be loaded; unembedded_fields: [{name}] keeps models from embedding it."
-    )
 
 
 def _check_columns(key: str, columns: Any, further_files: tuple[str, ...] | list[str]) -> None:

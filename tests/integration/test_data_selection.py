@@ -178,7 +178,7 @@ NO_FEATURES = {"numerical_features": [], "scenario_fields": ["coupon"]}
         (
             "DNN",
             {"load_col": {"inter": ["user_id", "item_id", "coupon", "rating"], "user": ["job"]}},
-            "load_col: 'user_id' of user is left out",
+            "load_col: user: 'user_id' (USER_ID_FIELD) is not loaded, by which the rows of",
         ),
         (
             "BPR",
@@ -195,7 +195,7 @@ NO_FEATURES = {"numerical_features": [], "scenario_fields": ["coupon"]}
         (
             "DNN",
             {"ITEM_ID_FIELD": None, "load_col": {"inter": ["user_id", "rating", "coupon"]}},
-            "ITEM_ID_FIELD: ~ is not allowed, as the other id needs it",
+            "USER_ID_FIELD: user_id does not go with ITEM_ID_FIELD: ~, expected two columns, or ~",
         ),
         (
             "DNN",
@@ -204,12 +204,12 @@ NO_FEATURES = {"numerical_features": [], "scenario_fields": ["coupon"]}
                 "load_col": WITHOUT_IDS,
                 "eval_args": {**GAPS["eval_args"], "group_by": "user"},
             },
-            "USER_ID_FIELD: ~ is not allowed, as eval_args needs it, expected a column's name.",
+            "eval_args: group_by: 'user' needs users and items, and USER_ID_FIELD and ITEM_ID_FIELD",
         ),
         (
             "DNN",
             {**NO_IDS, "load_col": {**WITHOUT_IDS, "user": "*"}},
-            "USER_ID_FIELD: ~ is not allowed, as the features of users need it",
+            "USER_ID_FIELD: ~ does not go with gaps.user, expected the column that finds its rows",
         ),
     ],
 )

@@ -168,11 +168,12 @@ def test_a_dash_for_a_number(number):
 
 @pytest.mark.parametrize("number", [1124], ids="RecBole #{}".format)
 def test_users_under_another_name(number):
-    assert told_of_data(USER_ID_FIELD="session_id", load_col={"inter": "*"},
-                        numerical_features=["price"]) == (
-        "dataset/shop/shop.inter, line 1: there is no column 'session_id' (USER_ID_FIELD), found "
-        "user_id, item_id, channel, price, time, click."
-    )  # fmt: skip
+    values = {"load_col": {"inter": "*"}, "numerical_features": ["price"]}
+    assert told(USER_ID_FIELD="session_id", **values) == (
+        "USER_ID_FIELD: 'session_id' is not a column of shop.inter (USER_ID_FIELD: ~ with "
+        "ITEM_ID_FIELD: ~ does without), expected some of user_id, item_id, channel, price, time, "
+        "click."
+    )
 
 
 def test_users_that_are_numbers():
