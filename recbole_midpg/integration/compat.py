@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import dok_matrix
 from torch.optim import Optimizer
 
 # Names that numpy 1.24 and numpy 2 removed, as RecBole and ray 2.6 still write them.
@@ -50,6 +51,7 @@ def apply_after_recbole() -> None:
     hush_grad_scaler_warning()
     start_optimizers_without_the_compiler()
     let_hyperopt_import()
+    restore_filling_of_sparse_matrices()
 
 
 def restore_numpy_names() -> None:
@@ -171,6 +173,16 @@ def restore_pandas_2_semantics() -> None:
         module: Any = importlib.import_module(f"recbole.data.dataset.{name}")
         if getattr(module, "pd", None) is pd:
             module.pd = _PANDAS_2
+
+
+def restore_filling_of_sparse_matrices() -> None:
+    """Give scipy's ``dok_matrix`` back the method by which RecBole's graph models fill it.
+
+    Cause: scipy 1.13 ended that a ``dok_matrix`` is a ``dict``, and its ``_update`` with it.
+    LightGCN, NGCF, GCMC, NCL, SpectralCF, KGIN and MCCLK call it.
+    """
+    if not hasattr(dok_matrix, "_update"):
+        dok_matrix._update = lambda self, entries: self._dict.update(entries)
 
 
 def return_plain_metric_values() -> None:

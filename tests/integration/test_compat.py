@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 import torch
 
 from tests.processes import COMPAT, run_python
@@ -14,6 +15,7 @@ from tests.recbole_data import dataset_of, gaps_config
 
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
+SCIPY_WITHOUT_UPDATE = tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 13)
 # ray 2.6 imports pkg_resources, which setuptools 81 no longer has, and writes np.bool8.
 RAY_IMPORTS = importlib.util.find_spec("pkg_resources") is not None and not NUMPY_2
 
@@ -217,6 +219,22 @@ def test_ml_100k_is_the_same_on_every_stack(numerical_features, expected):
         config_dict={"numerical_features": numerical_features, "load_col": None},
     )
     assert digest(dataset_of(config)) == expected
+
+
+FILL_SPARSE = """
+import scipy.sparse as sp
+matrix = sp.dok_matrix((2, 3), dtype="float32")
+matrix._update({(0, 1): 1, (1, 2): 5})
+assert matrix.toarray().tolist() == [[0, 1, 0], [0, 0, 5]]
+assert (matrix > 0).sum(axis=1).ravel().tolist() == [[1, 1]]
+assert sp.coo_matrix(sp.diags([2.0, 1.0]) @ matrix).toarray().tolist() == [[0, 2, 0], [0, 0, 5]]
+"""
+
+
+def test_sparse_matrices_are_filled(tmp_path):
+    if SCIPY_WITHOUT_UPDATE:
+        assert "AttributeError" in outcome([], FILL_SPARSE, tmp_path)
+    assert outcome(["restore_filling_of_sparse_matrices"], FILL_SPARSE, tmp_path) == "ok"
 
 
 def test_results_are_plain_numbers():
