@@ -52,6 +52,7 @@ def with_record(stock: Any) -> Any:
         seconds = time.monotonic() - self.epoch_started
         loss = {name: float(term) for name, term in zip(names, terms, strict=True)}
         self.history.append(Epoch(epoch_idx, loss, round(seconds, 3)))
+        self.epoch_started = time.monotonic()  # of the next, where this one is not evaluated
         stock(self, epoch_idx, losses, *args, **kwargs)
 
     return add

@@ -32,7 +32,13 @@ from recbole.model import abstract_recommender, layers
 from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
 from recbole.quick_start import quick_start
 from recbole.trainer import HyperTuning
-from recbole.trainer.trainer import PretrainTrainer, Trainer
+from recbole.trainer.trainer import (
+    NCLTrainer,
+    PretrainTrainer,
+    RaCTTrainer,
+    S3RecTrainer,
+    Trainer,
+)
 from recbole.utils import case_study
 
 from recbole_midpg.integration import (
@@ -256,7 +262,11 @@ SEAMS: tuple[Seam, ...] = (
         for name in registry.own_models()
     ),
     Added(Trainer, "history", (), "losses and results of every epoch, for the report"),
-    Wrapped(Trainer, "fit", (history.with_history,), "as Trainer.history"),
+    *(
+        # The last three have a loop of their own, which may end without Trainer's.
+        Wrapped(trainer_class, "fit", (history.with_history,), "as Trainer.history")
+        for trainer_class in (Trainer, NCLTrainer, RaCTTrainer, S3RecTrainer)
+    ),
     Wrapped(
         Trainer, "_add_train_loss_to_tensorboard", (history.with_record,),
         "every trainer calls it with an epoch's losses, right after the epoch",

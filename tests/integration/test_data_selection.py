@@ -204,7 +204,7 @@ NO_FEATURES = {"numerical_features": [], "scenario_fields": ["coupon"]}
                 "load_col": WITHOUT_IDS,
                 "eval_args": {**GAPS["eval_args"], "group_by": "user"},
             },
-            "eval_args: group_by: 'user' needs users and items, and USER_ID_FIELD and ITEM_ID_FIELD",
+            "eval_args: group_by: 'user' needs users and items, and USER_ID_FIELD and ITEM_ID",
         ),
         (
             "DNN",

@@ -102,7 +102,7 @@ BAD_FILES = {
     "another separator": ([line.replace("\t", ",") for line in MINE], "of the form name:type"),
     "another type": ([HEADER.replace("place:token", "place:str"), *_ROWS], "column 'place:str'"),
     "a scenario of numbers": ([HEADER.replace("place:token", "place:float"), *_ROWS], "not token"),
-    "no user": ([HEADER.replace("user_id", "user"), *_ROWS], "USER_ID_FIELD: 'user_id' is not a column of"),
+    "no user": ([HEADER.replace("user_id", "user"), *_ROWS], "'user_id' is not a column of mine."),
     "a column twice": (
         [HEADER + "\tplace:token", *(f"{row}\t1" for row in _ROWS)],
         "a column is there twice",
