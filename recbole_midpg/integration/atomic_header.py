@@ -98,6 +98,28 @@ def columns_of_rows(config: Any) -> dict[str, bool]:
     }
 
 
+def read_file_fields(config: Any, source: str) -> dict[str, AtomicField] | None:
+    """Read the header of one of a dataset's files.
+
+    Args:
+        config: RecBole's ``Config``.
+        source: what the file's name ends in, as ``kg``.
+
+    Returns:
+        Its fields by name, ``None`` where there is no such file.
+
+    Raises:
+        UsageError: the header is not of the form ``name:type``.
+    """
+    path = Path(config["data_path"]) / f"{config['dataset']}.{source}"
+    if not path.is_file():
+        return None
+    return {
+        name: AtomicField(field_type, path.name, _is_loaded(config, source, name))
+        for name, field_type in _read_header(path, config)
+    }
+
+
 def feature_fields(config: Any, fields: dict[str, AtomicField]) -> list[str]:
     """The fields that a context-aware model embeds, by RecBole's rules."""
     unembedded = config["unembedded_fields"] or []

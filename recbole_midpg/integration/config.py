@@ -33,8 +33,10 @@ from recbole_midpg.integration.data_selection import (
     check_selection,
 )
 from recbole_midpg.integration.datasets import find_dataset_config, require_dataset
+from recbole_midpg.integration.decision_trees import TREE_MODELS
 from recbole_midpg.integration.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.metrics import check_metrics
+from recbole_midpg.integration.model_needs import PRELOADED, check_needs
 from recbole_midpg.integration.number_scaling import NUMERICAL_SCALING
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.outside_models import class_name_of, outside_models, register
@@ -243,6 +245,16 @@ def with_own_defaults(stock: Any) -> Any:
     @functools.wraps(stock)
     def load(self: Config, model: str, model_class: type, dataset: str) -> None:
         stock(self, model, model_class, dataset)
+        if model in TREE_MODELS:
+            # Their files are in small letters, which RecBole finds on Windows alone.
+            self._update_internal_config_dict(
+                _RECBOLE_PROPERTIES / "model" / f"{model.lower()}.yaml"
+            )
+        if model in PRELOADED:
+            # RecBole leaves these the split of other models, which no sequential one can make.
+            self._update_internal_config_dict(
+                _RECBOLE_PROPERTIES / "quick_start_config" / "sequential.yaml"
+            )
         for defaults in _COMMON_DEFAULTS:
             self._update_internal_config_dict(defaults)
         for file in model_properties(model):
@@ -394,6 +406,7 @@ def check_config(config: Config) -> None:
     _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
     check_selection(values)
     check_optimizer(values)
+    check_needs(config)
     fields = None
     is_context_aware = values["MODEL_TYPE"] in _CONTEXT_TYPES
     if is_context_aware:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration import stock_models
+from recbole_midpg.integration import decision_trees, stock_models
 from recbole_midpg.integration.flops import copies_share_data, count_flops
+from recbole_midpg.integration.model_needs import RANK_ALL_ITEMS
 from recbole_midpg.integration.outside_models import import_model, outside_models
 from recbole_midpg.models.base import ScenarioRecommender
 
@@ -50,9 +52,15 @@ def own_models() -> dict[str, type[ScenarioRecommender]]:
 
 @functools.cache
 def recbole_models() -> list[str]:
-    """The names of RecBole's own models."""
-    folder = Path(recbole.__file__).parent / "properties" / "model"
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """The names of RecBole's own models, without an import of them."""
+    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
+    # A model's file is its class in lower case; some have no properties, or by another name.
+    return sorted(
+        name
+        for path in files
+        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if name.lower() == path.stem
+    )
 
 
 def get_model(model_name: str) -> type:
@@ -75,6 +83,8 @@ def get_model(model_name: str) -> type:
     if model_name in own_models():
         # RecBole would look among its general models first and import them all, for a second.
         return own_models()[model_name]
+    if model_name in decision_trees.TREE_MODELS:
+        return decision_trees.tree_model(model_name)
     try:
         # Importing RecBole's SINE, which a look-up among sequential models does, switches on
         # torch's anomaly detection, which slows all training in the process.
@@ -97,8 +107,11 @@ def get_flops(
 ) -> float:
     """Stand in for ``recbole.utils.get_flops``, which knows nothing of our layers.
 
-    RecBole's own models are still counted by RecBole.
+    RecBole's own models are still counted by RecBole, but for those that cannot score single rows:
+    NaN stands for theirs.
     """
+    if type(model).__name__ in RANK_ALL_ITEMS:
+        return float("nan")
     if isinstance(model, ScenarioRecommender):
         return count_flops(model, dataset, device, transform)
     with copies_share_data(model):

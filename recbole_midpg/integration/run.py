@@ -99,7 +99,7 @@ class Run:
         occupants = Occupants(config)
         with reporting_faults(occupants):
             getLogger().info(describe_device(config))
-            model = get_model(config["model"])(config, train_data._dataset)
+            model = _built(config, train_data._dataset)
             occupants.model = model
             model = model.to(config["device"])
             use_kernels(config, model)
@@ -223,6 +223,24 @@ class Run:
             ),
             progress.identity if progress else None,
         )
+
+
+def _built(config: Any, dataset: Any) -> Any:
+    """Build a run's model.
+
+    Raises:
+        UsageError: RecBole's own refuses the config.
+    """
+    model_class = get_model(config["model"])
+    try:
+        return model_class(config, dataset)
+    except (NotImplementedError, AssertionError, KeyError, ValueError) as error:
+        if isinstance(error, UsageError) or not model_class.__module__.startswith("recbole."):
+            raise
+        # Which is all that its constructor says of a value that it does not know.
+        raise UsageError(
+            f"model: {config['model']!r} cannot be built with this config ({error!r})."
+        ) from error
 
 
 def run_recbole(

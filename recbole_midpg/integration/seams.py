@@ -48,6 +48,7 @@ from recbole_midpg.integration import (
     compat,
     config,
     dataset_download,
+    decision_trees,
     embedded_fields,
     full_sort,
     history,
@@ -260,6 +261,13 @@ SEAMS: tuple[Seam, ...] = (
     *(
         Added(recbole.trainer, f"{name}Trainer", ScenarioTrainer, _IDENTITY)
         for name in registry.own_models()
+    ),
+    *(
+        Seam(
+            recbole.trainer, f"{name}Trainer", decision_trees.TreeTrainer,
+            "RecBole's keep neither a history nor a checkpoint that can be read",
+        )
+        for name in decision_trees.TREE_MODELS
     ),
     Added(Trainer, "history", (), "losses and results of every epoch, for the report"),
     *(

@@ -3,7 +3,8 @@
 Cause: ``KD_DAGFM`` passes the config's ``teacher`` to ``eval``; ``LDiffRec`` reads ``item_emb.npy``
 of the dataset's folder with ``allow_pickle=True``; six models read the weights they begin with by a
 bare ``torch.load``, which unpickles before torch 2.6. Python looks such names up in the module at
-each call: there, and nowhere else, they are given another meaning.
+each call: there, and nowhere else, they are given another meaning. What keeps other models from
+running is mended in :mod:`recbole_midpg.integration.stock_repairs`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.integration.replacing import ModuleWith
+from recbole_midpg.integration.stock_repairs import REPAIRS
 
 _TORCH_LOAD = frozenset({"convncf", "kd_dagfm", "nais", "neumf", "ract", "s3rec"})
 _NUMPY_LOAD = frozenset({"ldiffrec"})
@@ -42,6 +44,8 @@ def mended(model_class: type) -> type:
             module.np = ModuleWith(np, load=_load_array)
         if name in _EVAL:
             module.eval = lambda text: _class_of(module, text)
+        if name in REPAIRS:
+            REPAIRS[name](module)
     return model_class
 
 

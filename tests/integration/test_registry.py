@@ -9,7 +9,7 @@ from recbole.config import configurator
 
 import recbole_midpg
 from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.registry import own_models, recbole_models
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.processes import run_python
@@ -40,15 +40,12 @@ def test_registering_twice_does_nothing():
     assert before == after
 
 
-def test_a_model_whose_package_is_missing_is_told_apart_from_an_unknown_one():
-    pytest.importorskip("recbole")
-    try:
-        import lightgbm  # noqa: F401
-    except ImportError:
-        with pytest.raises(UsageError, match="cannot be imported here: No module named"):
-            recbole.utils.get_model("lightgbm")
+def test_an_unknown_model_is_told_apart_from_those_of_recbole():
+    assert {"Random", "XGBoost", "LightGBM", "xDeepFM", "KD_DAGFM"} <= set(recbole_models())
     with pytest.raises(UsageError, match="'Nothing' is not known"):
         recbole.utils.get_model("Nothing")
+    with pytest.raises(UsageError, match="'lightgbm' is not known; did you mean 'LightGBM'"):
+        recbole.utils.get_model("lightgbm")
 
 
 def test_looking_up_a_model_leaves_anomaly_detection_off():
