@@ -28,6 +28,7 @@ from recbole_midpg.evaluation.binary_metrics import log_loss
 from recbole_midpg.integration.split_columns import MODEL_SOURCES
 
 Features: TypeAlias = "NDArray[np.float32] | scipy.sparse.csr_matrix"
+_ErrorClass: TypeAlias = type[Exception]  # the models' attribute type hides the word
 _UNTRAINED = 0.5  # the probability that no tree has moved
 
 
@@ -207,7 +208,7 @@ class DecisionTrees(AbstractRecommender):
     def _grow(self, library: Any, features: Features, labels: NDArray[np.float32]) -> None:
         raise NotImplementedError
 
-    def _errors(self, library: Any) -> type[Exception]:
+    def _errors(self, library: Any) -> _ErrorClass:
         raise NotImplementedError
 
     def _predict(self, features: Features) -> Any:
@@ -247,7 +248,7 @@ class XGBoost(DecisionTrees):
             xgb_model=self._begin_with if self.trees is None else self.trees,
         )
 
-    def _errors(self, library: Any) -> type[Exception]:
+    def _errors(self, library: Any) -> _ErrorClass:
         return library.core.XGBoostError
 
     def _predict(self, features: Features) -> Any:
@@ -272,7 +273,7 @@ class LightGBM(DecisionTrees):
         rows = library.Dataset(features, label=labels)
         self.trees = library.train(params, rows, self._rounds, init_model=self.trees)
 
-    def _errors(self, library: Any) -> type[Exception]:
+    def _errors(self, library: Any) -> _ErrorClass:
         return library.basic.LightGBMError
 
     def _predict(self, features: Features) -> Any:

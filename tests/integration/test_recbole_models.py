@@ -16,7 +16,7 @@ from recbole_midpg.integration.registry import get_model, recbole_models
 from tests.recbole_shop import CONTEXT, NAME, PACKAGES, kind_of, own_arguments, write_shop
 
 # One of each kind, of those with a repair where there is one.
-QUICK = {"DeepFM", "FPMC", "KGAT", "LightGBM", "LightGCN", "MCCLK", "Random"}
+QUICK = {"DeepFM", "FPMC", "KGAT", "LightGBM", "LightGCN", "MCCLK", "RaCT", "Random"}
 PAGE = Path(__file__).parents[2] / "docs" / "recbole_models.md"
 
 
