@@ -30,6 +30,7 @@ from recbole_midpg.integration.config import build_config
 from recbole_midpg.integration.run import Run
 from recbole_midpg.integration.run_report import peak_memory_mib
 from recbole_midpg.integration.threads import share_cores
+from recbole_midpg.integration.validation import require_validation
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def run_trials(
     common = dict(settings or {})
     for plan in {(p.model, str(p.settings)): p for p in plans}.values():
         # Makes the dataset's files too, before several processes ask for them.
-        build_config(plan.model, dataset, values={**common, **plan.settings})
+        config = build_config(plan.model, dataset, values={**common, **plan.settings})
+        require_validation(config, "comparing models")
     kept = Record(Path(record), {"trials of": dataset, "settings": common}, "these trials")
     finished = kept.entries_as(TrialResult)
     results = {

@@ -20,6 +20,7 @@ from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config import build_config, check_key_names
 from recbole_midpg.integration.device_faults import DeviceLostError
 from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.validation import require_validation
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def tune(
     fixed = dict(settings or {})
     dimensions = _left_to_search(read_space(space), fixed, model)
     config = build_config(model, dataset, config_files, fixed)
+    require_validation(config, "tuning")
     kept = Record(
         Path(record),
         {

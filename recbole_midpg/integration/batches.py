@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 
 from recbole_midpg.integration import process_group
 from recbole_midpg.integration.row_placement import place_rows, row_tables
+from recbole_midpg.integration.validation import has_validation
 from recbole_midpg.training.device_rows import DeviceRows
 from recbole_midpg.training.side_stream import Carrier, SideStream, copy_to, one_ahead
 
@@ -39,7 +40,7 @@ _BLOCK_ROWS = 16_384
 stock_get_dataloader = data_utils.get_dataloader
 
 
-def get_dataloader(config: Any, phase: str) -> type[AbstractDataLoader]:
+def get_dataloader(config: Any, phase: str) -> Callable[..., AbstractDataLoader | None]:
     """Stand in for ``recbole.data.utils.get_dataloader``: block loaders where they can serve.
 
     They serve context-aware and decision-tree models that train and evaluate on labelled rows,
@@ -50,11 +51,18 @@ def get_dataloader(config: Any, phase: str) -> type[AbstractDataLoader]:
         phase: ``"train"``, ``"valid"`` or ``"test"``.
 
     Returns:
-        The class of the phase's loader.
+        The class of the phase's loader; of validation, where there is none, what makes ``None``,
+        with which RecBole's trainers do without.
     """
+    if phase == "valid" and not has_validation(config):
+        return _no_loader
     if not serves(config, phase):
         return stock_get_dataloader(config, phase)
     return BlockTrainDataLoader if phase == "train" else BlockEvalDataLoader
+
+
+def _no_loader(_config: Any, _dataset: Any, _sampler: Any, shuffle: bool = False) -> None:
+    """Make no loader of a split without rows."""
 
 
 def serves(config: Any, phase: str) -> bool:

@@ -44,6 +44,7 @@ from recbole_midpg.integration.progress import Resume
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.threads import ThreadCount
+from recbole_midpg.integration.validation import check_splits
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import (
     Choice,
@@ -414,6 +415,7 @@ def check_config(config: Config) -> None:
         fields = read_atomic_fields(config)
         _check_label(config, fields)
         _check_split(config, fields)
+        check_splits(values, config.external_config_dict)
         _check_numbers(config, fields)
         _check_unembedded(config, fields)
         _report_unread_weights(config)
@@ -582,13 +584,13 @@ def _check_splits_of_files(names: Any) -> None:
     """Check ``benchmark_filename``, which names the files of splits that are made already.
 
     Raises:
-        UsageError: it names other than three files, or leads out of the dataset's folder.
+        UsageError: it names other than two or three files, or leads out of the dataset's folder.
     """
     _check_file_parts("benchmark_filename", names)
-    if names is not None and len(names) != _N_SPLITS:
+    if names is not None and len(names) not in (_N_SPLITS - 1, _N_SPLITS):
         raise UsageError(
             f"benchmark_filename: {names!r} is not allowed, expected three names, of training, "
-            "validation and test, as [train, valid, test]."
+            "validation and test, as [train, valid, test], or two, of training and test."
         )
 
 

@@ -89,7 +89,8 @@ class Progress:
     Args:
         trainer: the run's trainer, new.
         train_data: the loader of the training split.
-        others: the loaders of the other splits, whose rows are to be the same too when it goes on.
+        others: the loaders of the other splits, whose rows are to be the same too when it goes on;
+            ``None`` for one that there is not.
     """
 
     def __init__(self, trainer: Any, train_data: Any, *others: Any) -> None:
@@ -97,7 +98,8 @@ class Progress:
         self.train_data = train_data
         self.config = trainer.config
         self.folder = Path(self.config["checkpoint_dir"])
-        self._rows = digest_of_rows(*(data._dataset for data in (train_data, *others)))
+        loaders = [train_data, *(data for data in others if data is not None)]
+        self._rows = digest_of_rows(*(data._dataset for data in loaders))
         self._announced = False
         trainer.run_state = self.state
 

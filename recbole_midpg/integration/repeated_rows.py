@@ -92,7 +92,7 @@ def repeats(splits: Sequence[Digests]) -> str | None:
     """Say how many rows repeat another one, and how many of the test split's one of training.
 
     Args:
-        splits: the digests of the training, the validation and the test split.
+        splits: the digests of the training split, of validation where there is one, and of test.
 
     Returns:
         A sentence; ``None`` where no row does.
@@ -101,7 +101,7 @@ def repeats(splits: Sequence[Digests]) -> str | None:
     n_repeating = len(rows) - len(pd.unique(rows))
     if not n_repeating:
         return None
-    train, _, test = splits
+    train, test = splits[0], splits[-1]
     seen = pd.Series(test).isin(train).mean() if len(test) else 0.0
     return (
         f"{n_repeating:,} of {len(rows):,} rows ({n_repeating / len(rows):.2%}) repeat another row "

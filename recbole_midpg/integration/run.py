@@ -50,7 +50,7 @@ class Run:
         config: RecBole's ``Config``.
         dataset: RecBole's ``Dataset``, all rows.
         train_data: the loader of the training split.
-        valid_data: the loader of the validation split.
+        valid_data: the loader of the validation split; ``None`` where there is none.
         test_data: the loader of the test split. It is read by :meth:`test` alone.
         model: the model.
         trainer: its trainer.
@@ -110,11 +110,12 @@ class Run:
 
     def reporting_faults(self) -> AbstractContextManager[None]:
         """Raise the faults of the GPU as sentences; see :func:`reporting_faults`."""
-        loaders = (self.train_data, self.valid_data, self.test_data)
+        splits = (self.train_data, self.valid_data, self.test_data)
+        loaders = [data for data in splits if data is not None]
         return reporting_faults(Occupants(self.config, self.model, self.trainer.optimizer, loaders))
 
     def train(self, *, saved: bool, verbose: bool = True, progress: Progress | None = None) -> None:
-        """Train until validation stops it.
+        """Train until validation stops it; for all epochs where there is none.
 
         Args:
             saved: whether checkpoints are written.

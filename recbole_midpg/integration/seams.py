@@ -65,6 +65,7 @@ from recbole_midpg.integration import (
     run_files,
     saved_dataset,
     trust,
+    validation,
 )
 from recbole_midpg.integration.replacing import ModuleWith
 from recbole_midpg.training.trainer import ScenarioTrainer
@@ -230,8 +231,9 @@ SEAMS: tuple[Seam, ...] = (
         "batches of flat data are gathered at once instead of row by row",
     ),
     Wrapped(
-        Dataset, "build", (full_sort.with_earlier_rows,),
-        "rankings leave out what a user has seen in the splits before",
+        Dataset, "build", (validation.with_empty_validation, full_sort.with_earlier_rows),
+        "two pre-split files are training and test; rankings leave out what a user has seen in the "
+        "splits before",
     ),
     Wrapped(
         Dataset, "fields", (embedded_fields.without_unembedded,),

@@ -16,6 +16,7 @@ from recbole_midpg.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.integration.repeated_rows import following_rows, repeats, take_digests
 from recbole_midpg.integration.split_columns import MODEL_SOURCES, column_of
+from recbole_midpg.integration.validation import report_missing_validation
 
 # A field that reaches more by itself tells the label.
 LEAKING_AUC = 0.99
@@ -37,17 +38,23 @@ def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     So whoever trains by RecBole's own steps is told what a run by the command is told. Warns of
     rows that repeat another one, see :mod:`~recbole_midpg.integration.repeated_rows`.
 
+    Returns:
+        The loaders of training, validation (``None`` without such a split) and test.
+
     Raises:
         UsageError: see :func:`check_data`.
     """
     if config["MODEL_TYPE"] != ModelType.CONTEXT:
-        return _stock_data_preparation(config, dataset)
-    with following_rows(dataset):
         loaders = _stock_data_preparation(config, dataset)
-        repeated = repeats([take_digests(loader._dataset) for loader in loaders])
-    check_data(config, *(loader._dataset for loader in loaders))
-    if repeated:
-        getLogger().warning(repeated)
+    else:
+        with following_rows(dataset):
+            loaders = _stock_data_preparation(config, dataset)
+            splits = [None if loader is None else loader._dataset for loader in loaders]
+            repeated = repeats([take_digests(split) for split in splits if split is not None])
+        check_data(config, *splits)
+        if repeated:
+            getLogger().warning(repeated)
+    report_missing_validation(config)
     return loaders
 
 
@@ -72,7 +79,7 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     Args:
         config: RecBole's ``Config``.
         train: RecBole's ``Dataset`` of the training split, built.
-        valid: that of the validation split.
+        valid: that of the validation split, ``None`` where there is none.
         test: that of the test split.
 
     Raises:
@@ -81,7 +88,8 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     """
     if config["MODEL_TYPE"] != ModelType.CONTEXT:
         return
-    splits = {"train": train, "valid": valid, "test": test}
+    parts = {"train": train, "valid": valid, "test": test}
+    splits = {phase: split for phase, split in parts.items() if split is not None}
     sampled = [
         phase for phase in splits if config[f"{phase}_neg_sample_args"]["distribution"] != "none"
     ]
@@ -89,10 +97,10 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         _check_sampled(config, phase, splits[phase])
     if sampled:
         return
-    for name, split in (("training", train), ("validation", valid), ("test", test)):
-        _check_labels(config["LABEL_FIELD"], name, split)
+    for phase, split in splits.items():
+        _check_labels(config["LABEL_FIELD"], _SPLITS[phase], split)
         for field in config["numerical_features"] or ():
-            _check_numbers(field, name, split)
+            _check_numbers(field, _SPLITS[phase], split)
     for field in config["scenario_fields"] or ():
         values = column_of(train, field)
         if values is not None and len(values.unique()) == 1:

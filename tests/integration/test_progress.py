@@ -30,6 +30,7 @@ from tests.recbole_data import GAPS, gaps_config
 
 EPOCHS = 6
 ROWS = 1200
+WITHOUT_VALIDATION = {"split": {"RS": [0.9, 0, 0.1]}, "order": "RO", "mode": "labeled"}
 FIELDS = ("user_id", "item_id", "place", "hour")
 
 
@@ -162,6 +163,7 @@ def whole(tmp_path_factory):
         ("DNN", {"sparse_updates": "on"}),
         ("DNN", {"sparse_updates": "off", "learner": "adagrad"}),
         ("DNN", {"sparse_updates": "on", "eval_step": 2}),
+        ("DNN", {"eval_args": WITHOUT_VALIDATION}),
         ("MIDPG", {"sparse_updates": "on"}),
         ("AdaSparse", {}),
         ("STAR", {}),
