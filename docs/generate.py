@@ -23,8 +23,8 @@ from recbole_midpg.integration.config import (
     common_properties,
     common_rules,
     model_properties,
-    recbole_rules,
 )
+from recbole_midpg.integration.recbole_keys import RULES
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import Rules
@@ -141,7 +141,7 @@ def config_page() -> str:
             parts.append(f"Described in [models/{name.lower()}.md](models/{name.lower()}.md).\n")
             parts.append(key_table(keys, model.settings))
     parts.append("## Of RecBole, and checked\n")
-    parts.append(recbole_table(recbole_rules()))
+    parts.append(recbole_table(RULES))
     return "\n".join(parts)
 
 

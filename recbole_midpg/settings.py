@@ -21,24 +21,32 @@ class Rule(Protocol):
         """Whether ``value`` is allowed."""
 
 
+Rules = Mapping[str, Rule]
+
+
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number of at least ``minimum``."""
+    """A whole number from ``minimum`` to ``maximum``."""
 
     minimum: int
+    maximum: int | None = None
 
     @property
     def allowed(self) -> str:
         """See :class:`Rule`."""
-        return f"a whole number of at least {self.minimum}"
+        if self.maximum is None:
+            return f"a whole number of at least {self.minimum}"
+        return f"a whole number from {self.minimum} to {self.maximum}"
 
     def accepts(self, value: Any) -> bool:
         """See :class:`Rule`."""
-        return _is_integer(value) and value >= self.minimum
+        if not _is_integer(value) or value < self.minimum:
+            return False
+        return self.maximum is None or value <= self.maximum
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class Number:
     @property
     def allowed(self) -> str:
         """See :class:`Rule`."""
+        if math.isinf(self.minimum) and math.isinf(self.maximum):
+            return "a number"
         low = f"{'greater than' if self.minimum_excluded else 'at least'} {self.minimum:g}"
         if math.isinf(self.maximum):
             return f"a number {low}"
@@ -93,14 +103,30 @@ class Switch:
 
 
 @dataclass(frozen=True)
-class FolderName:
-    """A folder's name, or none."""
+class Text:
+    """A text that is not empty, of the meaning ``allowed``."""
 
-    allowed: str = "a folder's name, or ~ for none"
+    allowed: str
 
     def accepts(self, value: Any) -> bool:
         """See :class:`Rule`."""
-        return value is None or (isinstance(value, str) and value != "")
+        return isinstance(value, str) and value != ""
+
+
+@dataclass(frozen=True)
+class OrNone:
+    """What another rule allows, or none."""
+
+    rule: Rule
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Rule`."""
+        return f"{self.rule.allowed}, or ~ for none"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return value is None or self.rule.accepts(value)
 
 
 @dataclass(frozen=True)
@@ -129,19 +155,44 @@ class Word(Choice):
 
 
 @dataclass(frozen=True)
-class Mapped:
-    """A mapping from names, or none."""
+class ByName:
+    """A mapping from names to what a rule allows, as ``example``."""
 
+    rule: Rule
     example: str
 
     @property
     def allowed(self) -> str:
         """See :class:`Rule`."""
-        return f"a mapping as {self.example}, or ~ for none"
+        return f"a mapping as {self.example}, with {self.rule.allowed} for each"
 
     def accepts(self, value: Any) -> bool:
         """See :class:`Rule`."""
-        return value is None or isinstance(value, dict)
+        return isinstance(value, dict) and all(
+            isinstance(name, str) and self.rule.accepts(part) for name, part in value.items()
+        )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A mapping of known parts, each by its own rule; those not ``required`` may be left out."""
+
+    rules: Rules
+    required: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Rule`."""
+        parts = ", ".join(f"{name} ({rule.allowed})" for name, rule in self.rules.items())
+        return f"a mapping of {parts}"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return (
+            isinstance(value, dict)
+            and all(name in self.rules and self.rules[name].accepts(value[name]) for name in value)
+            and all(name in value for name in self.required)
+        )
 
 
 @dataclass(frozen=True)
@@ -178,9 +229,6 @@ class Names:
             and all(isinstance(name, str) for name in value)
             and len(set(value)) == len(value)
         )
-
-
-Rules = Mapping[str, Rule]
 
 
 def check_settings(values: Mapping[str, Any], rules: Rules) -> None:

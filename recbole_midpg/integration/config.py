@@ -41,6 +41,7 @@ from recbole_midpg.integration.number_scaling import NUMERICAL_SCALING
 from recbole_midpg.integration.optimizer import check_optimizer
 from recbole_midpg.integration.outside_models import class_name_of, outside_models, register
 from recbole_midpg.integration.progress import Resume
+from recbole_midpg.integration.recbole_keys import check_recbole_keys
 from recbole_midpg.integration.registry import own_models
 from recbole_midpg.integration.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.threads import ThreadCount
@@ -49,14 +50,13 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.settings import (
     Choice,
     Flag,
-    FolderName,
     Integer,
-    Mapped,
     Names,
     Number,
+    OrNone,
     Rules,
     Switch,
-    Word,
+    Text,
     check_settings,
 )
 from recbole_midpg.training.trainer import AMP_DTYPES
@@ -68,11 +68,16 @@ _COMMON_DEFAULTS = tuple(
     _PROPERTIES / f"{name}.yaml"
     for name in ("scenario", "generated", "loading", "training", "evaluation")
 )
+# Of which one name is a list of one.
+_LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
 _COMMON_SETTINGS: Rules = {
-    "ece_bins": Integer(minimum=1),
+    "scenario_id_field": OrNone(Text("a field's name")),
+    "unembedded_fields": OrNone(Names()),
+    "gauc_fields": OrNone(Names()),
+    "ece_bins": Integer(minimum=1, maximum=1_000_000),
     "metrics_on_device": Switch(),
     "dataset_cache": Flag(),
-    "dataset_cache_dir": FolderName(),
+    "dataset_cache_dir": OrNone(Text("a folder's name")),
     "matmul_precision": Choice(("highest", "high")),
     "triton_kernels": Flag(),
     "resume": Resume(),
@@ -81,25 +86,11 @@ _COMMON_SETTINGS: Rules = {
     "amp_dtype": Choice(tuple(AMP_DTYPES)),
     "n_threads": ThreadCount(),
     "extra_keys": Names(),
+    "baseline_run": OrNone(Text("the JSON file of a run")),
+    "synthetic_rows": OrNone(Integer(minimum=1)),
+    "synthetic_seed": OrNone(Integer(minimum=0)),
     "max_left_out": Number(maximum=1.0),
     "numerical_scaling": NUMERICAL_SCALING,
-}
-# Keys of RecBole that it takes as they come, to fail or to do something else long after.
-_RECBOLE_SETTINGS: Rules = {
-    "epochs": Integer(minimum=1),
-    "train_batch_size": Integer(minimum=1),
-    "eval_batch_size": Integer(minimum=1),
-    "learner": Word(("adam", "adamw", "lazy_adam", "sgd", "adagrad", "rmsprop", "sparse_adam")),
-    "learning_rate": Number(minimum=0.0),
-    "weight_decay": Number(minimum=0.0),
-    "clip_grad_norm": Mapped("{max_norm: 5, norm_type: 2}"),
-    "eval_step": Integer(minimum=0),
-    "stopping_step": Integer(minimum=0),
-    "seed": Integer(minimum=0),
-    "worker": Integer(minimum=0),
-    "state": Word(("info", "debug", "warning", "error", "critical")),
-    "threshold": Mapped("{rating: 4}"),
-    "checkpoint_dir": FolderName(),
 }
 _CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that earlier versions of this package read, and why they are gone.
@@ -174,11 +165,6 @@ def common_properties() -> tuple[Path, ...]:
 def common_rules() -> Rules:
     """The rules of the keys that all models have beside RecBole's."""
     return _COMMON_SETTINGS
-
-
-def recbole_rules() -> Rules:
-    """The rules of RecBole's keys."""
-    return _RECBOLE_SETTINGS
 
 
 @functools.cache
@@ -369,6 +355,7 @@ def with_checks(stock: Any) -> Any:
 
     @functools.wraps(stock)
     def set_defaults(self: Config) -> None:
+        check_recbole_keys(self.final_config_dict)
         check_evaluation(self.final_config_dict)
         stock(self)
         check_config(self)
@@ -387,6 +374,12 @@ def check_config(config: Config) -> None:
             scenario field cannot serve as one.
     """
     values = config.final_config_dict
+    for key in _LISTS_OF_NAMES:
+        if isinstance(values[key], str):
+            values[key] = [values[key]]
+    if values["numerical_features"] is None:
+        values["numerical_features"] = []  # as RecBole looks for names in it
+    check_settings(values, _COMMON_SETTINGS)
     of_dataset = getattr(config, "dataset_config_dict", {})
     check_key_names({**of_dataset, **config.external_config_dict}, config.model)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
@@ -400,9 +393,6 @@ def check_config(config: Config) -> None:
         )
     if is_own_model:
         check_settings(values, config.model_class.settings)
-    check_settings(values, _COMMON_SETTINGS)
-    given = {key: rule for key, rule in _RECBOLE_SETTINGS.items() if values.get(key) is not None}
-    check_settings(values, given)
     _check_splits_of_files(values["benchmark_filename"])
     _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
     check_selection(values)
@@ -431,6 +421,7 @@ def check_config(config: Config) -> None:
         check_ids(config, columns, needed=not is_context_aware)
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)
+    _check_direction(values, config.external_config_dict.get("valid_metric_bigger"))
 
 
 def _report_unread_weights(config: Config) -> None:
@@ -555,8 +546,6 @@ def _warn_once(sentence: str) -> None:
 def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed: bool) -> None:
     """Check ``scenario_fields`` and ``scenario_id_field`` and fill in the latter's default."""
     values = config.final_config_dict
-    if isinstance(values["scenario_fields"], str):
-        values["scenario_fields"] = [values["scenario_fields"]]
     names = values["scenario_fields"]
     candidates = (
         "" if fields is None else f", expected some of {', '.join(_usable(config, fields))}"
@@ -674,19 +663,31 @@ def _is_split(split: Any) -> bool:
     )
 
 
+def _check_direction(values: Mapping[str, Any], given: Any) -> None:
+    """Check that the user has not turned ``valid_metric`` round, as RecBole takes no word on it.
+
+    Args:
+        values: the config's values, with the direction of ``valid_metric``.
+        given: the user's; ``None`` where there is none.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    bigger = values["valid_metric_bigger"]
+    if given is not None and given is not bigger:
+        raise UsageError(
+            f"valid_metric_bigger: {given!r} does not go with valid_metric: "
+            f"{values['valid_metric']!r}, expected {bigger}, as follows from the metric."
+        )
+
+
 def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> None:
     """Check ``numerical_features``.
 
     Raises:
-        UsageError: it is no list of names, or a name is not a field of numbers.
+        UsageError: a name is not a field of numbers.
     """
     names = config["numerical_features"]
-    if not names:
-        return
-    if not Names().accepts(names):
-        raise UsageError(
-            f"numerical_features: {names!r} is not allowed, expected {Names().allowed}."
-        )
     numbers = [name for name, field in (fields or {}).items() if field.type.startswith("float")]
     for name in names if fields is not None else ():
         if name not in numbers:
@@ -700,22 +701,12 @@ def _check_unembedded(config: Config, fields: dict[str, AtomicField] | None) -> 
     """Check ``unembedded_fields``.
 
     Raises:
-        UsageError: it is no list of names, or a name is not a field that could be embedded.
+        UsageError: a name is not a field that could be embedded.
     """
-    values = config.final_config_dict
-    if isinstance(values["unembedded_fields"], str):
-        values["unembedded_fields"] = [values["unembedded_fields"]]
-    names = values["unembedded_fields"]
-    if names is None:
-        return
-    if not Names().accepts(names):
-        raise UsageError(
-            f"unembedded_fields: {names!r} is not allowed, expected {Names().allowed}."
-        )
     if fields is None:
         return
     candidates = embeddable_fields(config, fields)
-    for name in names:
+    for name in config["unembedded_fields"] or ():
         if name not in candidates:
             raise UsageError(
                 f"unembedded_fields: {name!r} is not a field that a model embeds"

@@ -7,16 +7,26 @@ without it, and takes the letters of a text for names.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
 from recbole_midpg.integration.atomic_header import AtomicField, columns_of_files
-from recbole_midpg.settings import Choice, Flag, Integer, Mapped, Names, Rules, check_settings
+from recbole_midpg.settings import Choice, Flag, Names, Rules, check_settings
 
-_COLUMN_KEYS = ("load_col", "unload_col")
-_FILES = ("inter", "user", "item", "kg", "link", "net")
+_COLUMN_KEYS = ("load_col", "unload_col", "unused_col")
+_NUMBERS, _TOKENS = ("float", "float_seq"), ("token", "token_seq")
+# Keys that name fields, the types that they can take, and their name for an error.
+_KEYS_OF_FIELDS = (
+    ("normalize_field", _NUMBERS, "of numbers"),
+    ("threshold", ("float",), "of numbers"),
+    ("seq_len", ("token_seq", "float_seq"), "of lists"),
+    ("alias_of_user_id", _TOKENS, "of tokens"),
+    ("alias_of_item_id", _TOKENS, "of tokens"),
+)
+_FILES_OF_FIELDS = ("inter", "user", "item")
+_FILES = (*_FILES_OF_FIELDS, "kg", "link", "net")
 _INTERVAL = re.compile(r"[(\[]([^,;]+),([^,;]+)[)\]]")
 
 
@@ -62,7 +72,6 @@ _RULES: Rules = {
     "rm_dup_inter": Choice(("first", "last")),
     "user_inter_num_interval": Intervals(),
     "item_inter_num_interval": Intervals(),
-    "seq_len": Mapped("{tags: 10}"),
 }
 _INTERVALS = ("user_inter_num_interval", "item_inter_num_interval")
 _OF_USERS_AND_ITEMS = ("rm_dup_inter", *_INTERVALS)
@@ -79,6 +88,11 @@ def check_selection(values: dict[str, Any]) -> None:
     """
     for key in _COLUMN_KEYS:
         _check_columns(key, values[key], values["additional_feat_suffix"] or ())
+    if values["unused_col"] is not None and "*" in values["unused_col"].values():
+        raise UsageError(
+            f"unused_col: {values['unused_col']!r} is not allowed, expected the names of columns "
+            "by file, as {inter: [timestamp]}."
+        )
     check_settings(values, {key: r for key, r in _RULES.items() if values.get(key) is not None})
     for key in _INTERVALS:
         values[key] = interval_text(values.get(key))
@@ -134,18 +148,20 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
     """
     _check_ids(config)
     for source, path, columns in columns_of_files(config):
-        for key in _COLUMN_KEYS:
+        for key in ("load_col", "unload_col"):
             _check_named_columns(key, source, path.name, columns, config, fields)
         _check_loaded_id(source, path.name, columns, config)
         _check_type_of_ids(path.name, columns, config)
-    _check_lengths(config["seq_len"] or {}, fields)
-    numbers = _loaded(fields, "float", "float_seq")
-    for name in config["normalize_field"] or ():
-        if name not in numbers:
-            raise UsageError(
-                f"normalize_field: {name!r} is not a loaded field of numbers"
-                f"{expected_some_of(numbers, name)}"
-            )
+    for key, types, kind in _KEYS_OF_FIELDS:
+        _require(key, config[key] or (), _loaded(fields, *types), f"a loaded field {kind}")
+    if not config["additional_feat_suffix"]:  # whose fields are not among these
+        weights = config["preload_weight"] or {}
+        _require("preload_weight", weights, _loaded(fields, "token"), "a loaded field of tokens")
+        vectors = _loaded(fields, *_NUMBERS)
+        _require("preload_weight", weights.values(), vectors, "a loaded field of numbers")
+    embedded = config["numerical_features"]
+    _require("discretization", config["discretization"] or (), embedded, "of numerical_features")
+    _check_unused(config["unused_col"] or {}, fields)
     for name, kept in (config["val_interval"] or {}).items():
         _check_kept(name, kept, fields)
         if fields[name].type == "float":
@@ -281,19 +297,13 @@ def _check_ids(config: Any) -> None:
         )
 
 
-def _check_lengths(lengths: Mapping[Any, Any], fields: Mapping[str, AtomicField]) -> None:
-    """Check ``seq_len``, which cuts sequences off."""
-    sequences = _loaded(fields, "token_seq", "float_seq")
-    for name, length in lengths.items():
-        if name not in sequences:
-            raise UsageError(
-                f"seq_len: {name!r} is not a loaded field of sequences"
-                f"{expected_some_of(sequences, str(name))}"
-            )
-        if not Integer(minimum=1).accepts(length):
-            raise UsageError(
-                f"seq_len: {name}: {length!r} is not allowed, expected {Integer(1).allowed}."
-            )
+def _check_unused(columns: Mapping[str, Sequence[str]], fields: Mapping[str, AtomicField]) -> None:
+    """Check what ``unused_col`` drops before the model, by file."""
+    loaded = {name: field for name, field in fields.items() if field.loaded}
+    for file, names in columns.items():
+        if not any(field.file.endswith(f".{file}") for field in loaded.values()):
+            raise UsageError(f"unused_col: no field is loaded from a file .{file}.")
+        _require("unused_col", names, list(loaded), "a loaded field")
 
 
 def _check_kept(name: Any, kept: Any, fields: Mapping[str, AtomicField]) -> None:
@@ -314,6 +324,20 @@ def _check_kept(name: Any, kept: Any, fields: Mapping[str, AtomicField]) -> None
             f"val_interval: {name}: {kept!r} is not allowed, expected a list of its values, "
             "as [app, web]."
         )
+
+
+def _require(
+    key: str,
+    names: Iterable[str],
+    usable: Sequence[str],
+    what: str,
+    offered: Iterable[str] | None = None,
+) -> None:
+    """Check that the names that a key holds are usable ones, which are offered for others."""
+    for name in names:
+        if name not in usable:
+            instead = expected_some_of(usable if offered is None else offered, name)
+            raise UsageError(f"{key}: {name!r} is not {what}{instead}")
 
 
 def _loaded(fields: Mapping[str, AtomicField], *types: str) -> list[str]:

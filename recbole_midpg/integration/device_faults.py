@@ -1,6 +1,6 @@
-"""What a GPU could not do, as a sentence: out of memory, taken by another process, or gone.
+"""What a device could not do, as a sentence: out of memory, or of a GPU, taken or gone.
 
-torch raises ``OutOfMemoryError`` where its own allocator finds no room, and for all else an
+For a GPU torch raises ``OutOfMemoryError`` where its own allocator finds no room, for all else an
 ``AcceleratorError`` (a plain ``RuntimeError`` before torch 2.8), which differ by their text alone.
 """
 
@@ -21,7 +21,7 @@ from recbole_midpg.integration.row_placement import in_units
 
 
 class DeviceError(UsageError):
-    """A GPU could not do what a run needs; the error of torch is its cause."""
+    """A device could not do what a run needs; the error of torch or of numpy is its cause."""
 
 
 class DeviceLostError(DeviceError):
@@ -49,18 +49,18 @@ class Occupants:
 
 @contextmanager
 def reporting_faults(occupants: Occupants) -> Iterator[None]:
-    """Raise the faults of a GPU as sentences, and all other errors as they are.
+    """Raise the faults of a device as sentences, and all other errors as they are.
 
     Args:
         occupants: what is on the device when a fault comes; it may be filled in meanwhile.
 
     Raises:
-        DeviceError: the GPU is out of memory.
-        DeviceLostError: it is taken by another process, is gone, or has stopped computing.
+        DeviceError: the GPU or the host is out of memory.
+        DeviceLostError: the GPU is taken by another process, is gone, or has stopped computing.
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             fault = DeviceError(_out_of_memory(str(error), occupants))
         elif is_lost(error):
@@ -76,13 +76,18 @@ def reporting_faults(occupants: Occupants) -> Iterator[None]:
 
 # Where NVML cannot be asked, as on a part of a GPU, torch 2 fails while it words its own error.
 _FAILED_WORDING = re.compile(r"INTERNAL ASSERT FAILED at .*CUDACachingAllocator")
-_REQUEST = re.compile(r"Tried to allocate ([\d.]+ \w+)")
+# What torch says of the host's memory has no type of its own; numpy's error is a MemoryError.
+_NO_ROOM_ON_HOST = re.compile(
+    r"DefaultCPUAllocator: |calculation overflowed|multiplication overflow"
+)
+_REQUEST = re.compile(r"(?:[Tt]ried to|Unable to) allocate ([\d.]+ \w+)")
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch's allocator found no room on a GPU."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or bool(
-        _FAILED_WORDING.search(str(error))
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocator found no room, on a GPU or in the host's memory."""
+    texts = (_FAILED_WORDING, _NO_ROOM_ON_HOST)
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(
+        text.search(str(error)) for text in texts
     )
 
 
@@ -99,12 +104,25 @@ def _out_of_memory(text: str, occupants: Occupants) -> str:
     parts = sorted(_parts(occupants), key=lambda part: -part.n_bytes)
     request = _REQUEST.search(text)
     more = f" for {request[1]} more" if request else ""
-    held = [f"{part.what} {in_units(part.n_bytes)}" for part in parts]
-    remedies = dict.fromkeys(part.remedy for part in parts)
+    held = ", ".join(f"{part.what} {in_units(part.n_bytes)}" for part in parts)
+    beside = f", with {held}" if held else ""
+    remedies = [part.remedy for part in parts]
+    if torch.device(config["device"]).type == "cpu":
+        # Where nobody counts what a batch takes.
+        remedies += [_fewer_weights(config), _smaller_batch(occupants)]
     return (
-        f"{_stage(occupants)}: {config['device']} has no memory{more}, with {', '.join(held)}; "
-        f"what helps, by size: {', '.join(remedies)}."
+        f"{_stage(occupants)}: {config['device']} has no memory{more}{beside}; "
+        f"what helps, by size: {', '.join(dict.fromkeys(remedies))}."
     )
+
+
+def _fewer_weights(config: Any) -> str:
+    return f"a lower embedding_size ({config['embedding_size']})"
+
+
+def _smaller_batch(occupants: Occupants) -> str:
+    key = "train_batch_size" if _is_training(occupants.model) else "eval_batch_size"
+    return f"a lower {key} ({occupants.config[key]})"
 
 
 def _parts(occupants: Occupants) -> list[_Part]:
@@ -116,7 +134,7 @@ def _parts(occupants: Occupants) -> list[_Part]:
         if n_bytes > 0:
             parts.append(_Part(what, n_bytes, remedy))
 
-    fewer_weights = f"a lower embedding_size ({config['embedding_size']})"
+    fewer_weights = _fewer_weights(config)
     if model is not None:
         parameters = list(model.parameters())
         add("weights", _bytes_of([*parameters, *model.buffers()]), fewer_weights)
@@ -132,9 +150,8 @@ def _parts(occupants: Occupants) -> list[_Part]:
     add("rows of the data", rows, "data_on_device: False")
     usage = memory_usage(torch.device(config["device"]))
     if usage is not None:
-        size = "train_batch_size" if _is_training(model) else "eval_batch_size"
         known = sum(part.n_bytes for part in parts)
-        add("a batch and its layers", usage.ours - known, f"a lower {size} ({config[size]})")
+        add("a batch and its layers", usage.ours - known, _smaller_batch(occupants))
         add("other processes", usage.others, "another GPU (gpu_id)")
     return parts
 
@@ -202,7 +219,7 @@ _MEANINGS = (
 )
 
 
-def is_lost(error: RuntimeError) -> bool:
+def is_lost(error: Exception) -> bool:
     """Whether a GPU cannot be had, or cannot be computed on any more."""
     text = str(error)
     by_type = _ACCELERATOR_ERROR is not None and isinstance(error, _ACCELERATOR_ERROR)

@@ -21,6 +21,7 @@ from recbole_midpg.integration.atomic_header import AtomicField, feature_fields
 from recbole_midpg.settings import Integer, Names, Sizes, check_settings
 
 _PHASES = ("valid", "test")
+_ARGUMENTS = ("split", "order", "group_by", "mode")
 _MODE = re.compile(r"labeled|full|(uni|pop)[1-9][0-9]*")
 
 
@@ -53,8 +54,8 @@ def check_evaluation(values: Mapping[str, Any]) -> None:
         values: the config's values, in any form that RecBole takes.
 
     Raises:
-        UsageError: a value is not of its form, metrics are of two kinds, or they do not go with
-            the modes of ``eval_args``.
+        UsageError: a value is not of its form or has an unknown part, metrics are of two kinds, or
+            they do not go with the modes of ``eval_args``.
     """
     metrics, arguments = values["metrics"], values["eval_args"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
@@ -64,6 +65,9 @@ def check_evaluation(values: Mapping[str, Any]) -> None:
             f"eval_args: {arguments!r} is not allowed, expected a mapping as "
             "{split: {RS: [0.8, 0.1, 0.1]}, order: RO, group_by: ~, mode: labeled}."
         )
+    _require_known("eval_args", arguments, _ARGUMENTS)
+    if isinstance(arguments.get("mode"), dict):
+        _require_known("eval_args: mode", arguments["mode"], _PHASES)
     _check_metric_names(metrics)
     modes = modes_of(arguments)
     for mode in modes.values():
@@ -74,6 +78,15 @@ def check_evaluation(values: Mapping[str, Any]) -> None:
                 "{valid: uni100, test: full}."
             )
     _check_pair(metrics, modes, values["MODEL_TYPE"])
+
+
+def _require_known(key: str, given: Mapping[Any, Any], known: Sequence[str]) -> None:
+    """Check the parts of a mapping, of which RecBole passes over those that it does not know."""
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"{key}: {name!r} is no part of it{expected_some_of(known, str(name))}"
+            )
 
 
 def _check_metric_names(metrics: Any) -> None:

@@ -2,7 +2,8 @@
 
 Cause: RecBole lets each of several processes have a log file. A handler of ``logging`` that cannot
 write prints a traceback for every line; the log also goes to the terminal, and a run is worth more
-than its log: that it is lost is told once.
+than its log: that it is lost is told once. And each ``init_logger`` wraps the terminal's streams
+once more, for colours: some 450 runs in one process ended in a recursion of wrappers.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ it is not defined, as the AUC of rows of one class, are left out and counted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from typing import Any, ClassVar
 
@@ -352,10 +352,8 @@ def check_metrics(values: dict[str, Any], usable_fields: list[str] | None) -> No
         )
 
 
-def _check_gauc_fields(values: dict[str, Any], usable: list[str] | None) -> None:
+def _check_gauc_fields(values: Mapping[str, Any], usable: list[str] | None) -> None:
     fields = values["gauc_fields"]
-    if isinstance(fields, str):
-        fields = values["gauc_fields"] = [fields]
     if not fields:
         raise UsageError("gauc_fields: FieldGAUC needs fields, expected a list as [user_id].")
     for field in fields:

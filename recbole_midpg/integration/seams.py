@@ -11,6 +11,7 @@ RecBole's models once that model is asked for.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from recbole.trainer.trainer import (
     Trainer,
 )
 from recbole.utils import case_study
+from recbole.utils import logger as recbole_logger
 
 from recbole_midpg.integration import (
     batches,
@@ -163,6 +165,10 @@ SEAMS: tuple[Seam, ...] = (
     Function(
         recbole.utils, "init_logger", log_file.init_logger,
         "a full disk ends the log, not the run; one process of several writes it",
+    ),
+    Wrapped(
+        recbole_logger, "init", (functools.cache,),
+        "colorama wraps the terminal's streams once more at every run",
     ),
     Function(
         recbole.utils, "get_local_time", run_files.get_local_time,

@@ -22,7 +22,7 @@ AUTO = "auto"
 ROWS_A_THREAD = 4096
 # The variables by which users choose, and which torch reads as it is loaded.
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_COUNT = Integer(minimum=1)
+_COUNT = Integer(minimum=1, maximum=1024)
 
 _processes = 1
 

@@ -29,6 +29,8 @@ _QUANTILES = 100
 _LEAST_EXPECTED = 20
 
 
+# RecBole's samplers.
+_NOTHING_TO_SAMPLE = "Some users have interacted with all items"
 _stock_data_preparation = data_utils.data_preparation
 
 
@@ -42,19 +44,34 @@ def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
         The loaders of training, validation (``None`` without such a split) and test.
 
     Raises:
-        UsageError: see :func:`check_data`.
+        UsageError: see :func:`check_data`; or there is no item that could be sampled for a user.
     """
-    if config["MODEL_TYPE"] != ModelType.CONTEXT:
-        loaders = _stock_data_preparation(config, dataset)
-    else:
-        with following_rows(dataset):
+    try:
+        if config["MODEL_TYPE"] == ModelType.CONTEXT:
+            loaders = _prepare_and_check(config, dataset)
+        else:
             loaders = _stock_data_preparation(config, dataset)
-            splits = [None if loader is None else loader._dataset for loader in loaders]
-            repeated = repeats([take_digests(split) for split in splits if split is not None])
-        check_data(config, *splits)
-        if repeated:
-            getLogger().warning(repeated)
+    except ValueError as error:
+        if not str(error).startswith(_NOTHING_TO_SAMPLE):
+            raise
+        raise UsageError(
+            f"train_neg_sample_args, eval_args: mode: a user in {config['dataset']} has met every "
+            "item, and so none can be sampled as a negative one, expected no sampling (~, and "
+            "mode: labeled), or fewer rows of each user (user_inter_num_interval)."
+        ) from error
     report_missing_validation(config)
+    return loaders
+
+
+def _prepare_and_check(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
+    """Prepare the data of a context-aware model, check it, and report repeated rows."""
+    with following_rows(dataset):
+        loaders = _stock_data_preparation(config, dataset)
+        splits = [None if loader is None else loader._dataset for loader in loaders]
+        repeated = repeats([take_digests(split) for split in splits if split is not None])
+    check_data(config, *splits)
+    if repeated:
+        getLogger().warning(repeated)
     return loaders
 
 

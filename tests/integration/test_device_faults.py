@@ -162,6 +162,44 @@ def test_out_of_memory_in_evaluation_names_its_batch_size():
     assert "train_batch_size" not in str(found)
 
 
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 264000000000000 bytes. Error code 12 (Cannot "
+                "allocate memory)"
+            ),
+            " for 264000000000000 bytes more",
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at C:\\alloc_cpu.cpp:81] data. DefaultCPUAllocator: not enough "
+                "memory: you tried to allocate 100 bytes."
+            ),
+            " for 100 bytes more",
+        ),
+        (
+            RuntimeError("Storage size calculation overflowed with sizes=[33, 1000000000000000]"),
+            "",
+        ),
+        (MemoryError("Unable to allocate 7.28 TiB for an array with shape (1,)"), " for 7.28 TiB"),
+        (MemoryError(), ""),
+    ],
+    ids=["Linux", "Windows", "too large a number", "numpy", "Python"],
+)
+def test_a_host_without_memory(error, wanted, usage, monkeypatch):
+    monkeypatch.setattr(device_faults, "memory_usage", lambda _: None)
+    config = {**CONFIG, "device": torch.device("cpu")}
+    found = raised(error, Occupants(config))
+    assert type(found) is DeviceError
+    assert str(found).startswith(f"preparing the model: cpu has no memory{wanted}")
+    assert str(found).endswith(
+        "what helps, by size: a lower embedding_size (16), a lower train_batch_size (65536)."
+    )
+
+
 def test_what_takes_nothing_is_not_named(usage):
     usage.value = MemoryUsage(ours=100, others=0)  # less than what is known
     found = str(raised(torch.cuda.OutOfMemoryError("CUDA out of memory."), occupants()))

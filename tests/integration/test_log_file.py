@@ -47,3 +47,11 @@ def test_a_line_that_cannot_be_made_is_told_as_ever(file_handler, capsys):
     file_handler.handle(logging.LogRecord("some", 30, "file", 1, "line %d", ("one",), None))
     assert "Traceback" in capsys.readouterr().err
     assert file_handler in logging.getLogger().handlers
+
+
+def test_the_terminal_is_wrapped_once_however_many_runs_a_process_has():
+    init_logger(gaps_config())
+    wrapped = sys.stderr
+    for _ in range(3):
+        init_logger(gaps_config())
+    assert sys.stderr is wrapped

@@ -88,7 +88,7 @@ def test_another_value_is_refused_by_a_sentence(value):
     with pytest.raises(UsageError) as told:
         build_config("DNN", "ml-100k", values={"n_threads": value})
     assert str(told.value) == (
-        f"n_threads: {value!r} is not allowed, expected auto or a whole number of at least 1."
+        f"n_threads: {value!r} is not allowed, expected auto or a whole number from 1 to 1024."
     )
 
 
