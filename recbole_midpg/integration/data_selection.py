@@ -161,7 +161,7 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
         _require("preload_weight", weights.values(), vectors, "a loaded field of numbers")
     embedded = config["numerical_features"]
     _require("discretization", config["discretization"] or (), embedded, "of numerical_features")
-    _check_unused(config["unused_col"] or {}, fields)
+    _check_unused(config, fields)
     for name, kept in (config["val_interval"] or {}).items():
         _check_kept(name, kept, fields)
         if fields[name].type == "float":
@@ -297,13 +297,27 @@ def _check_ids(config: Any) -> None:
         )
 
 
-def _check_unused(columns: Mapping[str, Sequence[str]], fields: Mapping[str, AtomicField]) -> None:
+def _check_unused(config: Any, fields: Mapping[str, AtomicField]) -> None:
     """Check what ``unused_col`` drops before the model, by file."""
     loaded = {name: field for name, field in fields.items() if field.loaded}
-    for file, names in columns.items():
-        if not any(field.file.endswith(f".{file}") for field in loaded.values()):
+    files = {field.file.rpartition(".")[2] for field in loaded.values()}
+    readers = {config["LABEL_FIELD"]: "LABEL_FIELD"}
+    for key in ("scenario_fields", "gauc_fields"):
+        readers |= dict.fromkeys(config[key] or (), key)
+    readers[config["scenario_id_field"]] = "scenario_id_field"
+    # Rows find the features of their user and item by these.
+    for file, key in (("user", "USER_ID_FIELD"), ("item", "ITEM_ID_FIELD")):
+        if file in files:
+            readers[config[key]] = key
+    for file, names in (config["unused_col"] or {}).items():
+        if file not in files:
             raise UsageError(f"unused_col: no field is loaded from a file .{file}.")
         _require("unused_col", names, list(loaded), "a loaded field")
+        for name in names:
+            if name in readers:
+                raise UsageError(
+                    f"unused_col: {name!r} cannot be dropped, as {readers[name]} names it."
+                )
 
 
 def _check_kept(name: Any, kept: Any, fields: Mapping[str, AtomicField]) -> None:

@@ -39,16 +39,24 @@ def check_optimizer(values: dict[str, Any]) -> None:
         values: the config's values.
 
     Raises:
-        UsageError: ``sparse_updates`` is not allowed, or does not go with the ``learner``.
+        UsageError: ``sparse_updates`` is not allowed, or does not go with the ``learner``, or the
+            ``learner`` is not for the model.
     """
     given = values["sparse_updates"]
     switch = _SWITCH_WORDS[given] if isinstance(given, bool) else given
     if not _SWITCH.accepts(switch):
         raise UsageError(f"sparse_updates: {given!r} is not allowed, expected {_SWITCH.allowed}.")
     values["sparse_updates"] = switch
-    if str(values["learner"]).lower() == "lazy_adam":
+    is_context = values["MODEL_TYPE"] == ModelType.CONTEXT
+    learner = str(values["learner"]).lower()
+    if learner == "sparse_adam" and is_context:
+        raise UsageError(
+            "learner: 'sparse_adam' takes sparse gradients alone, and a context-aware model has "
+            "dense ones, expected 'lazy_adam', which updates the rows of a batch."
+        )
+    if learner == "lazy_adam":
         obstacle = "sparse_updates: off" if switch == "off" else _obstacle(values)
-        if values["MODEL_TYPE"] != ModelType.CONTEXT:
+        if not is_context:
             obstacle = "a model that is not context-aware"
         if obstacle:
             raise _no_lazy_adam(obstacle)
