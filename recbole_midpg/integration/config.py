@@ -71,6 +71,7 @@ _COMMON_DEFAULTS = tuple(
 # Of which one name is a list of one.
 _LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
 _COMMON_SETTINGS: Rules = {
+    "scenario_fields": OrNone(Names()),
     "scenario_id_field": OrNone(Text("a field's name")),
     "unembedded_fields": OrNone(Names()),
     "gauc_fields": OrNone(Names()),
