@@ -202,15 +202,6 @@ def test_a_constant_label_of_a_judged_split_is_a_warning(caplog):
     )
 
 
-@pytest.mark.parametrize(
-    ("shares", "name"), [([0.8, 0.0, 0.2], "validation"), ([0.8, 0.2, 0.0], "test")]
-)
-def test_an_empty_split(shares, name):
-    split = {"split": {"RS": shares}, "order": "RO", "group_by": None, "mode": "labeled"}
-    with pytest.raises(UsageError, match=f"the {name} split is empty"):
-        prepared(columns(), eval_args=split)
-
-
 def test_a_scenario_field_of_one_value(caplog):
     values = columns(**{"place:token": np.full(ROWS, 7)})
     (told,) = warnings_of(caplog, values)

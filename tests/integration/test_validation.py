@@ -1,6 +1,7 @@
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -232,11 +233,13 @@ def test_a_run_without_a_test_is_refused(rows, split):
     )
 
 
-def test_a_share_of_no_row_is_still_an_empty_split(rows):
-    lines = Path("dataset/rows/rows.inter").read_text().splitlines()
-    Path("dataset/rows/rows.valid.inter").write_text(lines[0] + "\n")
+@pytest.mark.parametrize(("file", "name"), [("valid", "validation"), ("test", "test")])
+def test_a_file_without_rows_is_an_empty_split(rows, file, name):
+    shutil.copy("dataset/rows/rows.test.inter", "dataset/rows/rows.valid.inter")
+    path = Path(f"dataset/rows/rows.{file}.inter")
+    path.write_text(path.read_text().splitlines()[0] + "\n")
     values = {**FINAL, "benchmark_filename": ["train", "valid", "test"]}
-    with pytest.raises(UsageError, match="the validation split is empty"):
+    with pytest.raises(UsageError, match=f"the {name} split is empty"):
         run_recbole("DNN", "rows", config_dict=values)
 
 
