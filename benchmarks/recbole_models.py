@@ -119,7 +119,7 @@ PAGE = """\
 # RecBole's models
 
 `python -m benchmarks.recbole_models --output docs/recbole_models.md` writes this page: each model
-of RecBole 1.2.1 by `run_recbole --model=NAME --dataset=shop --epochs=1` and the arguments of its
+of RecBole 1.2.1 by `run_recbole --dataset=shop --epochs=1` with `--model` and the arguments of its
 kind, on random interactions of 60 users and 40 items (`tests/recbole_shop.py` writes them). Of
 {models} models {trained} train, evaluate, and write checkpoint and report; numbers on random rows
 say no more than that. `pytest -m slow tests/integration/test_recbole_models.py` holds it. Here:

@@ -332,7 +332,7 @@ def split_of(shares, order):
         ),
         ({"label:float": [0, 3] * HALF}, [], r"are neither 0 nor 1 \(3 for one\)"),
         ({"label:float": [1] * ROWS}, [], "it is 1 in all 1,280 rows of the training split"),
-        ({}, [split_of("[0.8,0.2,0]", "RO")], "the test split is empty"),
+        ({}, [split_of("[0.8,0.2,0]", "RO")], "leaves no rows for the test"),
     ],
     ids=["learning rate", "infinite number", "labels", "one label", "empty split"],
 )

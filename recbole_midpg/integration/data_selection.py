@@ -22,8 +22,6 @@ _KEYS_OF_FIELDS = (
     ("normalize_field", _NUMBERS, "of numbers"),
     ("threshold", ("float",), "of numbers"),
     ("seq_len", ("token_seq", "float_seq"), "of lists"),
-    ("alias_of_user_id", _TOKENS, "of tokens"),
-    ("alias_of_item_id", _TOKENS, "of tokens"),
 )
 _FILES_OF_FIELDS = ("inter", "user", "item")
 _FILES = (*_FILES_OF_FIELDS, "kg", "link", "net")
@@ -155,6 +153,8 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
     for key, types, kind in _KEYS_OF_FIELDS:
         _require(key, config[key] or (), _loaded(fields, *types), f"a loaded field {kind}")
     if not config["additional_feat_suffix"]:  # whose fields are not among these
+        for key in ("alias_of_user_id", "alias_of_item_id"):
+            _require(key, config[key] or (), _loaded(fields, *_TOKENS), "a loaded field of tokens")
         weights = config["preload_weight"] or {}
         _require("preload_weight", weights, _loaded(fields, "token"), "a loaded field of tokens")
         vectors = _loaded(fields, *_NUMBERS)
@@ -277,14 +277,8 @@ def _check_type_of_ids(file: str, columns: Mapping[str, str], config: Any) -> No
 
 def _check_ids(config: Any) -> None:
     """Check what needs users and items where there are none, as in Criteo's rows."""
-    ids = {key: config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")}
-    if None not in ids.values():
+    if config["USER_ID_FIELD"] is not None:
         return
-    if any(ids.values()):
-        raise UsageError(
-            f"USER_ID_FIELD: {ids['USER_ID_FIELD'] or '~'} does not go with ITEM_ID_FIELD: "
-            f"{ids['ITEM_ID_FIELD'] or '~'}, expected two columns, or ~ for both."
-        )
     arguments = config["eval_args"]
     needing = set_filters(config, *_OF_USERS_AND_ITEMS)
     if arguments["group_by"] == "user":

@@ -223,6 +223,6 @@ def check_recbole_keys(values: Mapping[str, Any]) -> None:
     user, item = values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]
     if (user is None) != (item is None):
         raise UsageError(
-            f"USER_ID_FIELD: {user!r} does not go with ITEM_ID_FIELD: {item!r}, expected a field's "
-            "name for both, or ~ for both."
+            f"USER_ID_FIELD: {user or '~'} does not go with ITEM_ID_FIELD: {item or '~'}, expected "
+            "two columns, or ~ for both."
         )

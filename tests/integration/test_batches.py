@@ -28,10 +28,14 @@ from tests.recbole_data import dataset_of, gaps_config, loaders_of
 NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
 
 
+SHARES = {"RS": [0.8, 0.1, 0.1]}
+
+
 def plain_config(**values):
     return {
         "train_batch_size": 3,
         "eval_batch_size": 3,
+        "benchmark_filename": None,
         "seed": 2020,
         "transform": None,
         "MODEL_TYPE": ModelType.CONTEXT,
@@ -43,7 +47,7 @@ def plain_config(**values):
         "train_neg_sample_args": NO_SAMPLING,
         "valid_neg_sample_args": NO_SAMPLING,
         "test_neg_sample_args": NO_SAMPLING,
-        "eval_args": {"mode": {"valid": "labeled", "test": "labeled"}},
+        "eval_args": {"split": SHARES, "mode": {"valid": "labeled", "test": "labeled"}},
     } | values
 
 
@@ -450,7 +454,7 @@ def test_a_device_without_room_has_its_rows_streamed(monkeypatch):
             NegSampleEvalDataLoader,
         ),
         (
-            {"eval_args": {"mode": {"valid": "full"}}},
+            {"eval_args": {"split": SHARES, "mode": {"valid": "full"}}},
             BlockTrainDataLoader,
             dataloader.FullSortEvalDataLoader,
         ),

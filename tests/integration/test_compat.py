@@ -172,7 +172,8 @@ def test_pandas_itself_is_not_changed():
 
 def test_missing_values_are_filled_as_recbole_promises():
     """Worked out by hand: tokens 0, floats the mean of what is there, sequences empty."""
-    dataset = dataset_of(gaps_config())
+    dataset = dataset_of(gaps_config(numerical_scaling="none"))
+    dataset._fill_by_all_rows(["price", "age", "sizes"])
     dataset._change_feat_format()
     inter, user, item = dataset.inter_feat, dataset.user_feat, dataset.item_feat
     mean_price = (10 + 30 + 20 + 40 + 50 + 30 + 60) / 7

@@ -125,8 +125,11 @@ def test_the_catalogue_and_a_run_refuse_the_same_files_by_the_same_sentence(line
     [
         ("epochs: 1\n", "LABEL_FIELD: 'label' of mine.inter is not loaded"),
         ("load_col: ~\n", "scenario_fields: MIDPG needs the fields that make a scenario"),
-        ("load_col: ~\nthreshold: {rating: 4}\n", "threshold: 'rating' is not a field of mine"),
-        ("load_col: ~\nthreshold: {place: 4}\n", "threshold: 'place' is of type token"),
+        ("load_col: ~\nthreshold: {rating: 4}\n", "threshold: 'rating' is not a loaded field"),
+        (
+            "load_col: ~\nthreshold: {place: 4}\n",
+            "threshold: 'place' is not a loaded",
+        ),
         ("load_col: [\n", "mine.yaml', line 2"),
         ("load_col: ~\nlr: 0.1\n", "did you mean 'learning_rate'"),
     ],

@@ -45,7 +45,7 @@ def test_files_that_cannot_be_read_or_written_are_told(tmp_path):
     with pytest.raises(UsageError, match="there is no folder"):
         fold_checkpoint(tmp_path / "none.pth", tmp_path / "none" / "folded.pth")
     checkpoint = checkpoint_of(DPG, tmp_path, generator_input="scenario")
-    with pytest.raises(UsageError, match="it cannot be written"):
+    with pytest.raises(UsageError, match="it is a folder"):
         fold_checkpoint(checkpoint, tmp_path / "saved")  # a folder
     with pytest.raises(UsageError, match="there is no such file"):
         load_folded(tmp_path / "none.pth")

@@ -488,7 +488,7 @@ def test_resuming_a_finished_run_returns_its_results_again(rows, caplog):
     assert [type(value) for value in again.values()] == [type(value) for value in first.values()]
     for name in ("best_valid_result", "test_result"):
         assert str(first[name]) in caplog.text
-    assert "training" not in caplog.text
+    assert "train loss" not in caplog.text
     assert list(Path("saved").glob("*.json")) == [report]
 
 

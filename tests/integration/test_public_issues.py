@@ -208,8 +208,8 @@ def test_rows_without_users_and_items(number, model):
         ({"user_inter_num_interval": "[2,inf)"}, "user_inter_num_interval: '[2,inf)' needs users"),
         ({"eval_args": {**SPLIT, "group_by": "user"}}, "eval_args: group_by: 'user' needs users"),
         (
-            {"eval_args": {**SPLIT, "split": {"LS": "valid_only"}}},
-            "eval_args: split: {'LS': 'valid_only'} needs users",
+            {"eval_args": {**SPLIT, "split": {"LS": "valid_and_test"}}},
+            "eval_args: split: {'LS': 'valid_and_test'} needs users",
         ),
     ],
     ids=str,
@@ -307,9 +307,9 @@ def test_long_sequences_are_cut_off(number):
     dataset = create_dataset(shop_config(seq_len={"tags": 2}))
     assert max(map(len, dataset.item_feat["tags"])) == 2
     assert told(seq_len={"tag": 2}).startswith(
-        "seq_len: 'tag' is not a loaded field of sequences, expected some of tags, vector"
+        "seq_len: 'tag' is not a loaded field of lists, expected some of tags, vector"
     )
-    assert told(seq_len={"tags": 0}).startswith("seq_len: tags: 0 is not allowed, expected a whole")
+    assert "{'tags': 0} is not allowed, expected a mapping" in told(seq_len={"tags": 0})
     assert told(seq_len=2).startswith("seq_len: 2 is not allowed, expected a mapping")
 
 

@@ -25,7 +25,7 @@ from recbole_midpg.integration.config import (
     _keys_of,
     model_properties,
 )
-from recbole_midpg.integration.recbole_keys import _RULES
+from recbole_midpg.integration.recbole_keys import RULES
 
 ROWS = 160
 VALUES = (
@@ -68,8 +68,7 @@ MODELS = ("DNN", "DeepFM")
 
 def keys_of(model):
     """The keys that a model reads: RecBole's general ones, ours, and its own."""
-    own = model_properties(model)
-    path = own if own.is_file() else _RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
+    (path,) = model_properties(model) or [_RECBOLE_PROPERTIES / "model" / f"{model}.yaml"]
     return sorted((_general_recbole_keys() | _keys_of([*_COMMON_DEFAULTS, path])) - PLACES)
 
 
@@ -218,8 +217,8 @@ def test_every_default_of_recbole_is_allowed():
     loader = Config("DNN", "odd", config_dict=copy.deepcopy(SETTINGS)).yaml_loader
     for file in files:
         for key, value in defaults_in(file, loader).items():
-            if key in _RULES:
-                assert _RULES[key].accepts(value), key
+            if key in RULES:
+                assert RULES[key].accepts(value), key
 
 
 # What a value once was taken for, without a word.
@@ -265,7 +264,7 @@ FAILED = [
     ),
     ({"unused_col": {"inter": "*"}}, "unused_col: .* expected the names of columns by file"),
     ({"unused_col": {"kg": ["a"]}}, r"unused_col: no field is loaded from a file \.kg"),
-    ({"unused_col": {"inter": ["stamp"]}}, "unused_col: 'stamp' is not a field of odd"),
+    ({"unused_col": {"inter": ["stamp"]}}, "unused_col: 'stamp' is not a loaded field"),
     ({"unused_col": {"inter": ["place"]}}, "'place' cannot be dropped, as scenario_fields names"),
     ({"unused_col": {"inter": ["label"]}}, "'label' cannot be dropped, as LABEL_FIELD names it"),
     ({"unused_col": {"user": ["user_id"]}}, "'user_id' cannot be dropped, as USER_ID_FIELD names"),
