@@ -268,7 +268,7 @@ FAILED = [
     ({"unused_col": {"inter": ["place"]}}, "'place' cannot be dropped, as scenario_fields names"),
     ({"unused_col": {"inter": ["label"]}}, "'label' cannot be dropped, as LABEL_FIELD names it"),
     ({"unused_col": {"user": ["user_id"]}}, "'user_id' cannot be dropped, as USER_ID_FIELD names"),
-    ({"USER_ID_FIELD": None}, "USER_ID_FIELD: None does not go with ITEM_ID_FIELD: 'item_id'"),
+    ({"USER_ID_FIELD": None}, "USER_ID_FIELD: ~ does not go with ITEM_ID_FIELD: item_id"),
     ({"transform": "mask_itemseq"}, "transform: 'mask_itemseq' is not allowed, expected ~"),
     ({"learner": "sparse_adam"}, "learner: 'sparse_adam' takes sparse gradients alone"),
     ({"embedding_size": 10**12}, r"cpu has no memory for \d+ bytes more; .* embedding_size"),
