@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.common.errors import UsageError, did_you_mean
 
 from . import advertising, amazon_electronics, iaac
 from .conversion import convert

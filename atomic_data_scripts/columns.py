@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from recbole_midpg.errors import did_you_mean
+from recbole_midpg.common.errors import did_you_mean
 
 ParseValue = Callable[[str], str]
 """From a raw value to the texts of a column's fields, joined by tabs.

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.common.errors import UsageError, did_you_mean
 
 try:
     import fcntl

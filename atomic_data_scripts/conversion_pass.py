@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 from .columns import Column
 from .converter import Converter, Entity

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 from .raw_file import sha256 as sha256_of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 BLOCK_BYTES = 1 << 18
 """Bytes that are read at once."""

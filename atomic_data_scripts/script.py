@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 from .conversion import ON_ERROR, convert
 from .conversion_pass import DUPLICATES

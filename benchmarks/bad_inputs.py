@@ -39,7 +39,7 @@ from typing import Any
 import torch
 
 from benchmarks.kill import COMMAND
-from tests.small_rows import ROWS, TOKENS, write_rows
+from tests.support.small_rows import ROWS, TOKENS, write_rows
 
 NAME, MODEL = "clicks", "DPG"
 SETTINGS = f"""\

@@ -30,7 +30,7 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.star import STAR
-from tests.toy import SCENARIO, ToyDataset, toy_batch, toy_model
+from tests.support.toy import SCENARIO, ToyDataset, toy_batch, toy_model
 
 LIMITS = {PLE: 9.0, STAR: 3.0, PEPNet: 5.0, AdaSparse: 2.8, APG: 2.5}
 GROWTH_LIMIT = 1.5

@@ -25,8 +25,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType, ModelType
 from torch import Tensor
 
-from recbole_midpg.integration.batches import BlockTrainDataLoader
-from recbole_midpg.integration.compact_interaction import CompactInteraction
+from recbole_midpg.integration.dataset.batches import BlockTrainDataLoader
+from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction
 
 SIZES = {"user_id": 300_000, "item_id": 50_000, "shop": 5_000, "brand": 2_000}
 SIZES |= {"city": 300, "hour": 24, "age": 8}

@@ -93,8 +93,8 @@ class BusyProcess:
 def chosen_threads(model: str, cores: int) -> int:
     """The threads that a run takes by ``n_threads: auto``."""
     # Only now, as it loads torch, and only here, as processes inherit the variable it may set.
-    from recbole_midpg.integration.config import build_config  # noqa: PLC0415
-    from recbole_midpg.integration.threads import choose_threads  # noqa: PLC0415
+    from recbole_midpg.integration.config.config import build_config  # noqa: PLC0415
+    from recbole_midpg.training.threads import choose_threads  # noqa: PLC0415
 
     config = build_config(model, "ml-100k", values={"train_batch_size": BATCH_SIZE})
     return choose_threads(config, cores, 1, {}).count

@@ -38,10 +38,10 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.batches import SIZES, Rows, random_columns
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss
-from recbole_midpg.integration.batches import BlockEvalDataLoader
-from recbole_midpg.integration.collecting import name_scenarios
-from recbole_midpg.integration.compact_interaction import CompactInteraction
-from recbole_midpg.integration.metrics import AUC, LogLoss, rows_of_scenarios
+from recbole_midpg.integration.dataset.batches import BlockEvalDataLoader
+from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction
+from recbole_midpg.integration.metrics.collecting import name_scenarios
+from recbole_midpg.integration.metrics.metrics import AUC, LogLoss, rows_of_scenarios
 
 NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
 CONFIG = {

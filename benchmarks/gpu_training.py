@@ -46,7 +46,7 @@ from benchmarks.training_side import (
     require_rows,
     spread,
 )
-from recbole_midpg.command_line import parse_value
+from recbole_midpg.common.arguments import parse_value
 
 OWN = ("DNN", "DPG", "MIDPG", "STAR", "PLE", "PEPNet", "APG", "AdaSparse")
 STOCK = ("WideDeep", "DeepFM", "DCNV2")

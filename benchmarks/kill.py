@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from benchmarks.stock_recbole import ROOT
-from recbole_midpg.integration.processes import free_port
+from recbole_midpg.integration.run.processes import free_port
 
 NAME = "amazon_electronics"
 GENERATED = "amazon_electronics_synth"

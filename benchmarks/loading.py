@@ -24,8 +24,8 @@ from recbole.config import Config
 from recbole.data.dataset.dataset import Dataset
 from recbole.utils import init_seed
 
-from recbole_midpg.data import GENERATED, generate
-from recbole_midpg.integration.fast_dataset import FastDataset
+from recbole_midpg.generated import GENERATED, generate
+from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 
 NAME = "amazon_electronics_synth"
 

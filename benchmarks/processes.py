@@ -22,7 +22,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from recbole_midpg.integration.processes import free_port
+from recbole_midpg.integration.run.processes import free_port
 
 DATASET = "amazon_electronics_synth"
 EPOCHS = 3

@@ -23,10 +23,18 @@ from pathlib import Path
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 from recbole_midpg.cli import run_recbole_command
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import get_model, recbole_models
-from recbole_midpg.integration.run_report import versions
-from tests.recbole_shop import CONTEXT, NAME, PACKAGES, Kind, kind_of, own_arguments, write_shop
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import get_model, recbole_models
+from recbole_midpg.integration.run.run_report import versions
+from tests.support.recbole_shop import (
+    CONTEXT,
+    NAME,
+    PACKAGES,
+    Kind,
+    kind_of,
+    own_arguments,
+    write_shop,
+)
 
 EVERY_RUN = ("--epochs=1", "--show_progress=False", "--state=ERROR")
 
@@ -120,7 +128,7 @@ PAGE = """\
 
 `python -m benchmarks.recbole_models --output docs/recbole_models.md` writes this page: each model
 of RecBole 1.2.1 by `run_recbole --dataset=shop --epochs=1` with `--model` and the arguments of its
-kind, on random interactions of 60 users and 40 items (`tests/recbole_shop.py` writes them). Of
+kind, on random interactions of 60 users and 40 items (`tests/support/recbole_shop.py`). Of
 {models} models {trained} train, evaluate, and write checkpoint and report; numbers on random rows
 say no more than that. `pytest -m slow tests/integration/test_recbole_models.py` holds it. Here:
 {packages}.
@@ -134,7 +142,7 @@ say no more than that. `pytest -m slow tests/integration/test_recbole_models.py`
 What a model needs and does not find is said in one sentence with exit status 2, before data is
 loaded: a package with how to install it, a field that is not loaded with the `load_col` that loads
 it, a file of a graph, weights that a stage begins with, `train_neg_sample_args` that do not go with
-a model's loss (`tests/integration/test_model_needs.py`).
+a model's loss (`tests/integration/models/test_model_needs.py`).
 
 What is not as in RecBole:
 

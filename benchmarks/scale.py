@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.device import add_device_option, device_settings, require_device
 from recbole_midpg.atomic_data_scripts import convert
-from recbole_midpg.data.generate import GENERATED, generate
+from recbole_midpg.generated.generate import GENERATED, generate
 
 NAME = "advertising_synth"
 PARTS = ("convert", "load", "start", "train")

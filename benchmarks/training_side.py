@@ -187,7 +187,7 @@ def train_when_told(
     init_seed(config["seed"], config["reproducibility"])
     recommender = get_model(model)(config, train_data._dataset).to(config["device"])
     if "recbole_midpg" in sys.modules:
-        from recbole_midpg.integration.process_trainer import trainer_of  # noqa: PLC0415
+        from recbole_midpg.integration.run.process_trainer import trainer_of  # noqa: PLC0415
 
         trainer = trainer_of(config, recommender)
     else:

@@ -26,7 +26,7 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
-from tests.toy import SCENARIO, ToyDataset, toy_batch, toy_model
+from tests.support.toy import SCENARIO, ToyDataset, toy_batch, toy_model
 
 N_SCENARIOS, N_WARM_UP = 10, 20
 FIELDS = dict.fromkeys(["user_id", "item_id", "shop_id", "brand_id", "city_id", "hour_id"], 2000)

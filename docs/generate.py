@@ -19,15 +19,15 @@ import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is me
 import recbole
 import yaml
 
-from recbole_midpg.integration.config import (
+from recbole_midpg.common.rules import Rules
+from recbole_midpg.integration.config.config import (
     common_properties,
     common_rules,
     model_properties,
 )
-from recbole_midpg.integration.recbole_keys import RULES
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.config.recbole_keys import RULES
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.settings import Rules
 
 DOCS = Path(__file__).resolve().parent
 _BEGIN, _END = "<!-- generated: python docs/generate.py -->", "<!-- end of generated -->"

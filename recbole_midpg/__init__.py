@@ -7,9 +7,8 @@ the models and trainers. Nothing in an installed package is edited.
 import sys
 from pathlib import Path
 
-from recbole_midpg.wait_policy import wait_asleep as _wait_asleep
-
-__version__ = "0.1.0"
+from recbole_midpg.common.version import __version__
+from recbole_midpg.common.wait_policy import wait_asleep as _wait_asleep
 
 
 def _register() -> None:
@@ -36,6 +35,6 @@ if not Path(__file__).with_name("dataset_configs").is_dir() and (_beside / "setu
 _wait_asleep()  # before torch is loaded
 _register()
 
-from recbole_midpg.integration.outside_models import register  # noqa: E402 - RecBole is mended now
+from recbole_midpg.integration.models.outside_models import register  # noqa: E402 - RecBole is mended now
 
-__all__ = ["register"]
+__all__ = ["__version__", "register"]

@@ -21,20 +21,20 @@ from recbole_midpg.atomic_data_scripts.script import (
     USAGE_STATUS,
 )
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
-from recbole_midpg.command_line import parse_value, split_arguments
 from recbole_midpg.command_parser import CommandParser
-from recbole_midpg.data import GENERATED, generate, read_bayes
-from recbole_midpg.data.generate import DEFAULT_SEED
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.arguments import parse_value, split_arguments
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.experiments.command import add_benchmark, add_models, add_tune
-from recbole_midpg.integration.catalogue import list_datasets
-from recbole_midpg.integration.config import build_config, read_config_files
-from recbole_midpg.integration.datasets import fetch_raw_file
-from recbole_midpg.integration.folded_file import fold_checkpoint
-from recbole_midpg.integration.processes import ProcessDied
-from recbole_midpg.integration.registry import own_models
-from recbole_midpg.integration.run_report import versions
+from recbole_midpg.generated import GENERATED, generate, read_bayes
+from recbole_midpg.generated.generate import DEFAULT_SEED
+from recbole_midpg.integration.config.config import build_config, read_config_files
+from recbole_midpg.integration.dataset.datasets import fetch_raw_file
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.run.processes import ProcessDied
+from recbole_midpg.integration.run.run_report import versions
 from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
+from recbole_midpg.prediction.folded_file import fold_checkpoint
 
 DEATH_STATUS = 1
 _DEFAULT_MODEL = "MIDPG"

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from recbole_midpg.errors import nearest
-from recbole_midpg.integration.config import own_keys, recbole_keys
+from recbole_midpg.common.errors import nearest
+from recbole_midpg.integration.config.config import own_keys, recbole_keys
 
 _NEAR = 0.75
 # What a run is named by is no value of its config: a command has an option for it, or no use.

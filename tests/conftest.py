@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from tests.device import gpu_tests_device, hide_gpus
+from tests.support.device import gpu_tests_device, hide_gpus
 
 if gpu_tests_device() != "cuda":
     hide_gpus()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_midpg.data import generate
+from recbole_midpg.generated import generate
 
 REPOSITORY = Path(__file__).parent.parent
 SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))

@@ -11,9 +11,9 @@ import torch
 import yaml
 
 from recbole_midpg import cli
-from tests.processes import run_module, run_python
-from tests.small_rows import ROWS, write_rows
-from tests.typed import midpg, run_recbole
+from tests.support.processes import run_module, run_python
+from tests.support.small_rows import ROWS, write_rows
+from tests.support.typed import midpg, run_recbole
 
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import torch
 
-from tests import device
-from tests.processes import run_python
-from tests.recbole_data import gaps_config
+from tests.support import device
+from tests.support.processes import run_python
+from tests.support.recbole_data import gaps_config
 
 # Says that there is a GPU where none is hidden, as on a machine with one.
 WITH_GPU = "import torch; torch.cuda.is_available = lambda: True\n"
@@ -25,7 +25,7 @@ def test_a_config_leaves_gpus_hidden(monkeypatch):
 def test_a_command_leaves_gpus_hidden(tmp_path):
     code = """
 import os, recbole_midpg
-from recbole_midpg.integration.config import build_config
+from recbole_midpg.integration.config.config import build_config
 print(build_config("DNN", "ml-100k")["device"], repr(os.environ["CUDA_VISIBLE_DEVICES"]))
 """
     result = run_python(WITH_GPU + code, tmp_path)

@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from recbole_midpg import cli
-from tests import documents
-from tests.documents import FENCE, PAGES, REPOSITORY, blocks_of, name_of
+from tests.support import documents
+from tests.support.documents import FENCE, PAGES, REPOSITORY, blocks_of, name_of
 
 README = REPOSITORY / "README.md"
 RUNNING = (REPOSITORY / "docs" / "running.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import nn
 
-from tests.fixed_shapes import assert_fixed_shapes
+from tests.support.fixed_shapes import assert_fixed_shapes
 
 
 class Computing(nn.Module):

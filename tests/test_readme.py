@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.models.registry import own_models
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tests.processes import run_python
+from tests.support.processes import run_python
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -32,7 +32,7 @@ import sys
 sys.path.insert(0, {str(site)!r})
 import recbole_midpg, recbole_midpg.atomic_data_scripts
 assert recbole_midpg.__file__.startswith({str(site)!r}), recbole_midpg.__file__
-from recbole_midpg.integration.datasets import find_dataset_config
+from recbole_midpg.integration.dataset.datasets import find_dataset_config
 assert str(find_dataset_config("ml-100k")).startswith({str(site)!r})
 from recbole_midpg.experiments.benchmark import find_settings, paper_numbers
 assert paper_numbers("iaac") and find_settings("ml-100k") and find_settings("none") is None
@@ -58,7 +58,7 @@ import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 sys.path.insert(0, {str(REPOSITORY)!r})
 import recbole_midpg.atomic_data_scripts.iaac, recbole_midpg.dataset_configs
-from recbole_midpg.integration.datasets import find_dataset_config
+from recbole_midpg.integration.dataset.datasets import find_dataset_config
 assert find_dataset_config("iaac").is_file()
 from recbole_midpg.experiments.benchmark import find_settings
 assert find_settings("ml-100k").is_file()

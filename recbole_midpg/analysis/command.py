@@ -33,8 +33,8 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
 )
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.command_line import config_values, listed_names
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.arguments import config_values, listed_names
+from recbole_midpg.common.errors import UsageError
 
 _SEED = 2020
 _SIZES = ("4,2", "8,4", "16,8")

@@ -13,9 +13,9 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_midpg.analysis.comparison import FEW, Comparison, compare_runs
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.evaluation.paired_bootstrap import CONFIDENCE, GroupDifference, PairedDifference
-from recbole_midpg.whole_files import write_text
 
 _STAR = "★"
 

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.report_files import RUN_FORMAT, TABLE_FORMAT, read_json, require_format
 from recbole_midpg.evaluation.paired_bootstrap import (
     CONFIDENCE,
     GroupDifference,
     PairedDifference,
     compare_by_group,
 )
-from recbole_midpg.integration.scored_rows import ScoredRows, TokenColumn, read_scored_rows
-from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT, read_json, require_format
+from recbole_midpg.integration.scoring.scored_rows import ScoredRows, TokenColumn, read_scored_rows
 
 COMPARISON_FORMAT = "recbole-midpg comparison 1"
 FEW = 10

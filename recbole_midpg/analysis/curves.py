@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from recbole_midpg.analysis.figures import Curve, CurvePanel, TrainingCurves
 from recbole_midpg.analysis.mutual_information import estimate_information
 from recbole_midpg.analysis.reports import FinishedRun
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 # Our models' terms: the mean of a row. RecBole's own models log sums over batches.
 _TERMS = {

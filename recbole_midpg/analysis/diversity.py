@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 Floats = NDArray[np.floating[Any]]
 Integers = NDArray[np.integer[Any]]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.whole_files import write_text, written_whole
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import write_text, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,7 +24,7 @@ from recbole_midpg.analysis.drawing import (
     point_marks,
     print_style,
 )
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

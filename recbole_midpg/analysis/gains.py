@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole_midpg.analysis.figures import Gain, ScenarioGains, deviation_of, mean_of
 from recbole_midpg.analysis.reports import BenchmarkTable
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.common.errors import UsageError, did_you_mean
 
 
 def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from recbole_midpg.analysis.diversity import Floats, Integers
-from recbole_midpg.data import read_bayes
-from recbole_midpg.errors import UsageError, expected_some_of
+from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.grouped_metrics import rows_by_group
-from recbole_midpg.integration.checkpoint import load_data_and_model
-from recbole_midpg.integration.split_columns import column_of
+from recbole_midpg.generated import read_bayes
+from recbole_midpg.integration.dataset.split_columns import column_of
+from recbole_midpg.integration.run.checkpoint import load_data_and_model
 from recbole_midpg.models.base import flatten_matrices
 from recbole_midpg.models.dpg import DPG
 

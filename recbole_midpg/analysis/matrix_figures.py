@@ -16,7 +16,7 @@ from recbole_midpg.analysis.diversity import (
 )
 from recbole_midpg.analysis.figures import HeatMap, Scatter, ScatterPanel
 from recbole_midpg.analysis.matrices import MatrixSample
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 _FEWEST_ROWS = 5
 _USUAL_PERPLEXITY = 30.0

@@ -43,7 +43,7 @@ from math import log
 from typing import Any
 
 from recbole_midpg.analysis.reports import FinishedRun
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.mutual_information import MI_ESTIMATORS
 
 _TERM = "beta*mir"

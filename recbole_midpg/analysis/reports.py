@@ -8,8 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT, read_report_file
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.report_files import RUN_FORMAT, TABLE_FORMAT, read_report_file
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from recbole.data import create_dataset
 from recbole.utils import get_model
 
 from recbole_midpg.analysis.figures import SizeSweep, SweepPoint, deviation_of, mean_of
-from recbole_midpg.command_line import require_positive
-from recbole_midpg.errors import UsageError, expected_some_of
+from recbole_midpg.common.arguments import require_positive
+from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
-from recbole_midpg.integration.config import build_config, read_config_files
+from recbole_midpg.integration.config.config import build_config, read_config_files
 from recbole_midpg.models.base import count_parameters
 
 DPG_VARIANTS = ("non", "rc", "r", "c")

@@ -8,8 +8,8 @@ from typing import Any
 
 from recbole.utils import init_logger
 
-from recbole_midpg.integration.config import build_config
-from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.config.config import build_config
+from recbole_midpg.integration.run.run import Run
 
 PAIR = ("DPG", "MIDPG")
 

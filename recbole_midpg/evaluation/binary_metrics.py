@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 Vector: TypeAlias = "NDArray[np.generic] | Tensor"
 Floats: TypeAlias = NDArray[np.float64]

@@ -16,7 +16,7 @@ from itertools import islice, starmap
 import numpy as np
 from numpy.typing import NDArray
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import row_losses
 
 Array = NDArray[np.generic]

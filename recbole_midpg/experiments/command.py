@@ -13,13 +13,14 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from recbole_midpg.command_line import (
+from recbole_midpg.common.arguments import (
     config_values,
     listed_names,
     require_positive,
     split_arguments,
 )
-from recbole_midpg.errors import UsageError, expected_some_of
+from recbole_midpg.common.errors import UsageError, expected_some_of
+from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.experiments.benchmark import (
     PROPOSED,
     find_settings,
@@ -32,11 +33,10 @@ from recbole_midpg.experiments.search_space import default_space
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
-from recbole_midpg.integration.config import build_config, read_config_files
-from recbole_midpg.integration.registry import get_model, own_models
-from recbole_midpg.integration.run_report import git_state, now, versions
-from recbole_midpg.integration.threads import choose_threads, n_cores
-from recbole_midpg.whole_files import write_text
+from recbole_midpg.integration.config.config import build_config, read_config_files
+from recbole_midpg.integration.models.registry import get_model, own_models
+from recbole_midpg.integration.run.run_report import git_state, now, versions
+from recbole_midpg.training.threads import choose_threads, n_cores
 
 _DEFAULT_SEED = 2020
 _NOTE_WIDTH = 100

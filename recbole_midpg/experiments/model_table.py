@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from recbole.config import Config
 from recbole.data import create_dataset
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.base import count_parameters
 
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.report_files import as_json
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.report_files import as_json
 
 _Entry = TypeVar("_Entry")
 

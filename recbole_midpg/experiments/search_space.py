@@ -8,10 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from recbole_midpg.command_line import parse_value
-from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration.outside_models import outside_models
-from recbole_midpg.integration.registry import get_model
+from recbole_midpg.common.arguments import parse_value
+from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.integration.models.outside_models import outside_models
+from recbole_midpg.integration.models.registry import get_model
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from recbole_midpg.common.report_files import TABLE_FORMAT
+from recbole_midpg.common.whole_files import written_whole
 from recbole_midpg.experiments.benchmark import ModelSummary, Summary
 from recbole_midpg.experiments.statistics import Spread
-from recbole_midpg.report_files import TABLE_FORMAT
-from recbole_midpg.whole_files import written_whole
 
 _METRIC_NAMES = {
     "auc": "AUC",

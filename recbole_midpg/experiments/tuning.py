@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import Dimension, hyperopt_space, read_space
 from recbole_midpg.integration.compat import import_hyperopt
-from recbole_midpg.integration.config import build_config, check_key_names
-from recbole_midpg.integration.device_faults import DeviceLostError
-from recbole_midpg.integration.run import Run
-from recbole_midpg.integration.validation import require_validation
+from recbole_midpg.integration.config.config import build_config, check_key_names
+from recbole_midpg.integration.run.device_faults import DeviceLostError
+from recbole_midpg.integration.run.run import Run
+from recbole_midpg.integration.run.validation import require_validation
 
 
 @dataclass(frozen=True)

@@ -43,33 +43,32 @@ from recbole.trainer.trainer import (
 from recbole.utils import case_study
 from recbole.utils import logger as recbole_logger
 
-from recbole_midpg.integration import (
+from recbole_midpg.common.replacing import ModuleWith
+from recbole_midpg.integration import compat
+from recbole_midpg.integration.config import config
+from recbole_midpg.integration.dataset import (
     batches,
-    checkpoint,
-    collecting,
-    compat,
-    config,
     dataset_download,
-    decision_trees,
     embedded_fields,
-    full_sort,
+    number_scaling,
+    row_filters,
+    saved_dataset,
+    trust,
+)
+from recbole_midpg.integration.metrics import collecting, metrics
+from recbole_midpg.integration.models import decision_trees, model_constants, registry
+from recbole_midpg.integration.run import (
+    checkpoint,
     history,
     log_file,
-    metrics,
-    model_constants,
-    number_scaling,
     optimizer,
     process_group,
     processes,
-    registry,
-    row_filters,
     run,
     run_files,
-    saved_dataset,
-    trust,
     validation,
 )
-from recbole_midpg.integration.replacing import ModuleWith
+from recbole_midpg.integration.scoring import full_sort
 from recbole_midpg.training.trainer import ScenarioTrainer
 
 _MARKER = "_seams_of_midpg"

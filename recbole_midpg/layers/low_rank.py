@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.mlp import ACTIVATIONS, MLP
 
 # Weights of a generator's last layer at the start, as a part of their usual size: together with a

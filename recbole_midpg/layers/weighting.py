@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.mlp import ACTIVATIONS, SamplesLastMLP
 from recbole_midpg.layers.scenario_grouping import (
     ScenarioGroups,

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.rules import Choice, Flag, Integer, Number, Rules
 from recbole_midpg.layers.across_processes import (
     is_shared,
     share_of_batch,
@@ -18,7 +19,6 @@ from recbole_midpg.layers.across_processes import (
 from recbole_midpg.layers.pruning import PRUNING_FORMS, LinearSchedule, PrunedMLP, sparsity_loss
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import TrainingFields
-from recbole_midpg.settings import Choice, Flag, Integer, Number, Rules
 
 DEFAULT_SCHEDULE_EPOCHS = 5
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.common.rules import Choice, Flag, Integer, Names, Rules, Sizes
 from recbole_midpg.layers.low_rank import LowRankMLP, check_rank
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Choice, Flag, Integer, Names, Rules, Sizes
 
 
 class APG(ScenarioRecommender):

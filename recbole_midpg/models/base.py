@@ -11,7 +11,8 @@ from recbole.model.abstract_recommender import ContextRecommender
 from recbole.utils import set_color
 from torch import Tensor, nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.rules import Choice, Integer, Number, Rules, Sizes
 from recbole_midpg.layers.field_embedding import mean_of_present, split_numbers
 from recbole_midpg.layers.mlp import ACTIVATIONS, binary_cross_entropy
 from recbole_midpg.layers.scenario_grouping import (
@@ -20,7 +21,6 @@ from recbole_midpg.layers.scenario_grouping import (
     ScenarioTiles,
 )
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Choice, Integer, Number, Rules, Sizes
 
 
 class ScenarioRecommender(ContextRecommender):

@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.dpg import DPG

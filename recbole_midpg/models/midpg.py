@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.common.rules import Choice, Flag, Number, Rules, Sizes
 from recbole_midpg.layers.across_processes import whole_batch
 from recbole_midpg.layers.mutual_information import (
     MI_ESTIMATORS,
@@ -17,7 +18,6 @@ from recbole_midpg.layers.mutual_information import (
 from recbole_midpg.models.base import flatten_matrices, initialize_module
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Choice, Flag, Number, Rules, Sizes
 
 
 class MIDPG(DPG):

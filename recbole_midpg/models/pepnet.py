@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.common.rules import Flag, Integer, Names, Number, Rules
 from recbole_midpg.layers.gates import GatedMLP, GateUnits
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Flag, Integer, Names, Number, Rules
 
 
 class PEPNet(ScenarioRecommender):

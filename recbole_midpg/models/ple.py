@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.rules import Integer, Rules
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Integer, Rules
 
 
 class PLE(ScenarioRecommender):

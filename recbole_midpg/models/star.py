@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
+from recbole_midpg.common.rules import Flag, Integer, Number, Rules, Sizes
 from recbole_midpg.layers.mlp import MLP
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
 from recbole_midpg.layers.star_linear import StarMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
-from recbole_midpg.settings import Flag, Integer, Number, Rules, Sizes
 
 
 class STAR(ScenarioRecommender):

@@ -10,9 +10,9 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, find_converter
 from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
-from recbole_midpg.data.items_by_user import SeenItems
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.outside_models import import_model
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.outside_models import import_model
+from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
 from recbole_midpg.prediction.files import score_file, score_rows

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.scoring import ScoringModel
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.scoring.scoring import ScoringModel
 from recbole_midpg.prediction.recognition import ValueCounts, count_values, warning
 from recbole_midpg.training.device_rows import widen
 

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.scoring import TOKEN_LIKE
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import written_whole
+from recbole_midpg.integration.scoring.scoring import TOKEN_LIKE
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.prediction.scorer import Scorer
-from recbole_midpg.whole_files import written_whole
 
 TOLERANCE = 1e-5
 """How far a program's score may be from the model's."""

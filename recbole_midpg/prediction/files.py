@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recbole_midpg.atomic_data_scripts.progress import Progress
-from recbole_midpg.data.column_encoding import BadValueError
-from recbole_midpg.errors import UsageError, did_you_mean
+from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.common.whole_files import written_whole
+from recbole_midpg.loading.column_encoding import BadValueError
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.rows import RowBlock, RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
-from recbole_midpg.whole_files import written_whole
 
 SCORE = "score"
 # Rows in memory at a time, rounded to whole batches.

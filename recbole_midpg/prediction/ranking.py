@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from recbole.utils import FeatureSource
 from torch import Tensor
 
-from recbole_midpg.data.column_encoding import BadValueError, TokenEncoder, distinct_values
-from recbole_midpg.data.items_by_user import SeenItems
-from recbole_midpg.errors import UsageError, did_you_mean, expected_some_of
-from recbole_midpg.integration.cross_product import score_pairs
-from recbole_midpg.integration.device_faults import Occupants, reporting_faults
-from recbole_midpg.integration.scoring import ScoringModel
+from recbole_midpg.common.errors import UsageError, did_you_mean, expected_some_of
+from recbole_midpg.common.rules import Integer
+from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
+from recbole_midpg.integration.scoring.cross_product import score_pairs
+from recbole_midpg.integration.scoring.scoring import ScoringModel
+from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder, distinct_values
+from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import (
     check_lengths,
     count_columns,
@@ -33,7 +34,6 @@ from recbole_midpg.prediction.encoding import (
     read_columns,
 )
 from recbole_midpg.prediction.recognition import ValueCounts
-from recbole_midpg.settings import Integer
 
 RANK, SCORE = "rank", "score"
 

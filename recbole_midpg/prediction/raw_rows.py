@@ -11,7 +11,7 @@ from recbole_midpg.atomic_data_scripts import Converter
 from recbole_midpg.atomic_data_scripts.columns import Column, as_read
 from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, LineSplitter, RawFile
 from recbole_midpg.atomic_data_scripts.row_reader import RowReader, Rows, bad_line, texts_of_field
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.rows import field_name
 
 

@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_midpg.data.atomic_reader import MISSING
-from recbole_midpg.data.column_encoding import (
+from recbole_midpg.loading.atomic_reader import MISSING
+from recbole_midpg.loading.column_encoding import (
     Encoder,
     NumberSequenceEncoder,
     TokenEncoder,
@@ -88,7 +88,7 @@ def count_values(encoder: Encoder, column: Any, encoded: NDArray[Any]) -> ValueC
 
     Args:
         encoder: of its field.
-        column: its values, see :class:`~recbole_midpg.data.column_encoding.Encoder`.
+        column: its values, see :class:`~recbole_midpg.loading.column_encoding.Encoder`.
         encoded: what ``encoder`` makes of it, ``(rows, ...)``.
     """
     if isinstance(encoder, (TokenSequenceEncoder, NumberSequenceEncoder)):

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recbole_midpg.atomic_data_scripts.progress import Progress
-from recbole_midpg.data.column_encoding import BadValueError
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import written_whole
+from recbole_midpg.loading.column_encoding import BadValueError
 from recbole_midpg.prediction.encoding import count_columns, read_columns
 from recbole_midpg.prediction.files import score_texts
 from recbole_midpg.prediction.ranking import SCORE, ItemRanking
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.rows import FileBlock, RowBlock, open_rows
-from recbole_midpg.whole_files import written_whole
 
 # Lines of a file of items or pairs that are read at a time.
 _BLOCK_ROWS = 1 << 15

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 _SUFFIXES = (".csv", ".inter")
 # So few that their lists are gone before Python's garbage collector looks for cycles among them,

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.data.items_by_user import SeenItems
-from recbole_midpg.errors import UsageError, did_you_mean
-from recbole_midpg.integration.device_faults import Occupants, reporting_faults
-from recbole_midpg.integration.scoring import (
+from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
+from recbole_midpg.integration.scoring.scoring import (
     ScoringModel,
     read_scoring_model,
     write_scoring_model,
 )
+from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import (
     count_columns,
     encode_columns,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam

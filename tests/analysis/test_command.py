@@ -9,13 +9,13 @@ pytest.importorskip("matplotlib")
 
 from recbole_midpg.analysis.sweep import SizeSweep
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.models.dnn import DNN
 from tests.analysis.commands import analyze
 from tests.analysis.reports import run_report, table, written
 from tests.analysis.test_matrices import checkpoint_of
-from tests.processes import run_python
-from tests.recbole_data import GAPS
+from tests.support.processes import run_python
+from tests.support.recbole_data import GAPS
 
 COMMAND = """
 from tests.analysis.commands import analyze

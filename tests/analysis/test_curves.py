@@ -4,7 +4,7 @@ import pytest
 
 from recbole_midpg.analysis.curves import curves_of
 from recbole_midpg.analysis.reports import read_run
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from tests.analysis.reports import run_report, written
 
 

@@ -15,7 +15,7 @@ from recbole_midpg.analysis.diversity import (
     silhouette,
     variance_parts,
 )
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 FOUR = np.array([[0.0], [1.0], [10.0], [11.0]])
 TWO_SCENARIOS = np.array([3, 3, 5, 5])

@@ -37,7 +37,7 @@ from recbole_midpg.analysis.figures import (
     draw_size_sweep,
     draw_training_curves,
 )
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 
 def point(size, test):

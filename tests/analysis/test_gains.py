@@ -2,7 +2,7 @@ import pytest
 
 from recbole_midpg.analysis.gains import gains_of
 from recbole_midpg.analysis.reports import read_table
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from tests.analysis.reports import table, written
 
 MODELS = {

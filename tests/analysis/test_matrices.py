@@ -8,13 +8,13 @@ import torch
 from recbole_midpg.analysis.diversity import centred_similarity, mean_matrices
 from recbole_midpg.analysis.matrices import MatrixSample, collect_matrices
 from recbole_midpg.analysis.matrix_figures import describe, heat_map_of, project, scatter_of
-from recbole_midpg.data.bayes import BAYES_FILE
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.checkpoint import load_data_and_model
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.generated.bayes import BAYES_FILE
+from recbole_midpg.integration.run.checkpoint import load_data_and_model
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.midpg import MIDPG
-from tests.integration.test_checkpoint import trained
+from tests.integration.run.test_checkpoint import trained
 
 
 def checkpoint_of(model_class, **values):

@@ -8,7 +8,7 @@ from torch import nn
 
 from recbole_midpg.analysis.mutual_information import entropy_of_counts, estimate_information
 from recbole_midpg.analysis.reports import read_run
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.mutual_information import InfoNCELoss, ShuffledPairsLoss
 from tests.analysis.reports import run_report, written
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from recbole_midpg.analysis.reports import distinct_labels, read_run, read_table
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from tests.analysis.reports import run_report, table, written
 
 

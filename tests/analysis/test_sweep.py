@@ -9,9 +9,9 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
     sweep_of,
 )
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.trials import TrialResult
-from tests.recbole_data import GAPS
+from tests.support.recbole_data import GAPS
 
 SMALL = {**GAPS, "mlp_hidden_size": [16, 8], "embedding_size": 4}
 

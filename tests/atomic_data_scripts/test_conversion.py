@@ -20,7 +20,7 @@ from recbole_midpg.atomic_data_scripts import raw_file as raw_file_module
 from recbole_midpg.atomic_data_scripts.conversion import was_cut_off
 from recbole_midpg.atomic_data_scripts.conversion_pass import ConversionPass
 from recbole_midpg.atomic_data_scripts.entity_table import EntityTable
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 from .raw_files import (
     AMAZON_HEADER,

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from recbole_midpg.atomic_data_scripts.download import download
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

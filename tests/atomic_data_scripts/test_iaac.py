@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import convert, iaac, prepare
 from recbole_midpg.atomic_data_scripts.iaac import category_path, number_list, predicted, rate, time
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 from .raw_files import GOLDEN, GOLDEN_RAW, contents
 from .recbole_reading import ALL_FIELDS, built, column, config_of, load

@@ -15,7 +15,7 @@ from recbole_midpg.atomic_data_scripts.raw_file import (
     LineSplitter,
     RawFile,
 )
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 
 NAMES = ("a", "b", "c")
 CSV = LineSplitter(NAMES, ",", quoted=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation import binary_metrics, device_metrics
 from recbole_midpg.evaluation.device_metrics import Runs
 from tests.evaluation.test_binary_metrics import pairwise_auc

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import auc, row_losses
 from recbole_midpg.evaluation.paired_bootstrap import (
     GroupedAUC,

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.processes import run_command
+from tests.support.processes import run_command
 
 FAST = ["--epochs=2", "--train_batch_size=4096"]
 

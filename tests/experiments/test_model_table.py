@@ -1,8 +1,8 @@
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.model_table import describe_models
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.models.registry import own_models
 
 
 def test_every_model_is_counted_on_ml_100k():

@@ -1,6 +1,6 @@
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.search_space import Dimension, default_space, read_space
 
 

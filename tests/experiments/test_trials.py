@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import trials
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trial, run_trials
 from recbole_midpg.experiments.trials import _work as stock_work
-from tests.recbole_data import GAPS
+from tests.support.recbole_data import GAPS
 
 COMMON = {**GAPS, "threshold": {"rating": 3}}
 RECORD = Path("out/trials.jsonl")

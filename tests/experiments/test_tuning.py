@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from recbole.trainer import Trainer
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import tuning
 from recbole_midpg.experiments.tuning import Search, Trial, tune
-from recbole_midpg.integration import trust
-from tests.recbole_data import GAPS
+from recbole_midpg.integration.dataset import trust
+from tests.support.recbole_data import GAPS
 
 SETTINGS = {key: value for key, value in GAPS.items() if key != "show_progress"}
 RECORD = Path("tuning/record.jsonl")

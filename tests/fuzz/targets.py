@@ -16,19 +16,24 @@ from hypothesis import strategies as st
 from recbole.data import create_dataset
 
 from recbole_midpg.atomic_data_scripts import prepare
-from recbole_midpg.command_line import parse_value, split_arguments
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.arguments import parse_value, split_arguments
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.search_space import read_space
-from recbole_midpg.integration.checkpoint import load_checkpoint
-from recbole_midpg.integration.config import build_config, own_keys, read_config_file, recbole_keys
-from recbole_midpg.integration.registry import own_models
-from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.config.config import (
+    build_config,
+    own_keys,
+    read_config_file,
+    recbole_keys,
+)
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.run.checkpoint import load_checkpoint
+from recbole_midpg.integration.run.run import Run
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.prediction.files import score_file
 from recbole_midpg.prediction.scorer import Scorer
 from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
 from tests.fuzz.damage import damaged
-from tests.recbole_data import DATA, GAPS, gaps_config
+from tests.support.recbole_data import DATA, GAPS, gaps_config
 
 Target = Callable[[Path, st.DataObject], None]
 

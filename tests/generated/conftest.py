@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.atomic_data_scripts import ConversionReport
-from recbole_midpg.data import GENERATED, generate
+from recbole_midpg.generated import GENERATED, generate
 
 ROWS = 20_000
 

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recbole_midpg.data import advertising_synth
-from recbole_midpg.data.advertising_synth import BASE_RATE, PUBLISHED, _Impressions
-from recbole_midpg.data.generated_set import CHUNK_ROWS
+from recbole_midpg.generated import advertising_synth
+from recbole_midpg.generated.advertising_synth import BASE_RATE, PUBLISHED, _Impressions
+from recbole_midpg.generated.generated_set import CHUNK_ROWS
 
 
 @pytest.fixture(scope="module")

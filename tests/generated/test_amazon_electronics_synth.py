@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from recbole.data import create_dataset
 
-from recbole_midpg.data.amazon_electronics_synth import ANGLES, N_PERIODS, PERIOD_DAYS
+from recbole_midpg.generated.amazon_electronics_synth import ANGLES, N_PERIODS, PERIOD_DAYS
 from tests.atomic_data_scripts.recbole_reading import config_of
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from recbole_midpg.data import bayes_of_split, bayes_optimal, read_bayes, read_truth
-from recbole_midpg.data.bayes import BayesScores, split_rows, truth_file
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.generated import bayes_of_split, bayes_optimal, read_bayes, read_truth
+from recbole_midpg.generated.bayes import BayesScores, split_rows, truth_file
 from tests.atomic_data_scripts.recbole_reading import built, column, config_of
 
 

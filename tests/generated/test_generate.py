@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS
-from recbole_midpg.data import GENERATED, generate, read_truth
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.generated import GENERATED, generate, read_truth
 from tests.atomic_data_scripts.raw_files import atomic_rows
 from tests.atomic_data_scripts.recbole_reading import CONFIGS, built, config_of
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recbole_midpg.data import read_truth
-from recbole_midpg.data.iaac_synth import _numbered_ids
+from recbole_midpg.generated import read_truth
+from recbole_midpg.generated.iaac_synth import _numbered_ids
 
 SHARE = 20_000 / 478_138
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recbole_midpg.data.label_model import (
+from recbole_midpg.generated.label_model import (
     Factor,
     LabelDrawer,
     LabelModel,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recbole_midpg.data.permutation import Permutation
+from recbole_midpg.generated.permutation import Permutation
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 100, 1_024, 10_007])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.data.popularity import (
+from recbole_midpg.generated.popularity import (
     by_first_appearance,
     drawn,
     long_tailed_counts,

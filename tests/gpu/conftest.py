@@ -1,4 +1,4 @@
-"""The tests that need a GPU, in a process of their own, see :mod:`tests.device`.
+"""The tests that need a GPU, in a process of their own, see :mod:`tests.support.device`.
 
 ``pytest`` and ``pytest tests/gpu`` start that process where there is a GPU. A part of it alone, or
 all of them on the CPU to see that they can run:
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.device import GPU_TESTS, gpu_tests_device
-from tests.integration.test_progress import write_rows
+from tests.integration.run.test_progress import write_rows
+from tests.support.device import GPU_TESTS, gpu_tests_device
 
 HERE = Path(__file__).parent
 STARTS_THE_OTHERS = "test_own_process.py"

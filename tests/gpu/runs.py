@@ -8,10 +8,10 @@ import pytest
 import torch
 from recbole.config import Config
 
-from recbole_midpg.integration.registry import own_models
-from recbole_midpg.integration.run import Run
-from tests.device import gpu_tests_device
-from tests.integration.test_progress import settings
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.run.run import Run
+from tests.integration.run.test_progress import settings
+from tests.support.device import gpu_tests_device
 
 IS_REHEARSAL = gpu_tests_device() == "cpu"
 only_on_a_gpu = pytest.mark.skipif(IS_REHEARSAL, reason="a rehearsal on the CPU")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.gpu.runs import only_on_a_gpu
-from tests.processes import run_module, run_python
+from tests.support.processes import run_module, run_python
 
 FAST = ["--model=DNN", "--dataset=ml-100k", "--epochs=1", "--show_progress=False"]
 # A GPU of which a process may have so many MiB.

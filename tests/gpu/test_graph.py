@@ -5,13 +5,13 @@ import warnings
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.config import own_keys
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.config.config import own_keys
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.gpu import runs
 from tests.gpu.runs import GRAPH, MODELS, N_STEPS, only_on_a_gpu
 from tests.integration import test_progress
-from tests.integration.test_progress import Killed, kill_after, told
+from tests.integration.run.test_progress import Killed, kill_after, told
 
 TOLERANCE = 1e-6
 SEVERAL = ["DNN", "MIDPG", "STAR", "AdaSparse", "DeepFM"]

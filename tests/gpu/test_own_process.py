@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.device import environment_with_gpus
+from tests.support.device import environment_with_gpus
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 3600

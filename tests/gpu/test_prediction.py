@@ -11,7 +11,7 @@ from tests.prediction.checkpoints import gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL, VARIANTS
 from tests.prediction.test_export import rows as some_rows
 from tests.prediction.test_files import HEADER, ROWS
-from tests.processes import run_python
+from tests.support.processes import run_python
 
 PREDICT = """
 from recbole_midpg.cli import main

@@ -9,13 +9,13 @@ from recbole.data.dataloader.general_dataloader import TrainDataLoader
 from recbole.data.interaction import Interaction
 from torch import nn
 
-from recbole_midpg.integration.batches import BlockTrainDataLoader
-from recbole_midpg.integration.run import Run
+from recbole_midpg.integration.dataset.batches import BlockTrainDataLoader
+from recbole_midpg.integration.run.run import Run
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
 from tests.gpu import runs
 from tests.gpu.runs import MODELS
-from tests.integration.test_batches import Rows, assert_same_batches, plain_config
+from tests.integration.dataset.test_batches import Rows, assert_same_batches, plain_config
 from tests.training.test_row_wise_adam import differences, gappy_batches, start_weight
 
 DEVICE = torch.device(runs.gpu_tests_device() or "cpu")

@@ -10,8 +10,8 @@ import pytest
 import scipy
 import torch
 
-from tests.processes import COMPAT, run_python
-from tests.recbole_data import dataset_of, gaps_config
+from tests.support.processes import COMPAT, run_python
+from tests.support.recbole_data import dataset_of, gaps_config
 
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3

@@ -15,12 +15,12 @@ from recbole.model.context_aware_recommender import FM
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.utils import get_trainer, init_seed
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.metrics import scores_and_labels
-from recbole_midpg.integration.run import Run
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.metrics.metrics import scores_and_labels
+from recbole_midpg.integration.run.run import Run
 from recbole_midpg.models.dnn import DNN
-from tests import click_log
-from tests.click_log import VALUES, shop_config, write_shop, write_table
+from tests.support import click_log
+from tests.support.click_log import VALUES, shop_config, write_shop, write_table
 
 SPLIT = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None, "mode": "labeled"}
 

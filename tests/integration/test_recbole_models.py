@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.cli import run_recbole_command
-from recbole_midpg.integration.registry import get_model, recbole_models
-from tests.recbole_shop import CONTEXT, NAME, PACKAGES, kind_of, own_arguments, write_shop
+from recbole_midpg.integration.models.registry import get_model, recbole_models
+from tests.support.recbole_shop import CONTEXT, NAME, PACKAGES, kind_of, own_arguments, write_shop
 
 # One of each kind, of those with a repair where there is one.
 QUICK = {"DeepFM", "FPMC", "KGAT", "LightGBM", "LightGCN", "MCCLK", "RaCT", "Random"}

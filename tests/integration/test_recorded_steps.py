@@ -9,11 +9,11 @@ import torch
 from recbole.config import Config
 from recbole.trainer import Trainer
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import own_models
-from recbole_midpg.integration.run import Run
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.run.run import Run
 from recbole_midpg.training.trainer import ScenarioTrainer
-from tests.integration.test_progress import (
+from tests.integration.run.test_progress import (
     Killed,
     assert_same,
     kill_after,
@@ -21,8 +21,8 @@ from tests.integration.test_progress import (
     told,
     write_rows,
 )
-from tests.integration.test_progress import trained as run_to_end
-from tests.recorded_operations import RecordedOperations
+from tests.integration.run.test_progress import trained as run_to_end
+from tests.support.recorded_operations import RecordedOperations
 
 # 960 rows for training: 15 full batches an epoch and one of 45 rows; 208 steps in all.
 STEPS = {

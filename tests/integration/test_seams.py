@@ -8,7 +8,7 @@ import recbole
 
 from recbole_midpg.integration import seams
 from recbole_midpg.integration.seams import Added, Function, Mended, Seam, Wrapped
-from tests.processes import run_python
+from tests.support.processes import run_python
 
 # RecBole as it is between its import and the table, in a process of its own: the package's own
 # __init__ would do all at once.
@@ -163,8 +163,8 @@ from recbole.quick_start import run_recbole as start
 from recbole.data import create_dataset
 stock = start
 import recbole_midpg
-assert start is recbole_midpg.integration.run.run_recbole, start
-assert create_dataset is recbole_midpg.integration.saved_dataset.create_dataset
+assert start is recbole_midpg.integration.run.run.run_recbole, start
+assert create_dataset is recbole_midpg.integration.dataset.saved_dataset.create_dataset
 """
     result = run_python(code, tmp_path)
     assert result.returncode == 0, result.stderr

@@ -13,7 +13,7 @@ from recbole_midpg.layers.across_processes import (
     sum_over_processes,
     whole_batch,
 )
-from tests.forked import in_group
+from tests.support.forked import in_group
 
 COUNTS = (3, 0, 2)
 GENERATOR = torch.Generator().manual_seed(0)

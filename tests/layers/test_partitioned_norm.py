@@ -7,8 +7,8 @@ from torch import nn
 from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.partitioned_norm import PartitionedNorm
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups, ScenarioTiles
-from tests.forked import in_group
 from tests.reference.baselines import partitioned_norm
+from tests.support.forked import in_group
 
 
 def randomised(n_scenarios, size, **settings):

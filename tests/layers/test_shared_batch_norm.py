@@ -4,7 +4,7 @@ from torch import nn
 
 from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.shared_batch_norm import SharedBatchNorm, share_batch_norms
-from tests.forked import in_group
+from tests.support.forked import in_group
 
 COUNTS = (4, 0, 3)
 GENERATOR = torch.Generator().manual_seed(0)

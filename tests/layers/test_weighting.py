@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.mlp import ACTIVATIONS
 from recbole_midpg.layers.tiled_product import fold, weighted_linear
 from recbole_midpg.layers.weighting import (

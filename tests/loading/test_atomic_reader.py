@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_midpg.data import atomic_reader
-from recbole_midpg.data.atomic_reader import (
+from recbole_midpg.loading import atomic_reader
+from recbole_midpg.loading.atomic_reader import (
     MISSING,
     NotPlain,
     TextColumn,

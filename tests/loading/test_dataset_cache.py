@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_midpg.data import dataset_cache
-from recbole_midpg.data.dataset_cache import (
+from recbole_midpg.loading import dataset_cache
+from recbole_midpg.loading.dataset_cache import (
     KEPT_ENTRIES,
     DatasetCache,
     Entry,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.data.items_by_user import ItemsByUser, SeenItems
+from recbole_midpg.loading.items_by_user import ItemsByUser, SeenItems
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=40)
 

@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.pruning import LinearSchedule, Pruner, sparsity_loss
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
-from tests.learning import auc_after_training, dnn_auc, opposing_scenarios
 from tests.reference.baselines import adasparse_logits
-from tests.toy import scrambled, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.learning import auc_after_training, dnn_auc, opposing_scenarios
+from tests.support.toy import scrambled, toy_batch, toy_dataset, toy_model, train_step
 
 FORMS = ["fusion", "binarization", "scaling"]
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.low_rank import LowRankLinear
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.base import count_parameters
-from tests.learning import auc_after_training, dnn_auc
 from tests.reference.baselines import apg_logits
-from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 
 @pytest.mark.parametrize("condition", ["group", "mix", "self"])

@@ -9,7 +9,7 @@ import torch
 from recbole.utils import FeatureType
 
 from recbole_midpg.models.dnn import DNN
-from tests.toy import SCENARIO, ToyDataset, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.toy import SCENARIO, ToyDataset, scrambled, toy_batch, toy_dataset, toy_model
 
 FIELDS = {
     "tokens": toy_dataset(),

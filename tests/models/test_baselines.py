@@ -10,7 +10,7 @@ from recbole_midpg.models.apg import APG
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.star import STAR
-from tests.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
 
 MODELS = {
     "PLE": (PLE, {}),

@@ -7,7 +7,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
-from tests.toy import LABEL, SCENARIO, ToyDataset, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.toy import (
+    LABEL,
+    SCENARIO,
+    ToyDataset,
+    toy_batch,
+    toy_dataset,
+    toy_model,
+    train_step,
+)
 
 
 def set_embeddings(model, scenario, item):

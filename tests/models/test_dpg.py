@@ -8,12 +8,20 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.weighting import WEIGHTINGS
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dpg import DPG
 from tests.reference.weighting import materialised_product
-from tests.toy import LABEL, SCENARIO, ToyDataset, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.toy import (
+    LABEL,
+    SCENARIO,
+    ToyDataset,
+    toy_batch,
+    toy_dataset,
+    toy_model,
+    train_step,
+)
 
 SMALL = {"n": 2, "m": 3, "k": 2}
 VARIANTS = {

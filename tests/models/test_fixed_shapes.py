@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
@@ -14,8 +14,8 @@ from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.star import STAR
-from tests.fixed_shapes import assert_fixed_shapes
-from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.fixed_shapes import assert_fixed_shapes
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 SMALL = {"n": 3, "m": 2, "k": 2}
 SCENARIO_ONLY = {**SMALL, "generator_input": "scenario"}

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.models import folding
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.folding import FoldedModel, fold_model
 from recbole_midpg.models.midpg import MIDPG
-from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 VARIANTS = {
     "default": {},

@@ -16,7 +16,7 @@ from recbole_midpg.models.base import count_parameters, flatten_matrices
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.midpg import MIDPG
 from tests.reference.mutual_information import infonce_loss, shuffled_pairs_loss
-from tests.toy import LABEL, SCENARIO, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.toy import LABEL, SCENARIO, toy_batch, toy_dataset, toy_model, train_step
 
 SMALL = {"n": 2, "m": 3, "k": 2}
 OF_MIDPG_ALONE = "mutual_information."

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.gates import GatedMLP, GateUnits
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.pepnet import PEPNet
-from tests.learning import auc_after_training, dnn_auc
 from tests.reference.baselines import pepnet_logits
-from tests.toy import scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.toy import scrambled, toy_batch, toy_dataset, toy_model
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.ple import PLE
-from tests.learning import auc_after_training, dnn_auc
 from tests.reference.baselines import ple_logits
-from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])

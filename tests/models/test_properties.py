@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import recbole_midpg
-from recbole_midpg.settings import check_settings
+from recbole_midpg.common.rules import check_settings
 
 FILES = sorted((Path(recbole_midpg.__file__).parent / "properties" / "model").glob("*.yaml"))
 LINE = re.compile(r"(?P<key>\w+): (?P<value>\S.*?) +# \((?P<type>[a-z ]+)\) (?P<meaning>\S.*\.)")

@@ -8,8 +8,8 @@ import pytest
 from recbole.trainer import HyperTuning
 
 import recbole_midpg
+from recbole_midpg.common.rules import Number
 from recbole_midpg.integration.compat import import_hyperopt
-from recbole_midpg.settings import Number
 
 PROPERTIES = Path(recbole_midpg.__file__).parent / "properties"
 FILES = sorted((PROPERTIES / "hyper").glob("*.hyper"))

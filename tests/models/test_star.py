@@ -9,9 +9,9 @@ from recbole_midpg.layers.star_linear import StarLinear
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.star import STAR
-from tests.learning import auc_after_training, dnn_auc
 from tests.reference.baselines import star_logits
-from tests.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 
 def as_mlp(model):

@@ -11,8 +11,8 @@ from recbole.data.dataset.dataset import Dataset
 from recbole.utils import FeatureType, get_model
 
 from recbole_midpg.training.trainer import ScenarioTrainer
-from tests.recbole_data import dataset_of, gaps_config, loaders_of
-from tests.toy import scrambled
+from tests.support.recbole_data import dataset_of, gaps_config, loaders_of
+from tests.support.toy import scrambled
 
 
 @dataclass(frozen=True)

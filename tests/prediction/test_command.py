@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from recbole_midpg.atomic_data_scripts import prepare
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
 from recbole_midpg.prediction.scorer import Scorer
 from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
@@ -18,8 +18,8 @@ from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of, gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL
 from tests.prediction.test_files import HEADER, ROWS
-from tests.recbole_data import DATA
-from tests.shop import shop_config
+from tests.support.recbole_data import DATA
+from tests.support.shop import shop_config
 
 
 def run(*words):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.prediction import Scorer
 from recbole_midpg.prediction import export as export_module
 from recbole_midpg.prediction.export import TOLERANCE, export_program

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction import Scorer, files
 from recbole_midpg.prediction.files import score_file
 from recbole_midpg.prediction.recognition import ValueCounts

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction import Scorer, ranking
 from recbole_midpg.prediction.ranking import best_of
 from tests.prediction.checkpoints import checkpoint_of
-from tests.shop import CHANNELS, IDS_ALONE, ITEMS, NO_CONTEXT, USERS, shop_config
+from tests.support.shop import CHANNELS, IDS_ALONE, ITEMS, NO_CONTEXT, USERS, shop_config
 
 CONTEXT = {"channel": "app", "price": "20.5"}
 DATA = {"all": ({}, CONTEXT), "no context": (NO_CONTEXT, {}), "ids": (IDS_ALONE, {})}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction import Scorer, files
 from recbole_midpg.prediction.files import score_file, score_rows
 from recbole_midpg.prediction.raw_rows import RawRowFile

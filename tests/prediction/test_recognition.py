@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.data.atomic_reader import Tokens
-from recbole_midpg.data.column_encoding import (
+from recbole_midpg.loading.atomic_reader import Tokens
+from recbole_midpg.loading.column_encoding import (
     NumberEncoder,
     NumberScale,
     NumberSequenceEncoder,

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction import Scorer, ranking
 from recbole_midpg.prediction.ranking import ItemRanking
 from recbole_midpg.prediction.recognition import ValueCounts
@@ -17,7 +17,7 @@ from recbole_midpg.prediction.recommendations import (
 )
 from recbole_midpg.prediction.rows import open_rows
 from tests.prediction.checkpoints import checkpoint_of
-from tests.shop import CHANNELS, USERS, shop_config
+from tests.support.shop import CHANNELS, USERS, shop_config
 
 COLUMNS = ["user_id", "channel", "price", "rank", "item_id", "score"]
 LINES = [f"{user},x,{channel}" for user, channel in itertools.product(USERS, CHANNELS)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.rows import open_rows
 
 TYPES = {"user_id": "token", "price": "float"}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_midpg.data import generate
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.registry import own_models
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.generated import generate
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.prediction import Scorer
 from recbole_midpg.prediction.files import score_file
 from recbole_midpg.prediction.recognition import ValueCounts
@@ -20,7 +20,7 @@ from tests.prediction.checkpoints import (
     predictions_of_test_data,
     tokens_of_test_data,
 )
-from tests.recbole_data import DATA, Config
+from tests.support.recbole_data import DATA, Config
 
 SCALES = {
     "as they are": {"numerical_scaling": "none"},
@@ -122,7 +122,7 @@ def test_generated_sets_are_scored_from_their_own_inter_file(tmp_path, name):
 def test_a_saved_scorer_needs_no_dataset(tmp_path, films, monkeypatch):
     scorer = Scorer.read(films.path)
     scorer.save(tmp_path / "films.scorer")
-    monkeypatch.setattr("recbole_midpg.integration.scoring._learned_by_training", None)
+    monkeypatch.setattr("recbole_midpg.integration.scoring.scoring._learned_by_training", None)
     tokens = tokens_of_test_data(films)
     again = Scorer.read(tmp_path / "films.scorer")
     np.testing.assert_array_equal(again.scores(tokens), predictions_of_test_data(films))

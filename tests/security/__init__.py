@@ -8,12 +8,12 @@ folder, nor one that was there before, was changed. Tests named with a module ar
 carrier                attacks, and their tests
 =====================  ============================================================================
 command line           code and YAML tags as values: ``test_command_line``, ``tests.test_cli``,
-                       ``tests.test_command_line``; a ``teacher`` that RecBole's KD_DAGFM evaluates:
-                       ``test_command_line``
+                       ``tests.common.test_arguments``; a ``teacher`` that RecBole's KD_DAGFM
+                       evaluates: ``test_command_line``
 config files           YAML tags, code, values, depths and references that break the parser or
                        fill the memory, in configs, a dataset's config, tuned settings:
                        ``test_config_files``; texts that RecBole
-                       would evaluate: ``tests.integration.test_config``
+                       would evaluate: ``tests.integration.config.test_config``
 search spaces          ``test_config_files``, ``tests.experiments.test_search_space``
 names                  a dataset, a part of a file's name, a model that leads out of a folder:
                        ``test_names``, ``test_config_files``; a scenario's name that is a command of
@@ -21,7 +21,7 @@ names                  a dataset, a part of a file's name, a model that leads ou
 checkpoints            pickles in three formats, compressed archives, code for KD_DAGFM, names with
                        folders, a rank that joins another machine, folders to write to, downloads,
                        attributes of the model: ``test_checkpoints``; pickles in memory:
-                       ``tests.integration.test_checkpoint``
+                       ``tests.integration.run.test_checkpoint``
 progress, run files    pickles; names of checkpoints that would be written over, elsewhere or of
                        another run; states that are none; others' ``.part`` files:
                        ``test_checkpoints``
@@ -31,7 +31,8 @@ dataset cache          arrays of addresses, places before the file, other values
                        the config: ``test_caches``; every changed bit, others' ``.part`` files:
                        ``tests.loading.test_dataset_cache``
 saved datasets         pickles, other values: ``test_caches``,
-                       ``tests.integration.test_saved_dataset``; dataloaders: ``test_caches``
+                       ``tests.integration.dataset.test_saved_dataset``; dataloaders:
+                       ``test_caches``
 archives               members and links that leave the folder, more than fits the disk, damage:
                        ``test_archives``, ``tests.atomic_data_scripts.test_raw_file``
 downloads              addresses and redirections that are not https, checksums:

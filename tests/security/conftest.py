@@ -7,8 +7,8 @@ import yaml
 
 from recbole_midpg.cli import main, run_recbole_command
 from tests.prediction.test_files import HEADER, ROWS
-from tests.recbole_data import GAPS
 from tests.security.attacks import tree
+from tests.support.recbole_data import GAPS
 
 
 class Attacked:

@@ -15,10 +15,10 @@ from recbole.data.dataset import kg_dataset
 from recbole.data.dataset.dataset import Dataset
 
 from recbole_midpg.atomic_data_scripts.download import download
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.dataset_download import unpack
-from tests.recbole_data import DATA
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.dataset.dataset_download import unpack
 from tests.security.attacks import tree
+from tests.support.recbole_data import DATA
 
 LEAVING = ["../outside/x", "/outside/x", "a/../../outside/x", "..\\outside\\x", "c:\\x", "c:x"]
 

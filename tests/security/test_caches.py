@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_midpg.data.dataset_cache import Entry, _head, read_entry, write_entry
-from recbole_midpg.integration.dataset_state import unpack
+from recbole_midpg.integration.dataset.dataset_state import unpack
+from recbole_midpg.loading.dataset_cache import Entry, _head, read_entry, write_entry
 from tests.security.attacks import RunsCode
 
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from recbole.quick_start import run_recbole
 
-from recbole_midpg.errors import UsageError
-from recbole_midpg.integration.folded_file import load_folded
-from recbole_midpg.integration.progress import Progress
-from tests.integration.test_progress import settings, write_rows
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.run.progress import Progress
+from recbole_midpg.prediction.folded_file import load_folded
+from tests.integration.run.test_progress import settings, write_rows
 from tests.prediction.checkpoints import gaps_checkpoint
 from tests.security.attacks import CODE, NAMES, RunsCode, changed, tree
 

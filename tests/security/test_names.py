@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.file_names import require_file_name
 from recbole_midpg.experiments.table_files import _latex
-from recbole_midpg.file_names import require_file_name
-from recbole_midpg.integration.config import build_config
+from recbole_midpg.integration.config.config import build_config
 from tests.security.attacks import NAMES
 
 COMMANDS = [

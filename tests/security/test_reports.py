@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_midpg.report_files import RUN_FORMAT, TABLE_FORMAT
+from recbole_midpg.common.report_files import RUN_FORMAT, TABLE_FORMAT
 
 DEEP = "[" * 200_000
 

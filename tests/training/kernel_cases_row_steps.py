@@ -1,4 +1,4 @@
-"""Row-wise Adam's kernels against plain torch in float64; see tests/triton_process.py."""
+"""Row-wise Adam's kernels against plain torch in float64; see tests/support/triton_process.py."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from recbole_midpg.training.row_steps import (
     ZeroGradientTails,
 )
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
-from tests.triton_process import DEVICE
+from tests.support.triton_process import DEVICE
 
 BETAS, EPS = (0.9, 0.999), 1e-8
 TAILS = ZeroGradientTails(*BETAS, DEVICE)

@@ -9,7 +9,7 @@ from recbole_midpg.training.cuda_graph import (
     RowInput,
 )
 from recbole_midpg.training.device_rows import DeviceRows, RowTables
-from tests.recorded_operations import RecordedOperations
+from tests.support.recorded_operations import RecordedOperations
 
 CPU = torch.device("cpu")
 

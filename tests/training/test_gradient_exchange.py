@@ -3,7 +3,7 @@ import torch
 from torch import distributed, nn
 
 from recbole_midpg.training.gradient_exchange import GradientExchange, align
-from tests.forked import in_group
+from tests.support.forked import in_group
 
 SIZES = [(6, 3), (2,), (6, 3), (4,), ()]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
-from tests.recorded_operations import RecordedOperations
+from tests.support.recorded_operations import RecordedOperations
 
 N_ROWS, N_COLUMNS, N_STEPS = 300, 4, 2000
 # As exactly as the rate of a capturable step, which is a float32.

@@ -2,9 +2,9 @@ import pytest
 import torch
 from recbole.utils import get_model
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.training.trainer import ScenarioTrainer
-from tests.recbole_data import gaps_config, loaders_of
+from tests.support.recbole_data import gaps_config, loaders_of
 
 
 def trainer_of(model_name, **values):

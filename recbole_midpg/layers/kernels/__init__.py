@@ -12,7 +12,7 @@ from importlib import metadata
 import torch
 from torch import nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers.weighting import WeightedLinear
 
 # The first release in which the kernels were compiled.

@@ -1,4 +1,4 @@
-"""The kernels' values and gradients, against references in float64; see tests/triton_process.py."""
+"""The kernels' values and gradients, against float64 (see tests/support/triton_process.py)."""
 
 import pytest
 import torch
@@ -11,8 +11,8 @@ from recbole_midpg.layers.tiled_product import gated_linear as plain_gated_linea
 from recbole_midpg.layers.weighting import WEIGHTINGS, WeightedMLP
 from recbole_midpg.models.midpg import MIDPG
 from tests.reference.weighting import materialised_product
-from tests.toy import toy_batch, toy_model
-from tests.triton_process import DEVICE
+from tests.support.toy import toy_batch, toy_model
+from tests.support.triton_process import DEVICE
 
 # Of the largest value of a tensor; float32 rounds to 6e-8.
 CLOSE = 2e-6

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.triton_process import needs_triton
+from tests.support.triton_process import needs_triton
 
 pytestmark = [
     needs_triton,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.triton_process import needs_triton, run_cases
+from tests.support.triton_process import needs_triton, run_cases
 
 
 @needs_triton

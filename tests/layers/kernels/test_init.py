@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_midpg.errors import UsageError
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.layers import kernels
-from tests.triton_process import needs_triton
+from tests.support.triton_process import needs_triton
 
 CPU = torch.device("cpu")
 

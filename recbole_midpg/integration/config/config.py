@@ -1,0 +1,743 @@
+"""RecBole's ``Config`` with this package's defaults, and with the checks of its keys."""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import recbole
+import yaml
+from recbole.config import Config
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import ModelType
+
+from recbole_midpg.common.arguments import YAML_VALUE_ERRORS, load_yaml, parse_value
+from recbole_midpg.common.errors import UsageError, expected_some_of, nearest
+from recbole_midpg.common.file_names import require_file_name
+from recbole_midpg.common.rules import (
+    Choice,
+    Flag,
+    Integer,
+    Names,
+    Number,
+    OrNone,
+    Rules,
+    Switch,
+    Text,
+    check_settings,
+)
+from recbole_midpg.integration.config.data_selection import (
+    check_ids,
+    check_selected_fields,
+    check_selection,
+)
+from recbole_midpg.integration.config.eval_modes import check_evaluated_rows, check_evaluation
+from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
+from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
+from recbole_midpg.integration.dataset.number_scaling import NUMERICAL_SCALING
+from recbole_midpg.integration.dataset.row_placement import DATA_ON_DEVICE
+from recbole_midpg.integration.metrics.metrics import check_metrics
+from recbole_midpg.integration.models.decision_trees import TREE_MODELS
+from recbole_midpg.integration.models.model_needs import PRELOADED, check_needs
+from recbole_midpg.integration.models.outside_models import class_name_of, outside_models, register
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.run.optimizer import check_optimizer
+from recbole_midpg.integration.run.progress import Resume
+from recbole_midpg.integration.run.validation import check_splits
+from recbole_midpg.loading.atomic_header import (
+    AtomicField,
+    columns_of_rows,
+    embeddable_fields,
+    feature_fields,
+    read_atomic_fields,
+)
+from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.training.threads import ThreadCount
+from recbole_midpg.training.trainer import AMP_DTYPES
+
+_PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
+_MODEL_PROPERTIES = _PROPERTIES / "model"
+_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+_COMMON_DEFAULTS = tuple(
+    _PROPERTIES / f"{name}.yaml"
+    for name in ("scenario", "generated", "loading", "training", "evaluation")
+)
+# Of which one name is a list of one.
+_LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
+_COMMON_SETTINGS: Rules = {
+    "scenario_fields": OrNone(Names()),
+    "scenario_id_field": OrNone(Text("a field's name")),
+    "unembedded_fields": OrNone(Names()),
+    "gauc_fields": OrNone(Names()),
+    "ece_bins": Integer(minimum=1, maximum=1_000_000),
+    "metrics_on_device": Switch(),
+    "dataset_cache": Flag(),
+    "dataset_cache_dir": OrNone(Text("a folder's name")),
+    "matmul_precision": Choice(("highest", "high")),
+    "triton_kernels": Flag(),
+    "resume": Resume(),
+    "data_on_device": DATA_ON_DEVICE,
+    "cuda_graph": Switch(),
+    "amp_dtype": Choice(tuple(AMP_DTYPES)),
+    "n_threads": ThreadCount(),
+    "extra_keys": Names(),
+    "baseline_run": OrNone(Text("the JSON file of a run")),
+    "synthetic_rows": OrNone(Integer(minimum=1)),
+    "synthetic_seed": OrNone(Integer(minimum=0)),
+    "max_left_out": Number(maximum=1.0),
+    "numerical_scaling": NUMERICAL_SCALING,
+}
+_CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
+# Keys that earlier versions of this package read, and why they are gone.
+_REMOVED_KEYS = {
+    "compile_model": "torch.compile made training hardly faster, and failed on some models",
+}
+# Keys that RecBole reads and none of its property files names.
+_UNLISTED_KEYS = """
+    model dataset config_files nproc ip port world_size group_offset offset local_rank
+    encoding double_tower reg_weight discretization
+"""
+
+
+def build_config(
+    model: str,
+    dataset: str,
+    config_files: Sequence[str] | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> Config:
+    """Build a config, telling in a sentence whatever is wrong with it.
+
+    Args:
+        model: the model's name.
+        dataset: the dataset's name.
+        config_files: RecBole config files; none by default.
+        values: further values, which win over the files; none by default.
+
+    Returns:
+        RecBole's ``Config``.
+
+    Raises:
+        UsageError: what is wrong.
+    """
+    try:
+        return Config(model, dataset, list(config_files or ()), dict(values or {}))
+    except UsageError:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        AssertionError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise UsageError(f"configuration: {str(error).rstrip('.')}.") from error
+
+
+def model_properties(model: str) -> list[Path]:
+    """The files of a model's defaults, later ones win; none for RecBole's own models.
+
+    A model from outside of the package has the defaults of the model that it extends, of the plain
+    network where it extends :class:`ScenarioRecommender` itself, and then those of its own file.
+    """
+    files = [_MODEL_PROPERTIES / f"{model}.yaml"]
+    if model in outside_models():
+        outside = outside_models()[model]
+        if issubclass(outside.model_class, ScenarioRecommender):
+            known = own_models().values()
+            extended = (c.__name__ for c in outside.model_class.__mro__ if c in known)
+            files = [_MODEL_PROPERTIES / f"{next(extended, 'DNN')}.yaml"]
+        files.append(outside.properties)
+    return [file for file in files if file.is_file()]
+
+
+def common_properties() -> tuple[Path, ...]:
+    """The files of the defaults that all models have beside RecBole's."""
+    return _COMMON_DEFAULTS
+
+
+def common_rules() -> Rules:
+    """The rules of the keys that all models have beside RecBole's."""
+    return _COMMON_SETTINGS
+
+
+@functools.cache
+def own_keys() -> frozenset[str]:
+    """The config keys that this package adds."""
+    files = [*_COMMON_DEFAULTS, *_MODEL_PROPERTIES.glob("*.yaml")]
+    return frozenset(_keys_of(files))
+
+
+@functools.cache
+def recbole_keys() -> frozenset[str]:
+    """The config keys that RecBole's property files name."""
+    return _general_recbole_keys() | frozenset(_keys_of((_RECBOLE_PROPERTIES / "model").glob("*")))
+
+
+@functools.cache
+def _general_recbole_keys() -> frozenset[str]:
+    """The config keys of RecBole that are no single model's."""
+    files = [
+        path
+        for path in _RECBOLE_PROPERTIES.rglob("*.yaml")
+        if path.parent.name != "model" and path.stem not in {"url", "kg_url"}
+    ]
+    return frozenset(_keys_of(files)).union(_UNLISTED_KEYS.split())
+
+
+def _keys_of(files: Iterable[Path]) -> set[str]:
+    keys: set[str] = set()
+    for path in files:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys.update(content or {})
+    return keys
+
+
+# --------------------------------------------------------------------------------------------------
+# Loading
+
+
+def with_checked_name(stock: Any) -> Any:
+    """Wrap ``Config._get_model_and_dataset``: check names before any path is made of them.
+
+    A class of the user's own, as RecBole's documentation trains one, is registered. Warns of a
+    model or dataset of the command line that the program does not ask for.
+    """
+
+    @functools.wraps(stock)
+    def get_model_and_dataset(self: Config, model: Any, dataset: Any) -> tuple[Any, type, str]:
+        is_class = isinstance(model, type) and issubclass(model, AbstractRecommender)
+        if is_class and not model.__module__.startswith(("recbole.", "recbole_midpg.")):
+            register(model)
+        name, model_class, dataset = stock(self, model, dataset)
+        name = class_name_of(name)
+        for key, taken in (("model", name), ("dataset", dataset)):
+            typed = self.cmd_config_dict.get(key, taken)
+            if typed != taken and class_name_of(str(typed)) != taken:
+                _warn_once(f"argument --{key}={typed} is not used: the program asks for {taken}.")
+        return name, model_class, require_file_name("dataset", dataset)
+
+    return get_model_and_dataset
+
+
+def with_own_defaults(stock: Any) -> Any:
+    """Add our model's and dataset's defaults after RecBole's, before all that the user sets."""
+
+    @functools.wraps(stock)
+    def load(self: Config, model: str, model_class: type, dataset: str) -> None:
+        stock(self, model, model_class, dataset)
+        if model in TREE_MODELS:
+            # Their files are in small letters, which RecBole finds on Windows alone.
+            self._update_internal_config_dict(
+                _RECBOLE_PROPERTIES / "model" / f"{model.lower()}.yaml"
+            )
+        if model in PRELOADED:
+            # RecBole leaves these the split of other models, which no sequential one can make.
+            self._update_internal_config_dict(
+                _RECBOLE_PROPERTIES / "quick_start_config" / "sequential.yaml"
+            )
+        for defaults in _COMMON_DEFAULTS:
+            self._update_internal_config_dict(defaults)
+        for file in model_properties(model):
+            self.internal_config_dict.update(read_config_file(file))
+        if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:
+            dataset_config = find_dataset_config(dataset)
+            if dataset_config is not None:
+                self.dataset_config_dict = read_config_file(dataset_config)
+                self.internal_config_dict.update(self.dataset_config_dict)
+
+    return load
+
+
+def convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str, Any]:
+    """Stand in for ``Config._convert_config_dict``, which evaluates every text as Python code."""
+    for key, value in values.items():
+        if isinstance(value, str):
+            values[key] = parse_value(value)
+    return values
+
+
+def load_command_line(self: Config) -> dict[str, Any]:
+    """Stand in for ``Config._load_cmd_line``, which drops a value that holds a ``=``."""
+    texts: dict[str, str] = {}
+    ignored = []
+    for argument in _typed_arguments():
+        key, separator, text = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not separator:
+            ignored.append(argument)
+        elif texts.get(key, text) != text:
+            raise UsageError(f"argument --{key}: both {texts[key]!r} and {text!r} are given.")
+        else:
+            texts[key] = text
+    if ignored:
+        getLogger().warning(f"command line args [{' '.join(ignored)}] will not be used in RecBole")
+    return self._convert_config_dict(dict(texts))
+
+
+def _typed_arguments() -> list[str]:
+    return [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
+
+
+def load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
+    """Stand in for ``Config._load_config_files``, with errors that name the file and line.
+
+    Where a program names no files, those are read that were typed when it was started; RecBole
+    takes ``python program.py --config_files=a.yaml`` for a key that nothing reads.
+    """
+    option = "--config_files="
+    typed = [text for text in _typed_arguments() if text.startswith(option)]
+    return read_config_files(files or " ".join(typed).replace(option, "").split())
+
+
+class _ConfigLoader(yaml.SafeLoader):
+    """A safe loader that reads ``1e-3`` as a number, as RecBole's loader does."""
+
+
+_ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def read_config_file(file: str | Path) -> dict[str, Any]:
+    """Read a RecBole config file, without running what it may hold.
+
+    Args:
+        file: a YAML file of lines ``key: value``.
+
+    Returns:
+        The keys and values.
+
+    Raises:
+        UsageError: the file cannot be read or is not of that form; names the file and line.
+    """
+    try:
+        content = load_yaml(Path(file).read_text(encoding="utf-8"), _ConfigLoader)
+    except OSError as error:
+        raise UsageError(f"config file {str(file)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"config file {str(file)!r}: it is not UTF-8 text.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "the text cannot be parsed"
+        raise UsageError(f"config file {str(file)!r}{line}: {problem}.") from error
+    except YAML_VALUE_ERRORS as error:
+        raise UsageError(f"config file {str(file)!r}: a value cannot be read ({error}).") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UsageError(f"config file {str(file)!r}: expected lines of the form key: value.")
+    return content
+
+
+def read_config_files(files: Iterable[str | Path]) -> dict[str, Any]:
+    """Read several files by :func:`read_config_file`; of a key in two the later value holds."""
+    values: dict[str, Any] = {}
+    for file in files:
+        values.update(read_config_file(file))
+    return values
+
+
+# --------------------------------------------------------------------------------------------------
+# Checking
+
+
+def with_checks(stock: Any) -> Any:
+    """Check our keys as soon as the final values are known."""
+
+    @functools.wraps(stock)
+    def set_defaults(self: Config) -> None:
+        check_recbole_keys(self.final_config_dict)
+        check_evaluation(self.final_config_dict)
+        stock(self)
+        check_config(self)
+
+    return set_defaults
+
+
+def check_config(config: Config) -> None:
+    """Check a config before any data is loaded, and fill in the scenario's defaults.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Raises:
+        UsageError: a key is misspelt, a value is not allowed, the dataset is not there, or a
+            scenario field cannot serve as one.
+    """
+    values = config.final_config_dict
+    for key in _LISTS_OF_NAMES:
+        if isinstance(values[key], str):
+            values[key] = [values[key]]
+    if values["numerical_features"] is None:
+        values["numerical_features"] = []  # as RecBole looks for names in it
+    check_settings(values, _COMMON_SETTINGS)
+    of_dataset = getattr(config, "dataset_config_dict", {})
+    check_key_names({**of_dataset, **config.external_config_dict}, config.model)
+    is_own_model = issubclass(config.model_class, ScenarioRecommender)
+    is_context_model = values["MODEL_TYPE"] == ModelType.CONTEXT
+    is_outside = config.model in outside_models()
+    if is_outside and is_context_model and values.get("embedding_size") is None:
+        file = outside_models()[config.model].properties.name
+        raise UsageError(
+            f"embedding_size: {config.model} has no default of it, expected one in {file} beside "
+            "its file, or --embedding_size."
+        )
+    if is_own_model:
+        check_settings(values, config.model_class.settings)
+    _check_splits_of_files(values["benchmark_filename"])
+    _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
+    check_selection(values)
+    check_optimizer(values)
+    check_needs(config)
+    fields = None
+    is_context_aware = values["MODEL_TYPE"] in _CONTEXT_TYPES
+    if is_context_aware:
+        require_dataset(config)
+        fields = read_atomic_fields(config)
+        _check_label(config, fields)
+        _check_split(config, fields)
+        check_splits(values, config.external_config_dict)
+        _check_numbers(config, fields)
+        _check_unembedded(config, fields)
+        _report_unread_weights(config)
+        if fields is not None:
+            check_selected_fields(config, fields)
+            check_evaluated_rows(config, fields)
+        _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
+        if is_own_model and fields is not None:
+            input_size = len(feature_fields(config, fields)) * values["embedding_size"]
+            config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+    columns = columns_of_rows(config)
+    if columns:
+        check_ids(config, columns, needed=not is_context_aware)
+    groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
+    check_metrics(values, groups)
+    _check_direction(values, config.external_config_dict.get("valid_metric_bigger"))
+
+
+def _report_unread_weights(config: Config) -> None:
+    """Warn of ``preload_weight``, which is loaded and which no context-aware model reads."""
+    is_users_own = config.model_class.__module__.partition(".")[0] not in _PACKAGES
+    if config["preload_weight"] and not is_users_own:
+        _warn_once(
+            f"preload_weight: {config.model} does not read it: its embeddings start at random. "
+            "numerical_features embeds a float_seq column of the user's or the item's file."
+        )
+
+
+_PACKAGES = ("recbole", "recbole_midpg")
+
+
+def check_key_names(given: Mapping[str, Any], model: str) -> None:
+    """Refuse keys that look like misspelt ones, and warn of others that nothing reads.
+
+    A key that is meant for the user's own code may stand in ``extra_keys``.
+
+    Args:
+        given: what the user's files, arguments and command line set.
+        model: the model's name.
+
+    Raises:
+        UsageError: nothing reads a key, and it is near one that is read or another name of one.
+    """
+    read = _keys_read_by(model)
+    known = own_keys() | recbole_keys() | read
+    for key in sorted(_REMOVED_KEYS.keys() & given):
+        _warn_once(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
+    passed = {*read, *_REMOVED_KEYS, *(given.get("extra_keys") or ())}
+    unread = [key for key in given if key not in passed]
+    for key in unread:
+        meant = _OTHER_NAMES.get(key.replace("-", "_").lower())
+        if meant is None and key not in known:
+            meant = nearest(key, known, cutoff=0.8)
+        if meant:
+            raise UsageError(
+                f"{key}: unknown config key (value {given[key]!r}); did you mean {meant!r}? "
+                f"(extra_keys: [{key}] lets it pass.)"
+            )
+    if unread:
+        _warn_once(
+            f"Keys that {model} does not read: {', '.join(unread)} "
+            f"(extra_keys: [{', '.join(unread)}] leaves this line out)."
+        )
+
+
+# Names that other programs and papers give to keys of RecBole.
+_OTHER_NAMES = {
+    "lr": "learning_rate",
+    "batch_size": "train_batch_size",
+    "bs": "train_batch_size",
+    "test_batch_size": "eval_batch_size",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_epochs": "epochs",
+    "patience": "stopping_step",
+    "early_stopping": "stopping_step",
+    "optimizer": "learner",
+    "l2": "weight_decay",
+    "l2_reg": "weight_decay",
+    "dropout": "dropout_prob",
+    "dropout_rate": "dropout_prob",
+    "hidden_size": "mlp_hidden_size",
+    "hidden_units": "mlp_hidden_size",
+    "embedding_dim": "embedding_size",
+    "emb_size": "embedding_size",
+    "emb_dim": "embedding_size",
+    "num_workers": "worker",
+    "random_seed": "seed",
+    "gpu": "gpu_id",
+    "device": "use_gpu",
+    "cuda": "use_gpu",
+    "amp": "enable_amp",
+    "data": "dataset",
+    "data_dir": "data_path",
+    "output": "checkpoint_dir",
+    "output_dir": "checkpoint_dir",
+    "save_dir": "checkpoint_dir",
+    "config": "config_files",
+    "config_file": "config_files",
+    "metric": "metrics",
+    "eval_metric": "valid_metric",
+    "eval_metrics": "metrics",
+    "label": "LABEL_FIELD",
+    "split": "eval_args",
+    # Names that RecBole's own keys had in its earlier releases.
+    "neg_sampling": "train_neg_sample_args",
+    "training_neg_sample_num": "train_neg_sample_args",
+    "training_neg_sample_distribution": "train_neg_sample_args",
+    "eval_setting": "eval_args",
+    "group_by_user": "eval_args",
+    "split_ratio": "eval_args",
+    "leave_one_num": "eval_args",
+    "min_user_inter_num": "user_inter_num_interval",
+    "max_user_inter_num": "user_inter_num_interval",
+    "min_item_inter_num": "item_inter_num_interval",
+    "max_item_inter_num": "item_inter_num_interval",
+    "lowest_val": "val_interval",
+    "highest_val": "val_interval",
+    "equal_val": "val_interval",
+    "not_equal_val": "val_interval",
+    "fields_in_same_space": "alias_of_user_id",
+}
+
+
+def _keys_read_by(model: str) -> frozenset[str]:
+    """The keys that a model with a file of defaults reads; of others, all that RecBole's read."""
+    files = model_properties(model)
+    keys = frozenset(_keys_of([*files, *_COMMON_DEFAULTS]))
+    return keys | (_general_recbole_keys() if files else recbole_keys())
+
+
+@functools.cache
+def _warn_once(sentence: str) -> None:
+    """Log a warning, in a process that may build a config several times."""
+    getLogger().warning(sentence)
+
+
+def _set_scenario(config: Config, fields: dict[str, AtomicField] | None, needed: bool) -> None:
+    """Check ``scenario_fields`` and ``scenario_id_field`` and fill in the latter's default."""
+    values = config.final_config_dict
+    names = values["scenario_fields"]
+    candidates = (
+        "" if fields is None else f", expected some of {', '.join(_usable(config, fields))}"
+    )
+    if names is None:
+        if needed:
+            raise UsageError(
+                f"scenario_fields: {config.model} needs the fields that make a scenario and none "
+                f"is set for {config.dataset}{candidates}."
+            )
+        return
+    if not Names().accepts(names) or not names:
+        raise UsageError(
+            f"scenario_fields: {names!r} is not allowed, expected {Names().allowed}{candidates}."
+        )
+    if values["scenario_id_field"] is None:
+        values["scenario_id_field"] = names[0]
+    if fields is not None:
+        for name in names:
+            _check_scenario_field("scenario_fields", name, config, fields)
+        _check_scenario_field("scenario_id_field", values["scenario_id_field"], config, fields)
+
+
+def _check_splits_of_files(names: Any) -> None:
+    """Check ``benchmark_filename``, which names the files of splits that are made already.
+
+    Raises:
+        UsageError: it names other than two or three files, or leads out of the dataset's folder.
+    """
+    _check_file_parts("benchmark_filename", names)
+    if names is not None and len(names) not in (_N_SPLITS - 1, _N_SPLITS):
+        raise UsageError(
+            f"benchmark_filename: {names!r} is not allowed, expected three names, of training, "
+            "validation and test, as [train, valid, test], or two, of training and test."
+        )
+
+
+def _check_file_parts(key: str, parts: Any) -> None:
+    """Check a key that lists parts of file names.
+
+    Raises:
+        UsageError: it is no list, or a part would lead out of the dataset's folder.
+    """
+    if parts is None:
+        return
+    if not isinstance(parts, (list, tuple)):
+        raise UsageError(f"{key}: {parts!r} is not allowed, expected a list of names.")
+    for part in parts:
+        require_file_name(key, part)
+
+
+def _check_label(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check that the label is a number, as its tokens' numbers would be taken for it.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    name = config["LABEL_FIELD"]
+    field = (fields or {}).get(name)
+    if field is None or not field.loaded or config["threshold"]:
+        return
+    if field.file.endswith(".inter") and field.type != "float":
+        raise UsageError(
+            f"LABEL_FIELD: {name!r} is of type {field.type} in {field.file}, expected "
+            f"{name}:float in its first line, and 0 or 1 in its rows."
+        )
+
+
+def _check_split(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check how ``eval_args`` splits and orders the rows.
+
+    Raises:
+        UsageError: RecBole does not know it, or the rows have no time to be ordered by.
+    """
+    arguments = config["eval_args"]
+    split, order, group = (arguments.get(key) for key in ("split", "order", "group_by"))
+    if not _is_split(split):
+        raise UsageError(
+            f"eval_args: split: {split!r} is not allowed, expected three shares, the first above "
+            "0, as {RS: [0.8, 0.1, 0.1]}, or {LS: valid_and_test}."
+        )
+    for key, value, known in (("order", order, ("RO", "TO")), ("group_by", group, _GROUPS)):
+        if value not in known:
+            raise UsageError(
+                f"eval_args: {key}: {value!r} is not allowed, expected one of "
+                f"{', '.join('~' if word is None else word for word in known)}."
+            )
+    time_field = config["TIME_FIELD"]
+    if order == "TO" and fields is not None:
+        numbers = [name for name, field in fields.items() if field.loaded and field.type == "float"]
+        if time_field not in numbers:
+            raise UsageError(
+                f"TIME_FIELD: {time_field!r} is not a loaded field of numbers, by which order: TO "
+                f"sorts{expected_some_of(numbers, str(time_field))}"
+            )
+
+
+_N_SPLITS = 3  # training, validation and test
+_GROUPS = (None, "none", "user")
+_LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+
+
+def _is_split(split: Any) -> bool:
+    """Whether RecBole can make three parts by this."""
+    if not isinstance(split, dict) or len(split) != 1:
+        return False
+    (method, shares), *_ = split.items()
+    if method != "RS":
+        return method == "LS" and shares in _LEFT_OUT
+    return (
+        isinstance(shares, (list, tuple))
+        and len(shares) == _N_SPLITS
+        and all(Number().accepts(share) for share in shares)
+        and shares[0] > 0
+    )
+
+
+def _check_direction(values: Mapping[str, Any], given: Any) -> None:
+    """Check that the user has not turned ``valid_metric`` round, as RecBole takes no word on it.
+
+    Args:
+        values: the config's values, with the direction of ``valid_metric``.
+        given: the user's; ``None`` where there is none.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    bigger = values["valid_metric_bigger"]
+    if given is not None and given is not bigger:
+        raise UsageError(
+            f"valid_metric_bigger: {given!r} does not go with valid_metric: "
+            f"{values['valid_metric']!r}, expected {bigger}, as follows from the metric."
+        )
+
+
+def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check ``numerical_features``.
+
+    Raises:
+        UsageError: a name is not a field of numbers.
+    """
+    names = config["numerical_features"]
+    numbers = [name for name, field in (fields or {}).items() if field.type.startswith("float")]
+    for name in names if fields is not None else ():
+        if name not in numbers:
+            raise UsageError(
+                f"numerical_features: {name!r} is not a field of numbers"
+                f"{expected_some_of(numbers, name)}"
+            )
+
+
+def _check_unembedded(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check ``unembedded_fields``.
+
+    Raises:
+        UsageError: a name is not a field that could be embedded.
+    """
+    if fields is None:
+        return
+    candidates = embeddable_fields(config, fields)
+    for name in config["unembedded_fields"] or ():
+        if name not in candidates:
+            raise UsageError(
+                f"unembedded_fields: {name!r} is not a field that a model embeds"
+                f"{expected_some_of(candidates, name)}"
+            )
+
+
+def _usable(config: Config, fields: dict[str, AtomicField]) -> list[str]:
+    return _token_fields(fields, feature_fields(config, fields))
+
+
+def _token_fields(fields: dict[str, AtomicField], names: list[str]) -> list[str]:
+    return [name for name in names if fields[name].type == "token"]
+
+
+def _check_scenario_field(
+    key: str, name: Any, config: Config, fields: dict[str, AtomicField]
+) -> None:
+    usable = _usable(config, fields)
+    if name in usable:
+        return
+    field = fields.get(name) if isinstance(name, str) else None
+    if name == config["LABEL_FIELD"] or name in (config["threshold"] or {}):
+        reason = "is the label"
+    elif name in (config["unembedded_fields"] or ()):
+        reason = "is not embedded (unembedded_fields)"
+    elif field is None:
+        reason = f"is not a field of {config.dataset}"
+    elif not field.loaded:
+        reason = f"of {field.file} is not loaded (load_col: ~ loads all columns)"
+    else:
+        reason = f"is of type {field.type}, not token"
+    raise UsageError(f"{key}: {name!r} {reason}{expected_some_of(usable, str(name))}")

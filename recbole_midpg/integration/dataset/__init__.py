@@ -1,0 +1,1 @@
+"""RecBole's datasets: found, loaded, filtered, checked, saved, cut into batches."""

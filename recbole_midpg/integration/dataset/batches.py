@@ -1,0 +1,358 @@
+"""The batches of RecBole's loaders, gathered a block of batches at a time.
+
+RecBole makes each batch row by row: a Python list of row numbers, turned into a tensor anew for
+each column, then joined with the features of its users and items. Here the rows of many batches are
+gathered at once, one ``index_select`` a column, and batches are slices of that block. The same
+seed gives the same batches in the same order, epoch by epoch.
+
+With ``data_on_device`` the rows are where the model computes; those that have no room there stay in
+the host's memory, and a GPU has the next block copied while it works on this one.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from recbole.data import utils as data_utils
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.dataloader.general_dataloader import NegSampleEvalDataLoader, TrainDataLoader
+from recbole.data.interaction import Interaction
+from recbole.data.transform import construct_transform
+from recbole.utils import ModelType
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from recbole_midpg.integration.dataset.row_placement import place_rows, row_tables
+from recbole_midpg.integration.run import process_group
+from recbole_midpg.integration.run.validation import has_validation
+from recbole_midpg.training.device_rows import DeviceRows
+from recbole_midpg.training.side_stream import Carrier, SideStream, copy_to, one_ahead
+
+# Below the 32,768 values from which torch wakes a second thread for a conversion, which on a busy
+# machine costs more than the conversion.
+_BLOCK_ROWS = 16_384
+
+stock_get_dataloader = data_utils.get_dataloader
+
+
+def get_dataloader(config: Any, phase: str) -> Callable[..., AbstractDataLoader | None]:
+    """Stand in for ``recbole.data.utils.get_dataloader``: block loaders where they can serve.
+
+    They serve context-aware and decision-tree models that train and evaluate on labelled rows,
+    without a transform; all else stays with RecBole.
+
+    Args:
+        config: RecBole's ``Config``.
+        phase: ``"train"``, ``"valid"`` or ``"test"``.
+
+    Returns:
+        The class of the phase's loader; of validation, where there is none, what makes ``None``,
+        with which RecBole's trainers do without.
+    """
+    if phase == "valid" and not has_validation(config):
+        return _no_loader
+    if not serves(config, phase):
+        return stock_get_dataloader(config, phase)
+    return BlockTrainDataLoader if phase == "train" else BlockEvalDataLoader
+
+
+def _no_loader(_config: Any, _dataset: Any, _sampler: Any, shuffle: bool = False) -> None:
+    """Make no loader of a split without rows."""
+
+
+def serves(config: Any, phase: str) -> bool:
+    """Whether the block loaders can serve a phase; see :func:`get_dataloader`."""
+    # Without a sampler RecBole's loader takes the arguments of the test phase for validation too.
+    sampled = {"train"} if phase == "train" else {phase, "test"}
+    return (
+        phase in {"train", "valid", "test"}
+        and config["MODEL_TYPE"] in {ModelType.CONTEXT, ModelType.DECISIONTREE}
+        and config["transform"] is None
+        and all(config[f"{name}_neg_sample_args"]["distribution"] == "none" for name in sampled)
+        and (phase == "train" or config["eval_args"]["mode"][phase] == "labeled")
+    )
+
+
+class Batch(Interaction):
+    """An ``Interaction`` whose columns are all on one device.
+
+    Args:
+        columns: tensors by name, each ``(B,)`` or ``(B, ...)``; at least one.
+        device: where they are.
+        counts: how many of the whole batch's rows each process has, in training with several.
+        is_counted: whether its rows are this process's to evaluate.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, Tensor],
+        device: torch.device,
+        counts: tuple[int, ...] | None = None,
+        is_counted: bool = True,
+    ) -> None:
+        # Not RecBole's constructor: it would look at each column of each batch again.
+        self.interaction = columns
+        self.length = len(next(iter(columns.values())))
+        self._device = device
+        self.counts, self.is_counted = counts, is_counted
+
+    def to(
+        self, device: torch.device | str, selected_field: str | Iterable[str] | None = None
+    ) -> Interaction:
+        """Copy to a device; the batch itself where it is there already."""
+        if device == self._device:
+            return self
+        return super().to(device, selected_field)
+
+
+class _Hand(NamedTuple):
+    """What a process has of a batch; the attributes are those of :class:`Batch`."""
+
+    rows: Tensor
+    counts: tuple[int, ...] | None = None
+    is_counted: bool = True
+
+
+class _BlockLoader(AbstractDataLoader):
+    """What the loaders for training and evaluation share.
+
+    In the order of resolution it stands between RecBole's loaders and their ancestor: it takes the
+    place of the ancestor's constructor, which makes a list of all row numbers, and of its iterator.
+
+    The loader reads the dataset's rows when it is iterated. ``config["worker"]`` starts no
+    processes: a block is gathered faster than it could be sent. An epoch that is left at its very
+    last batch, before the loader has said that there are no more, leaves the next one in another
+    order than RecBole's; left at any other batch it does not.
+    """
+
+    _use: str  # what its rows are for, as the log names it
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        self.shuffle = shuffle
+        self.config = config
+        self._dataset = dataset
+        self._sampler = sampler
+        self._batch_size = self.step = self.model = None
+        self._init_batch_size_and_step()
+        self.generator = torch.Generator()
+        self.generator.manual_seed(config["seed"])
+        self.transform = construct_transform(config)
+        self.is_sequential = False
+        alone = config["single_spec"]
+        self.rank = 0 if alone else process_group.rank()
+        self.n_processes = 1 if alone else process_group.n_processes()
+        DataLoader.__init__(
+            self,
+            dataset=range(self.sample_size),
+            batch_size=self.step,
+            collate_fn=self.collate_fn,
+            num_workers=config["worker"],
+            shuffle=shuffle,
+            generator=self.generator,
+        )
+
+    @functools.cached_property
+    def device_rows(self) -> DeviceRows | None:
+        """The rows on the device, ``None`` where they are streamed to it.
+
+        They are put there when they are first asked for, after the model.
+        """
+        order_bytes = self.sample_size * self._order_type.itemsize if self.shuffle else 0
+        return place_rows(self._dataset, self.config, order_bytes, self._use)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._draw_workers_seed()
+        return self._batches()
+
+    def _batches(self) -> Iterator[Any]:
+        device = torch.device(self.config["device"])
+        order = self._draw_order() if self.shuffle else None
+        for own, block in self._blocks(order, device):
+            sizes = [len(hand.rows) for hand in own]
+            # One call of split a column makes the slices of all batches.
+            slices = zip(*(column.split(sizes) for column in block.values()), strict=True)
+            for hand, columns in zip(own, slices, strict=True):
+                batch = Batch(
+                    dict(zip(block, columns, strict=True)), device, hand.counts, hand.is_counted
+                )
+                yield self._present(batch)
+        if order is not None:
+            pass_over_permutation(self.sample_size, self.generator)
+
+    def _blocks(
+        self, order: Tensor | None, device: torch.device
+    ) -> Iterator[tuple[list[_Hand], dict[str, Tensor]]]:
+        """What this process has of an epoch's batches, as many batches at a time as make a block.
+
+        Args:
+            order: the rows in the order of the epoch, ``None`` for the order in which they stand.
+            device: where the blocks go.
+        """
+        here = self.device_rows
+        if here is not None:
+            on_device = None if order is None else order.to(device)
+            for own in self._dealt(on_device, device):
+                yield own, here.take(torch.cat([hand.rows for hand in own]))
+            return
+        tables = row_tables(self._dataset)
+        dealt = self._dealt(order, torch.device("cpu"))
+        gathered = ((own, tables.take(torch.cat([hand.rows for hand in own]))) for own in dealt)
+        carrier = _carrier_of(self.config)
+        if carrier is not None:
+            yield from one_ahead(gathered, carrier)
+            return
+        for own, columns in gathered:
+            yield own, copy_to(device, columns)
+
+    def _dealt(self, order: Tensor | None, device: torch.device) -> Iterator[list[_Hand]]:
+        """What this process has of each block's batches, where that is not nothing."""
+        numbers = itertools.count()
+        for rows in self._row_blocks(order, device):
+            taken = [self._take(next(numbers), batch) for batch in rows.split(self.batch_size)]
+            own = [hand for hand in taken if hand is not None]
+            if own:
+                yield own
+
+    def _take(self, number: int, rows: Tensor) -> _Hand | None:
+        """What this process has of a batch, ``None`` where that is nothing.
+
+        Args:
+            number: the batch's, from 0.
+            rows: the numbers of its rows.
+        """
+        raise NotImplementedError
+
+    def _row_blocks(self, order: Tensor | None, device: torch.device) -> Iterator[Tensor]:
+        """The numbers of an epoch's rows, in order, as many as make whole batches at a time."""
+        count = self.sample_size
+        block_rows = max(1, _BLOCK_ROWS // self.batch_size) * self.batch_size
+        if order is not None:
+            yield from order.split(block_rows)
+            return
+        for start in range(0, count, block_rows):
+            yield torch.arange(start, min(start + block_rows, count), device=device)
+
+    @property
+    def _order_type(self) -> torch.dtype:
+        """The type of row numbers in an order, which holds one of each row."""
+        return torch.int32 if self.sample_size <= torch.iinfo(torch.int32).max else torch.int64
+
+    def _draw_workers_seed(self) -> None:
+        """Draw the seed that torch draws for its workers before anything else."""
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+
+    def _draw_order(self) -> Tensor:
+        return torch.randperm(self.sample_size, generator=self.generator, dtype=self._order_type)
+
+    def _present(self, batch: Batch) -> Any:
+        """Give a batch the form that the trainer takes."""
+        raise NotImplementedError
+
+
+class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
+    """Yields the batches of RecBole's ``TrainDataLoader`` without negative sampling.
+
+    Of several processes each has about as many rows of every batch, rank 0 the first ones.
+    """
+
+    _use = "training"
+
+    def epoch_order(self) -> Tensor:
+        """Draw the order of the next epoch, in the place of iterating through it.
+
+        The loader's generator ends as if the epoch had been iterated through.
+
+        Returns:
+            The row numbers in their order, ``(N,)``, int32 up to 2^31 rows, on the CPU; those of
+            batch ``i`` are ``order[i * batch_size : (i + 1) * batch_size]``, of all processes.
+        """
+        self._draw_workers_seed()
+        if not self.shuffle:
+            return torch.arange(self.sample_size, dtype=self._order_type)
+        order = self._draw_order()
+        pass_over_permutation(self.sample_size, self.generator)
+        return order
+
+    def _take(self, number: int, rows: Tensor) -> _Hand:
+        if self.n_processes == 1:
+            return _Hand(rows)
+        bounds = [len(rows) * rank // self.n_processes for rank in range(self.n_processes + 1)]
+        counts = tuple(end - start for start, end in pairwise(bounds))
+        return _Hand(rows[bounds[self.rank] : bounds[self.rank + 1]], counts)
+
+    def _present(self, batch: Batch) -> Batch:
+        return batch
+
+
+class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
+    """Yields the batches of RecBole's ``NegSampleEvalDataLoader`` without negative sampling.
+
+    Each comes as ``(batch, None, None, None)``: there are no rows, users or items to sample for.
+
+    Several processes take whole batches in turn, so that each is scored as one process would score
+    it, to the last bit. A process for which there is none scores the first one, which is not
+    counted: so it has read all that it must, and knows what there is to exchange.
+    """
+
+    _use = "evaluation"
+
+    def __len__(self) -> int:
+        n_batches = super().__len__()
+        return len(range(self.rank, n_batches, self.n_processes)) or min(n_batches, 1)
+
+    def _take(self, number: int, rows: Tensor) -> _Hand | None:
+        if number % self.n_processes == self.rank:
+            return _Hand(rows)
+        n_batches = -(-self.sample_size // self.batch_size)
+        if number == 0 and self.rank >= n_batches:
+            return _Hand(rows, is_counted=False)
+        return None
+
+    def _present(self, batch: Batch) -> tuple[Batch, None, None, None]:
+        return batch, None, None, None
+
+
+def _carrier_of(config: Any) -> Carrier | None:
+    """What copies the next block to a GPU while it computes, ``None`` where nothing does.
+
+    With ``data_on_device: False`` a GPU has blocks copied between its computations.
+    """
+    device = torch.device(config["device"])
+    return SideStream(device) if device.type == "cuda" and config["data_on_device"] else None
+
+
+def pass_over_permutation(count: int, generator: torch.Generator) -> None:
+    """Leave a generator as drawing a permutation would.
+
+    torch's sampler draws one more at the end of an epoch, and uses none of it. A permutation takes
+    32 bits for each of its numbers but the last; taking them alone is 13 times as fast.
+
+    Args:
+        count: how many numbers are permuted.
+        generator: on the CPU.
+    """
+    if count >= _WIDE_PERMUTATION or not _permutation_takes_32_bits():
+        torch.randperm(count, generator=generator)
+        return
+    draws = torch.empty(min(count - 1, _BLOCK_ROWS), dtype=torch.int32)
+    for start in range(0, count - 1, _BLOCK_ROWS):
+        draws[: count - 1 - start].random_(generator=generator)
+
+
+# From here on torch takes 64 bits a number.
+_WIDE_PERMUTATION = 2**32 // 20
+
+
+@functools.cache
+def _permutation_takes_32_bits() -> bool:
+    """Whether this torch draws permutations as all have done so far."""
+    count = 1000
+    drawn, passed_over = (torch.Generator().manual_seed(2023) for _ in range(2))
+    torch.randperm(count, generator=drawn)
+    torch.empty(count - 1, dtype=torch.int32).random_(generator=passed_over)
+    return torch.equal(drawn.get_state(), passed_over.get_state())

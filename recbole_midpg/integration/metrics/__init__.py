@@ -1,0 +1,1 @@
+"""RecBole's evaluation with metrics of scenarios and groups."""

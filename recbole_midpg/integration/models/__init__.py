@@ -1,0 +1,1 @@
+"""RecBole's models, mended, with constants and needs; trees; models from outside; the registry."""

@@ -1,0 +1,1 @@
+"""One run of RecBole's trainer: steps, files, processes, faults, resuming."""

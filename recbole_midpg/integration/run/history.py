@@ -1,0 +1,82 @@
+"""What each epoch of a training brought: kept with the trainer, and shown in TensorBoard."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_midpg.integration.metrics.metrics import rows_of_scenarios
+
+
+@dataclass
+class Epoch:
+    """An epoch.
+
+    Attributes:
+        epoch: its number, from 0.
+        loss: the training loss by term, the mean of a sample for our models and the sum over
+            batches for RecBole's.
+        training_seconds: how long it trained.
+        valid: the results on the validation split; empty where it was not evaluated.
+        scenario_auc: the validation AUC of each scenario that has rows of both classes.
+    """
+
+    epoch: int
+    loss: dict[str, float]
+    training_seconds: float
+    valid: dict[str, float] = field(default_factory=dict)
+    scenario_auc: dict[str, float] = field(default_factory=dict)
+
+
+def with_history(stock: Any) -> Any:
+    """Wrap ``Trainer.fit``: keep a history, and go on with what a resumed run had."""
+
+    @functools.wraps(stock)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.history = list(self.history)
+        self.epoch_started = time.monotonic()
+        return stock(self, *args, **kwargs)
+
+    return fit
+
+
+def with_record(stock: Any) -> Any:
+    """Wrap the method that every trainer calls with the losses of an epoch, right after it."""
+
+    @functools.wraps(stock)
+    def add(self: Any, epoch_idx: int, losses: Any, *args: Any, **kwargs: Any) -> None:
+        terms = losses if isinstance(losses, tuple) else (losses,)
+        names = getattr(self.model, "loss_names", None) or _numbered(len(terms))
+        seconds = time.monotonic() - self.epoch_started
+        loss = {name: float(term) for name, term in zip(names, terms, strict=True)}
+        self.history.append(Epoch(epoch_idx, loss, round(seconds, 3)))
+        self.epoch_started = time.monotonic()  # of the next, where this one is not evaluated
+        stock(self, epoch_idx, losses, *args, **kwargs)
+
+    return add
+
+
+def _numbered(count: int) -> list[str]:
+    return ["loss"] if count == 1 else [f"loss{number}" for number in range(1, count + 1)]
+
+
+def with_results(stock: Any) -> Any:
+    """Wrap ``Trainer._valid_epoch``: keep the results, and draw each scenario's curve."""
+
+    @functools.wraps(stock)
+    def valid_epoch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        score, results = stock(self, *args, **kwargs)
+        if self.history:
+            epoch = self.history[-1]
+            epoch.valid = dict(results)
+            for row in rows_of_scenarios(self.evaluator.evaluated):
+                if row.auc is not None:
+                    epoch.scenario_auc[row.name] = row.auc
+                    self.tensorboard.add_scalar(f"Valid_AUC/{row.name}", row.auc, epoch.epoch)
+                self.tensorboard.add_scalar(f"Valid_LogLoss/{row.name}", row.logloss, epoch.epoch)
+        self.epoch_started = time.monotonic()
+        return score, results
+
+    return valid_epoch

@@ -1,0 +1,350 @@
+"""One run, from config to report: what RecBole's ``run_recbole`` does, in steps that others use."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data.transform import construct_transform
+from recbole.quick_start import quick_start
+from recbole.utils import EvaluatorType, ModelType, get_environment, init_seed, set_color
+
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
+from recbole_midpg.evaluation.doubts import doubts
+from recbole_midpg.evaluation.scenario_table import ScenarioTable
+from recbole_midpg.integration.dataset import trust
+from recbole_midpg.integration.dataset.number_scaling import scales_numbers, unchanged_numbers
+from recbole_midpg.integration.dataset.readiness import require_ready
+from recbole_midpg.integration.dataset.saved_dataset import create_dataset
+from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
+from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
+from recbole_midpg.integration.models.registry import get_flops, get_model
+from recbole_midpg.integration.run import process_group
+from recbole_midpg.integration.run.device_faults import DeviceError, Occupants, reporting_faults
+from recbole_midpg.integration.run.gpu_choice import describe_device
+from recbole_midpg.integration.run.log_file import init_logger
+from recbole_midpg.integration.run.process_trainer import trainer_of
+from recbole_midpg.integration.run.progress import Progress
+from recbole_midpg.integration.run.run_report import RunReport, RunTimes, now
+from recbole_midpg.models.base import count_parameters
+from recbole_midpg.training.kernels import set_arithmetic, use_kernels
+from recbole_midpg.training.threads import use_threads
+
+_stock_run_recbole = quick_start.run_recbole
+
+
+@dataclass
+class Run:
+    """A model with its trainer and data, ready to be trained.
+
+    Attributes:
+        config: RecBole's ``Config``.
+        dataset: RecBole's ``Dataset``, all rows.
+        train_data: the loader of the training split.
+        valid_data: the loader of the validation split; ``None`` where there is none.
+        test_data: the loader of the test split. It is read by :meth:`test` alone.
+        model: the model.
+        trainer: its trainer.
+        best_valid: the validation results of the best epoch, once trained; ``None`` where no epoch
+            was evaluated.
+        test_results: its test results, once tested.
+        test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
+    """
+
+    config: Any
+    dataset: Any
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    model: Any
+    trainer: Any
+    loading_seconds: float
+    started: str = field(default_factory=now)
+    best_valid_score: float = float("nan")
+    best_valid: dict[str, float] | None = None
+    training_seconds: float = 0.0
+    test_results: dict[str, float] = field(default_factory=dict)
+    test_table: ScenarioTable | None = None
+    testing_seconds: float = 0.0
+
+    @classmethod
+    def prepare(cls, config: Any) -> Run:
+        """Load and split the data and build the model, seeded as RecBole seeds.
+
+        Args:
+            config: RecBole's ``Config``.
+
+        Raises:
+            UsageError: the data or the model's sizes do not fit, the kernels cannot run, or
+                the GPU fails.
+        """
+        started = time.monotonic()
+        require_ready(config)
+        use_threads(config)
+        set_arithmetic(config)
+        init_seed(config["seed"], config["reproducibility"])
+        with process_group.first_of_machine(config):
+            dataset = create_dataset(config)
+        train_data, valid_data, test_data = trust.data_preparation(config, dataset)
+        init_seed(config["seed"] + process_group.rank(), config["reproducibility"])
+        occupants = Occupants(config)
+        with reporting_faults(occupants):
+            getLogger().info(describe_device(config))
+            model = _built(config, train_data._dataset)
+            occupants.model = model
+            model = model.to(config["device"])
+            use_kernels(config, model)
+            trainer = trainer_of(config, model)
+        trainer.vocabulary = vocabulary_of(dataset)
+        seconds = time.monotonic() - started
+        return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)
+
+    def reporting_faults(self) -> AbstractContextManager[None]:
+        """Raise the faults of the GPU as sentences; see :func:`reporting_faults`."""
+        splits = (self.train_data, self.valid_data, self.test_data)
+        loaders = [data for data in splits if data is not None]
+        return reporting_faults(Occupants(self.config, self.model, self.trainer.optimizer, loaders))
+
+    def train(self, *, saved: bool, verbose: bool = True, progress: Progress | None = None) -> None:
+        """Train until validation stops it; for all epochs where there is none.
+
+        Args:
+            saved: whether checkpoints are written.
+            verbose: whether each epoch is told in the log.
+            progress: keeps each epoch, so that another process can go on; nobody by default.
+
+        Raises:
+            UsageError: the loss is not finite, no epoch has a validation score, or the GPU fails.
+        """
+        started = time.monotonic()
+        trainer = self.trainer
+        if progress is not None:
+            progress.follow()
+        if progress is not None and progress.is_trained:
+            self.best_valid_score, results = trainer.best_valid_score, trainer.best_valid_result
+        else:
+            with self.reporting_faults():
+                self.best_valid_score, results = trainer.fit(
+                    self.train_data,
+                    self.valid_data,
+                    verbose=verbose,
+                    saved=saved,
+                    show_progress=self.config["show_progress"],
+                )
+            if progress is not None and trainer.history:
+                progress.keep(trainer.history[-1].epoch)
+        self.best_valid = results
+        self.training_seconds = time.monotonic() - started
+        evaluated = any(epoch.valid for epoch in self.trainer.history)
+        if evaluated and not math.isfinite(self.best_valid_score):
+            raise UsageError(
+                f"validation: {self.config['valid_metric']} is not defined in any epoch; the rows "
+                "are of one class only, or the predictions are not numbers."
+            )
+
+    def best_so_far(self) -> str:
+        """Say how good the best epoch so far is, as after an interrupt."""
+        best = self._best_epoch()
+        if best is None:
+            return "no epoch was evaluated" if self.trainer.history else "no epoch was complete"
+        metrics = ", ".join(f"{name} {value}" for name, value in best.valid.items())
+        return f"the best epoch so far is {best.epoch}, with {metrics} on validation"
+
+    def test(self, *, saved: bool) -> None:
+        """Evaluate on the test split: the best epoch where it was ``saved``, else the last one.
+
+        Raises:
+            UsageError: the GPU fails.
+        """
+        started = time.monotonic()
+        if not saved:
+            self._report_tested_epoch()
+        with self.reporting_faults():
+            self.test_results = self.trainer.evaluate(
+                self.test_data, load_best_model=saved, show_progress=self.config["show_progress"]
+            )
+        evaluated = self.trainer.evaluator.evaluated
+        self.test_table = table_of_scenarios(evaluated)
+        is_of_rows = self.config["eval_type"] == EvaluatorType.VALUE
+        if is_of_rows and self.config["MODEL_TYPE"] == ModelType.CONTEXT:
+            self._report_doubts(*scores_and_labels(None, evaluated))
+        self.testing_seconds = time.monotonic() - started
+
+    def _report_tested_epoch(self) -> None:
+        """Warn where the weights of the last epoch are tested, and another one was better."""
+        best, last = self._best_epoch(), self.trainer.history[-1:]
+        if best is not None and last != [best]:
+            getLogger().warning(
+                f"saved=False keeps no weights but the last: the test results are of epoch "
+                f"{last[0].epoch}, and epoch {best.epoch} was the best on validation."
+            )
+
+    def _best_epoch(self) -> Any:
+        """The epoch with the best validation results so far; ``None`` where none was evaluated."""
+        best = dict(self.trainer.best_valid_result or {})
+        return next((epoch for epoch in self.trainer.history if best and epoch.valid == best), None)
+
+    def _report_doubts(self, scores: Any, labels: Any) -> None:
+        """Warn of predictions that cannot be right, with what may be the cause."""
+        config = self.config
+        raw = unchanged_numbers(config, self.dataset.field2type)
+        advice = (
+            "numerical_features as large as in the file do that (numerical_scaling: standard)"
+            if raw and not scales_numbers(config)
+            else "a lower learning_rate or fewer epochs may help"
+        )
+        for doubt in doubts(labels, scores):
+            getLogger().warning(f"Test split: {doubt}; {advice}.")
+
+    def report(self, progress: Progress | None = None) -> RunReport:
+        """What is to be reported of the run, and of the ``progress`` that it could resume by."""
+        parameters, without_embeddings = count_parameters(self.model)
+        return RunReport(
+            self.config,
+            parameters,
+            without_embeddings,
+            self.trainer.history,
+            self.best_valid or {},
+            self.test_results,
+            self.test_table,
+            RunTimes(
+                self.started,
+                round(self.loading_seconds, 3),
+                round(self.training_seconds, 3),
+                round(self.testing_seconds, 3),
+            ),
+            progress.identity if progress else None,
+        )
+
+
+def _built(config: Any, dataset: Any) -> Any:
+    """Build a run's model.
+
+    Raises:
+        UsageError: RecBole's own refuses the config.
+    """
+    model_class = get_model(config["model"])
+    try:
+        return model_class(config, dataset)
+    except (NotImplementedError, AssertionError, KeyError, ValueError) as error:
+        if isinstance(error, UsageError) or not model_class.__module__.startswith("recbole."):
+            raise
+        # Which is all that its constructor says of a value that it does not know.
+        raise UsageError(
+            f"model: {config['model']!r} cannot be built with this config ({error!r})."
+        ) from error
+
+
+def run_recbole(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
+
+    The report is a table of the test split's scenarios in the log, and all that is needed to
+    judge and repeat the run as JSON beside the checkpoint. With ``resume: True`` a run that is
+    finished is not trained again: its report is named, and its results are returned.
+
+    Args:
+        model: the model's name.
+        dataset: the dataset's name.
+        config_file_list: RecBole config files.
+        config_dict: further config values.
+        saved: whether checkpoint and report are written.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
+
+    Raises:
+        UsageError: something that the user can mend.
+    """
+    config = Config(model, dataset, config_file_list, config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    logger = getLogger()
+    logger.info(sys.argv)
+    logger.info(config)
+
+    run = Run.prepare(config)
+    loaders = (run.train_data, run.valid_data, run.test_data)
+    progress = Progress.of(run.trainer, *loaders) if saved else None
+    if progress is not None:
+        is_asked = config["resume"] is True and not progress.is_unfinished
+        finished = progress.finished_report() if is_asked else None
+        if finished is not None:
+            return _finished_results(finished, config)
+        progress.resume()
+    logger.info(run.dataset)
+    logger.info(run.model)
+    with run.reporting_faults():
+        transform = construct_transform(config)
+        flops = get_flops(run.model, run.dataset, config["device"], logger, transform)
+    logger.info(f"{set_color('FLOPs', 'blue')}: {flops}")
+
+    def goes_on() -> str:
+        keeps = progress is not None and progress.is_unfinished
+        return "; the same command with --resume goes on" if keeps else ""
+
+    try:
+        run.train(saved=saved, progress=progress)
+        run.test(saved=saved)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on()}") from None
+    except DeviceError as fault:
+        # Of what helps against it, these change no weight.
+        but = goes_on() and f"{goes_on()} (gpu_id and data_on_device may differ)"
+        raise type(fault)(f"{str(fault).rstrip('.')}{but}.") from fault.__cause__
+
+    environment = get_environment(config).draw()
+    logger.info(f"The running environment of this training is as follows:\n{environment}")
+    if run.test_table:
+        logger.info(f"{set_color('test split', 'yellow')}:\n{run.test_table.text()}")
+    if saved and process_group.rank() == 0:
+        path = Path(run.trainer.saved_model_file).with_suffix(".json")
+        run.report(progress).write(path)
+        logger.info(f"{set_color('report', 'yellow')}: {path}")
+    if progress is not None:
+        progress.complete()
+    return _results(config, run.best_valid_score, run.best_valid, run.test_results)
+
+
+def _finished_results(path: Path, config: Any) -> dict[str, Any]:
+    """Name the report of a run that is finished, and give its results again."""
+    report = read_report_file(path, RUN_FORMAT, "report of a run")
+    checkpoint = path.with_suffix(".pth")
+    where = f"checkpoint {checkpoint}" if checkpoint.is_file() else "its checkpoint is gone"
+    getLogger().warning(f"This run is finished: report {path}, {where}.")
+    valid, test = OrderedDict(report["valid"]), OrderedDict(report["test"])
+    worst = -math.inf if config["valid_metric_bigger"] else math.inf
+    return _results(config, valid.get(config["valid_metric"].lower(), worst), valid or None, test)
+
+
+def _results(
+    config: Any,
+    best_valid_score: float,
+    best_valid: Mapping[str, float] | None,
+    test_results: Mapping[str, float],
+) -> dict[str, Any]:
+    """Log a run's results and give them as RecBole does."""
+    logger = getLogger()
+    logger.info(f"{set_color('best valid ', 'yellow')}: {best_valid}")
+    logger.info(f"{set_color('test result', 'yellow')}: {test_results}")
+    return {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid,
+        "test_result": test_results,
+    }

@@ -1,0 +1,1 @@
+"""Scores of new rows and of all items, by a trained model."""

@@ -1,0 +1,1 @@
+"""Atomic files read fast, encoded, and kept in a cache."""

@@ -1,0 +1,101 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_midpg.common.arguments import listed_names, parse_value, split_arguments
+from recbole_midpg.common.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-3", 0.001),
+        ("True", True),
+        ("false", False),
+        ("~", None),
+        ("[64, 32]", [64, 32]),
+        ("[occupation,gender]", ["occupation", "gender"]),
+        ("{rating: 4}", {"rating": 4}),
+        ("{'rating': 4}", {"rating": 4}),
+        ("0,1", (0, 1)),
+        ("[5,inf)", "[5,inf)"),
+        ("on", "on"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("[1, 2", "[1, 2"),
+        ("b'x'", "b'x'"),
+    ],
+)
+def test_values_are_literals_or_text(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').getcwd()",
+        "!!python/object/apply:os.getcwd []",
+        "[!!python/object/apply:os.getcwd []]",
+        "(lambda: 1)()",
+    ],
+)
+def test_code_stays_text(text):
+    assert parse_value(text) == text
+
+
+@given(st.text(max_size=40))
+def test_any_text_has_a_value(text):
+    parse_value(text)
+
+
+def test_both_ways_to_write_a_value_and_both_names():
+    texts = split_arguments(["-m", "DNN", "--dataset=ml-100k", "--beta", "-0.5", "--x=a=b"])
+    assert texts == {"model": "DNN", "dataset": "ml-100k", "beta": "-0.5", "x": "a=b"}
+
+
+def test_config_files_take_several_values():
+    texts = split_arguments(["--config_files", "a.yaml", "b.yaml", "--seed", "1"])
+    assert texts == {"config_files": "a.yaml b.yaml", "seed": "1"}
+    assert split_arguments(["--config_files=a.yaml b.yaml"])["config_files"] == "a.yaml b.yaml"
+
+
+@pytest.mark.parametrize("words", [["a", "b"], ["a,b"], ["[a,b]"], ["a,", "b"]])
+def test_names_are_listed_with_spaces_or_commas(words):
+    assert listed_names(words) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["epochs=3"], ["'epochs=3'", "--key=value"]),
+        (["--epochs"], ["'--epochs'", "a value is missing"]),
+        (["--epochs", "--seed=1"], ["'--epochs'", "a value is missing"]),
+        (["--"], ["'--'"]),
+        (["--seed=1", "--seed", "2"], ["--seed", "'1'", "'2'"]),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, words):
+    with pytest.raises(UsageError) as error:
+        split_arguments(arguments)
+    assert all(word in str(error.value) for word in words)
+    assert "\n" not in str(error.value)
+
+
+def test_the_same_value_twice_is_one_value():
+    assert split_arguments(["--seed=1", "--seed=1"]) == {"seed": "1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--resume"], "True"),
+        (["--resume", "--model=DNN"], "True"),
+        (["--resume=auto"], "auto"),
+        (["--resume", "auto"], "auto"),
+        (["--resume=saved/x.pth"], "saved/x.pth"),
+    ],
+)
+def test_resume_may_stand_alone(arguments, text):
+    assert split_arguments(arguments)["resume"] == text
