@@ -37,6 +37,7 @@ def test_a_built_in_model_by_one_words_change(tmp_path):
     assert 0.6 < float(re.findall(r"'auc'[,:] ([\d.]+)", result.stderr)[-1]) < 0.9
 
 
+@pytest.mark.slow
 def test_a_built_in_model_gives_what_stock_recbole_gives(tmp_path):
     """Only where stock RecBole starts: on numpy below 2 and pandas below 3."""
     run = """

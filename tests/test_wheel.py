@@ -6,11 +6,14 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import run_python
 
 REPOSITORY = Path(__file__).parent.parent
 
 
+@pytest.mark.slow
 def test_a_wheel_works_from_any_folder(tmp_path):
     source = tmp_path / "source"
     kept = ("setup.py", "pyproject.toml", "README.md", "LICENSE")

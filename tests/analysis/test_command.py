@@ -23,6 +23,7 @@ analyze(*{arguments})
 """
 
 
+@pytest.mark.slow
 def test_matrices_of_a_dataset_then_of_a_checkpoint_then_curves(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     fast = ["--synthetic_rows=6000", "--epochs=1", "--train_batch_size=4096"]
@@ -70,6 +71,7 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     assert Path("figures/gains.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_sweep_trains_and_goes_on_from_its_record(capsys):
     arguments = ["sweep", "--dataset", "gaps", "--output", "out", "--sizes", "2,1"]
     arguments += ["--variants", "r", "APG", "--trials", "1"]

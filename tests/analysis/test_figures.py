@@ -198,6 +198,7 @@ def test_everything_is_at_least_eight_points_high(name):
     assert figure.get_size_inches()[0] <= drawing.PAGE_WIDTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_files_are_written_again_to_the_byte_with_the_data(name, tmp_path):
     draw, data = DRAWN[name]

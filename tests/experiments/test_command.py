@@ -10,6 +10,7 @@ from tests.support.processes import run_command
 FAST = ["--epochs=2", "--train_batch_size=4096"]
 
 
+@pytest.mark.slow
 def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     (tmp_path / "mine.yaml").write_text("DPG: {weighting: rc, n: 4, m: 4}\n")
     (tmp_path / "a.yaml").write_text("learning_rate: 0.01\nmetric_decimal_place: 5\n")
@@ -45,6 +46,7 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     assert (first["seed"], second["seed"]) == (2020, 2021)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

@@ -16,7 +16,7 @@ CASES = sorted(TESTS.rglob("kernel_cases_*.py"))
 @only_on_a_gpu
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
 def test_compiled_kernels(file):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", str(file)]
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
     result = subprocess.run(
         command, cwd=TESTS.parent, env=environment, capture_output=True, text=True, check=False

@@ -26,7 +26,7 @@ def test_all_others_pass_on_a_gpu():
     if int(subprocess.check_output([*python, "-c", count], env=environment)) == 0:
         pytest.skip("no GPU is visible")
     result = subprocess.run(
-        [*python, "-m", "pytest", "-p", "no:cacheprovider", "tests/gpu"],
+        [*python, "-m", "pytest", "-n0", "-p", "no:cacheprovider", "tests/gpu"],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

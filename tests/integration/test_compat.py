@@ -36,12 +36,14 @@ def outcome(shims: list[str], code: str, cwd, before: str = "") -> str:
     return "ok" if result.returncode == 0 else result.stderr
 
 
+@pytest.mark.slow
 def test_config_starts_only_with_numpy_names(tmp_path):
     if NUMPY_2:
         assert "np.float_" in outcome(["import_recbole"], CONFIG, tmp_path)
     assert outcome(["restore_numpy_names", "import_recbole"], CONFIG, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_numpy_names_that_recbole_writes_exist(tmp_path):
     code = "import numpy as np; np.float(1.5); np.long(1); np.bool8"
     if NUMPY_2:
@@ -49,6 +51,7 @@ def test_numpy_names_that_recbole_writes_exist(tmp_path):
     assert outcome(["restore_numpy_names"], code, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_quick_start_imports_without_a_working_ray(tmp_path):
     code = "import recbole.quick_start"
     if not RAY_IMPORTS:
@@ -56,6 +59,7 @@ def test_quick_start_imports_without_a_working_ray(tmp_path):
     assert outcome(["import_recbole"], code, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_quick_start_imports_where_ray_is_not_installed(tmp_path):
     no_ray = "import sys; sys.modules['ray'] = None"
     code = """
@@ -81,6 +85,7 @@ assert reported == [{"auc": 0.5}], reported
     assert outcome(["import_recbole"], code, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_scikit_learn_is_imported_by_the_metric_that_needs_it(tmp_path):
     code = """
 import sys
@@ -97,6 +102,7 @@ assert sklearn.metrics.roc_auc_score([0, 1], [0.1, 0.9]) == 1.0
     assert outcome(["restore_numpy_names", "import_recbole"], code, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_an_optimizer_starts_without_torchs_compiler(tmp_path):
     code = """
 import sys, torch
@@ -113,6 +119,7 @@ assert weight.item() < 1.0
     assert outcome(["start_optimizers_without_the_compiler"], code, tmp_path) == "ok"
 
 
+@pytest.mark.slow
 def test_thop_imports_without_distutils(tmp_path):
     # Python 3.12 has no distutils; setuptools may bring its own by an import hook.
     no_distutils = """
@@ -138,6 +145,7 @@ assert frame["a"].tolist() == [1.0, 7.0], frame
 """
 
 
+@pytest.mark.slow
 def test_frames_are_filled_in_place(tmp_path):
     shims = ["restore_numpy_names", "provide_distutils", "import_recbole"]
     if PANDAS_3:
@@ -157,6 +165,7 @@ assert list(merged["a"].agg(len)) == [1, 2], merged
 """
 
 
+@pytest.mark.slow
 def test_columns_aggregate_element_by_element(tmp_path):
     shims = ["restore_numpy_names", "provide_distutils", "import_recbole"]
     if PANDAS_3:
@@ -232,6 +241,7 @@ assert sp.coo_matrix(sp.diags([2.0, 1.0]) @ matrix).toarray().tolist() == [[0, 2
 """
 
 
+@pytest.mark.slow
 def test_sparse_matrices_are_filled(tmp_path):
     if SCIPY_WITHOUT_UPDATE:
         assert "AttributeError" in outcome([], FILL_SPARSE, tmp_path)
@@ -262,6 +272,7 @@ def test_nothing_in_recbole_is_edited_on_disk():
     assert "recbole_midpg" in sys.modules
 
 
+@pytest.mark.slow
 def test_hyperopt_imports_without_pkg_resources(tmp_path):
     no_pkg_resources = "import sys; sys.modules['pkg_resources'] = None"
     assert "ModuleNotFoundError" in outcome(

@@ -88,6 +88,7 @@ def compare(found, expected, tolerance):
         assert found[2][name] == pytest.approx(value, abs=1e-4), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "data_on_device"), [*((model, True) for model in own_models()), ("DNN", False)]
 )
@@ -116,6 +117,7 @@ def test_recorded_training_is_the_same_twice():
     compare(first, second, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [

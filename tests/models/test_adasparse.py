@@ -152,6 +152,7 @@ def test_schedule_takes_five_epochs_by_default():
     assert toy_model(AdaSparse, pruning_steps=7).schedule.steps == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["fusion", "binarization"])
 @pytest.mark.parametrize("target", [(0.15, 0.25), (0.4, 0.5)])
 def test_every_layer_reaches_the_target_sparsity(form, target):

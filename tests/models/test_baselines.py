@@ -146,6 +146,7 @@ def test_the_same_seed_gives_the_same_model(build):
     assert any(not torch.equal(value, different[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(build):
     model = build()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -337,6 +337,7 @@ def test_discriminator_tells_matched_from_shuffled_pairs(estimator, seed):
 
 
 # A discriminator that sees its inputs standardized tells scenarios by smaller differences.
+@pytest.mark.slow
 @pytest.mark.parametrize(("standardize", "factor"), [(False, 3.0), (True, 1.5)])
 @every_estimator_and_some_seeds
 def test_matrices_differ_more_between_scenarios_with_the_regularisation(

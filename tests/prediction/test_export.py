@@ -29,6 +29,7 @@ def rows(count):
     return {"user_id": users, "item_id": items, "price": range(count), "coupon": ["c1"] * count}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "values"), VARIANTS)
 def test_program_and_model_agree(tmp_path, model, values):
     small = {"mlp_hidden_size": [8, 8], "n": 4, "m": 4, **values}

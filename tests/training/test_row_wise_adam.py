@@ -72,6 +72,7 @@ def differences(ours: Tensor, theirs: Tensor) -> Tensor:
     return (ours - theirs).abs() / theirs.abs().clamp_min(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6, 1e-8])
 def test_weights_follow_adam_over_long_gaps(scale: float) -> None:
     by_row = train_by_row(gappy_batches(scale))

@@ -41,9 +41,14 @@ def keeping_scalers(stock: Any) -> Any:
     @functools.wraps(stock)
     def initialize(self: Any, config: Any, dataset: Any) -> None:
         stock(self, config, dataset)
-        self.number_scalers = dict(getattr(dataset, "number_scalers", None) or {})
+        self.number_scalers = scalers_of(dataset)
 
     return initialize
+
+
+def scalers_of(dataset: Any) -> dict[str, StandardScaler]:
+    """The scalers of a dataset's numbers by field; none where nothing is scaled."""
+    return dict(getattr(dataset, "number_scalers", None) or {})
 
 
 # --------------------------------------------------------------------------------------------------

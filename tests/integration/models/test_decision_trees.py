@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 import torch
 from recbole.data.interaction import Interaction
+from recbole.quick_start import load_data_and_model
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer
 
@@ -16,7 +17,6 @@ from recbole_midpg.cli import main, run_recbole_command
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models.decision_trees import TREE_MODELS, TreeTrainer
 from recbole_midpg.integration.models.registry import get_model
-from recbole_midpg.integration.run.checkpoint import load_checkpoint, load_weights
 from tests.support.recbole_data import gaps_config
 from tests.support.small_rows import ROWS, write_rows
 from tests.support.toy import ToyConfig, toy_batch, toy_dataset
@@ -209,11 +209,7 @@ def test_a_run_learns_and_its_checkpoint_predicts(model_class, rows_that_tell, c
     assert told["epochs"][1]["loss"]["loss"] < told["epochs"][0]["loss"]["loss"]
 
     (path,) = Path("saved").glob("*.pth")
-    checkpoint = load_checkpoint(path)
-    from recbole.data import create_dataset
-
-    model = model_class(checkpoint["config"], create_dataset(checkpoint["config"]))
-    load_weights(model, checkpoint, str(path))
+    _, model, *_ = load_data_and_model(str(path))
     assert model.trees is not None
 
     Path("new.csv").write_text("user_id,item_id,place,hour,price\n1,1,0,3,0.5\n1,1,0,4,0.5\n")

@@ -50,7 +50,8 @@ def stock_classes():
         sys.modules.update(ours)
         for name, module in ours.items():
             package, _, attribute = name.rpartition(".")
-            setattr(sys.modules[package], attribute, module)
+            if package in sys.modules:
+                setattr(sys.modules[package], attribute, module)
 
 
 def _is_model(name):

@@ -130,6 +130,7 @@ def test_its_keys_are_checked_like_any_models(package, capsys):
     assert "scal: unknown config key (value 1); did you mean 'scale'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_process_predicts_once_it_is_told_the_model(package, tmp_path):
     trained("my_package.my_file:Scaled")
     checkpoint = next(Path("saved").glob("Scaled-*.pth"))
@@ -145,6 +146,7 @@ def test_another_process_predicts_once_it_is_told_the_model(package, tmp_path):
     assert len(scores.splitlines()) == len(lines.splitlines())
 
 
+@pytest.mark.slow
 def test_several_processes_know_it(package, tmp_path):
     words = ["--model=my_package.my_file:Scaled", "--dataset=gaps", *KEYS, "--nproc=2"]
     result = run_module(*words, "--use_gpu=False", cwd=tmp_path)

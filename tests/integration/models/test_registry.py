@@ -74,6 +74,7 @@ print(json.dumps([a["test_result"], b["test_result"], c["test_result"]]))
     assert 0.4 < by_run["auc"] < 1
 
 
+@pytest.mark.slow
 def test_hyper_tuning_finds_the_better_of_two(tmp_path):
     (tmp_path / "space.hyper").write_text("learning_rate choice [1e-9,0.01]\n")
     (tmp_path / "fixed.yaml").write_text(

@@ -75,6 +75,7 @@ def compare(model, values, n_processes, dtype, tolerance):
     return found[0][2], results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["DNN", "DPG", "PLE", "PEPNet", "AdaSparse", "APG", "xDeepFM"])
 @pytest.mark.parametrize("updates", ["off", "on"])
 def test_64_steps_give_the_weights_of_one_process(model, updates):
@@ -102,6 +103,7 @@ def test_tables_go_by_the_row_sooner_in_several_processes(monkeypatch):
     assert row_wise_tables({}, 2) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [*own_models(), "DCN", "NFM"])
 def test_in_double_precision_the_steps_are_the_same(model):
     """Adam enlarges the rounding of a gradient that should be zero, as before a normalisation.
@@ -111,6 +113,7 @@ def test_in_double_precision_the_steps_are_the_same(model):
     compare(model, {"sparse_updates": "off"}, 3, torch.float64, 1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
@@ -192,6 +195,7 @@ def kept(place, values, kill_after=None):
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_a_run_that_was_cut_off_goes_on_bit_for_bit(tmp_path, epoch):
     values = {"sparse_updates": "on", "dropout_prob": 0.2, "checkpoint_dir": "whole"}

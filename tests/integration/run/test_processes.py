@@ -97,6 +97,7 @@ def test_two_processes_end_as_one(tmp_path):
     assert sum(row["rows"] for row in report["scenarios"]) == 10_000
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_ends_the_run(tmp_path):
     with started(tmp_path, "--model=MIDPG", *ENDLESS, "--nproc=3", port()) as process:
         wait_until(lambda: trains(tmp_path))
@@ -155,6 +156,7 @@ def test_two_machines(tmp_path):
     assert "test result" in (first / "told").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dies", ["a worker", "the first machine", "the second machine"])
 def test_machines_end_together(tmp_path, dies):
     first, second = tmp_path / "first", tmp_path / "second"
