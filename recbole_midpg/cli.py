@@ -76,7 +76,7 @@ def run_recbole_command(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; the process's own by default.
 
     Returns:
-        The exit status: 0, 2 where the user can mend what is wrong, 1 where one of several
+        The exit status: 0, 2 where the user can fix what is wrong, 1 where one of several
         processes died, 130 after an interrupt.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -90,13 +90,13 @@ def run_recbole_command(arguments: Sequence[str] | None = None) -> int:
 
 
 def _guarded(program: str, action: Callable[[], None]) -> int:
-    """Run an action; tell what the user can mend in a sentence, without a traceback.
+    """Run an action; print what the user can fix as one sentence, without a traceback.
 
     Returns:
         The exit status: 0, 2 for a :class:`UsageError` or a file that the operating system refuses,
         1 where one of several processes died, 130 for an interrupt.
     """
-    threading.excepthook = _tell_in_main_thread
+    threading.excepthook = _report_in_main_thread
     try:
         action()
     except UsageError as error:
@@ -118,8 +118,8 @@ def _guarded(program: str, action: Callable[[], None]) -> int:
     return 0
 
 
-def _tell_in_main_thread(failure: threading.ExceptHookArgs) -> None:
-    """Leave it to the main thread to tell that a file cannot be written.
+def _report_in_main_thread(failure: threading.ExceptHookArgs) -> None:
+    """Leave it to the main thread to report that a file cannot be written.
 
     TensorBoard writes in a thread of its own and raises the same error again where it is called.
     """
@@ -147,7 +147,7 @@ def _train(texts: dict[str, str]) -> None:
     model = texts.get("model", in_files.get("model", _DEFAULT_MODEL))
     dataset = texts.get("dataset", in_files.get("dataset", _DEFAULT_DATASET))
     n_processes = _whole_number(texts, "nproc", 1, minimum=1)
-    # Built once here, so that what is wrong with it is told before a run begins.
+    # Built once here, so that a mistake in it is reported before a run begins.
     build_config(model, dataset, config_files)
     run(
         model,
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; the process's own by default.
 
     Returns:
-        The exit status: 0, 2 where the user can mend what is wrong, 130 after an interrupt.
+        The exit status: 0, 2 where the user can fix what is wrong, 130 after an interrupt.
     """
     parser = CommandParser(prog="recbole-midpg", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=_versions())
