@@ -667,7 +667,7 @@ def data() -> Iterator[Case]:
     told = "scenario_fields: 'place' has one value"
     yield Case("a scenario field of one value", train, told, one, status=0, makes=("saved/*",))
     leak = rows_with({"label:float": [0, 1] * half, "clicked:token": [5, 6] * half})
-    told = r"The field 'clicked' alone tells the label with an AUC of (0\.99|1\.0)"
+    told = r"The field 'clicked' alone predicts the label with an AUC of (0\.99|1\.0)"
     yield Case("a field that leaks the label", train, told, leak, status=0, makes=("saved/*",))
 
     def atomic(change: Callable[[bytes], bytes]) -> Change:

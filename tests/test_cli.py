@@ -351,7 +351,7 @@ def test_data_that_cannot_be_trained_on_is_one_sentence(columns, words, told, tm
         (
             {"label:float": [0, 1] * HALF, "clicked:token": [5, 6] * HALF},
             [],
-            "The field 'clicked' alone tells the label with an AUC of 1.0",
+            "The field 'clicked' alone predicts the label with an AUC of 1.0",
         ),
         (
             {"time:float": range(ROWS), "label:float": [0, 1] * (HALF - 80) + [0] * 160},

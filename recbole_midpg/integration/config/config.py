@@ -111,7 +111,7 @@ def build_config(
     config_files: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Build a config, telling in a sentence whatever is wrong with it.
+    """Build a config; whatever is wrong with it is reported in one sentence.
 
     Args:
         model: the model's name.

@@ -1,4 +1,4 @@
-"""RecBole's downloads: by https alone, told with their SHA-256, and unpacked inside their folder.
+"""RecBole's downloads: by https alone, logged with their SHA-256, and unpacked inside their folder.
 
 Cause: ``Dataset._download`` follows a server wherever it sends it, writes what comes into the
 dataset's folder at once, so that a dataset that was cut off counts as there, and ends a run of one

@@ -117,7 +117,7 @@ class FastDataset(Dataset):
             cache.store(self.dataset_name, key, Entry(pack(state, arrays), arrays))
 
     def _take_over(self, entry: Entry) -> bool:
-        """Take a cached dataset's state over; tells whether it was one."""
+        """Take a cached dataset's state over; returns whether it was one."""
         try:
             state = unpack(entry.values, entry.arrays)
             tokens = dict(state["field2id_token"].tokens())

@@ -18,7 +18,7 @@ from recbole_midpg.integration.dataset.repeated_rows import following_rows, repe
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES, column_of
 from recbole_midpg.integration.run.validation import report_missing_validation
 
-# A field that reaches more by itself tells the label.
+# A field that reaches more by itself leaks the label.
 LEAKING_AUC = 0.99
 _SAMPLED_ROWS = 100_000
 _SPLITS = {"train": "training", "valid": "validation", "test": "test"}
@@ -37,7 +37,7 @@ _stock_data_preparation = data_utils.data_preparation
 def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     """Stand in for ``recbole.data.data_preparation``: the same loaders, of data that was checked.
 
-    So whoever trains by RecBole's own steps is told what a run by the command is told. Warns of
+    So training by RecBole's own steps raises and logs what a run by the command does. Warns of
     rows that repeat another one, see :mod:`~recbole_midpg.integration.dataset.repeated_rows`.
 
     Returns:
@@ -90,7 +90,7 @@ def check_loss(_self: Any, loss: torch.Tensor) -> None:
 def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     """Check the labelled rows that a context-aware model is about to be trained and judged on.
 
-    Warns in the log of splits without AUC, scenario fields without scenarios and fields that tell
+    Warns in the log of splits without AUC, scenario fields without scenarios and fields that leak
     the label.
 
     Args:
@@ -167,10 +167,10 @@ def _check_labels(label_field: str, name: str, split: Any) -> None:
             "numbers, as {rating: 4}."
         )
     if bool((labels == labels[0]).all()):
-        told = f"label {label_field!r}: it is {labels[0].item():g} in all {len(labels):,} rows"
+        problem = f"label {label_field!r}: it is {labels[0].item():g} in all {len(labels):,} rows"
         if name == "training":
-            raise UsageError(f"{told} of the training split, expected rows of both classes.")
-        getLogger().warning(f"{told} of the {name} split, where AUC is not defined.")
+            raise UsageError(f"{problem} of the training split, expected rows of both classes.")
+        getLogger().warning(f"{problem} of the {name} split, where AUC is not defined.")
 
 
 def _check_numbers(field: str, name: str, split: Any) -> None:
@@ -232,7 +232,7 @@ _NUMBERS = [FeatureType.FLOAT, FeatureType.FLOAT_SEQ]
 
 
 def _suspicious_fields(label_field: str, train: Any) -> Iterator[str]:
-    """Find fields that tell the label, or that look like another outcome of the same event.
+    """Find fields that leak the label, or that look like another outcome of the same event.
 
     Yields:
         A sentence for each.
@@ -241,7 +241,7 @@ def _suspicious_fields(label_field: str, train: Any) -> Iterator[str]:
         area = max(_area(codes, labels, len(labels) // 2) for codes in columns)
         if area > LEAKING_AUC:
             yield (
-                f"The field {field!r} alone tells the label with an AUC of {area:.4f}: it leaks "
+                f"The field {field!r} alone predicts the label with an AUC of {area:.4f}: it leaks "
                 "what is to be predicted, unless it is known before (unload_col leaves it out)."
             )
         elif any(_is_condition(codes, labels) for codes in columns):
@@ -296,7 +296,7 @@ def _coded(values: NDArray[Any]) -> NDArray[np.intp]:
 def _area(codes: NDArray[np.intp], labels: NDArray[np.float64], learned: int) -> float:
     """AUC of the mean label of each code in the first rows, on all others; -1 where undefined.
 
-    So a field of which each value is seen once, as a user's id, tells nothing.
+    So a field of which each value is seen once, as a user's id, predicts nothing.
     """
     size = int(codes.max()) + 1
     counts = np.bincount(codes[:learned], minlength=size)

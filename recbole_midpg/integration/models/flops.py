@@ -17,7 +17,7 @@ def count_flops(model: nn.Module, dataset: Any, device: Any, transform: Any) -> 
     """Count the multiplications of one prediction, as RecBole's report counts them.
 
     A linear layer counts ``inputs x outputs`` for each row it sees, an embedding the values that it
-    reads; a layer of ours tells its own by ``multiply_adds()``. Activations, which RecBole's count
+    reads; a layer of ours counts its own by ``multiply_adds()``. Activations, which RecBole's count
     leaves out as well, are not counted. The model is run once, as it is: nothing is copied.
 
     Args:

@@ -213,7 +213,7 @@ def write_atomically(state: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         UsageError: the disk is full or the folder cannot be written.
     """
-    # Of a file that torch opens itself it cannot tell why writing fails.
+    # Where torch opens the file itself, its error does not say why writing failed.
     with written_whole([Path(path)]) as (part,), part.open("wb") as file:
         try:
             torch.save(state, file)
@@ -324,7 +324,7 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
 
     Returns:
         RecBole's own entries as plain values; the vocabulary of the dataset that embeddings belong
-        to, ``None`` where the trainer was not told; how numbers were scaled; and, for a run that
+        to, ``None`` where the trainer has none; how numbers were scaled; and, for a run that
         can go on, its state.
     """
     content = {

@@ -2,7 +2,7 @@
 
 Cause: RecBole lets each of several processes have a log file. A handler of ``logging`` that cannot
 write prints a traceback for every line; the log also goes to the terminal, and a run is worth more
-than its log: that it is lost is told once. And each ``init_logger`` wraps the terminal's streams
+than its log: its loss is reported once. And each ``init_logger`` wraps the terminal's streams
 once more, for colours: some 450 runs in one process ended in a recursion of wrappers.
 """
 
@@ -21,7 +21,7 @@ from recbole_midpg.integration.run.process_group import rank
 def init_logger(config: Any) -> None:
     """Stand in for ``recbole.utils.init_logger``: the same log, given up where its disk is full.
 
-    Other ranks than 0 have no file, and tell errors only.
+    Other ranks than 0 have no file, and log errors only.
 
     Args:
         config: RecBole's ``Config``.

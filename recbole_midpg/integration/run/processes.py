@@ -2,8 +2,8 @@
 
 The command itself trains nothing. It starts this machine's processes and watches them: when one
 dies, in whatever way, the others would wait for it, so all are ended at once, on the other machines
-too. Machines tell each other by torch's store, which the first one keeps at ``ip:port``. A process
-ends itself when the command that started it is gone.
+too. Machines notify each other through torch's store, which the first one keeps at ``ip:port``. A
+process ends itself when the command that started it is gone.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ LOOPBACK = "127.0.0.1"
 _LAST_PORT = 65_535
 _CONNECT_SECONDS = 300.0
 _POLL_SECONDS = 1.0
-# How long other machines and processes may take to end, and rank 0 to tell of an interrupt.
+# Wait this long for other machines and processes to end, or for rank 0 to report an interrupt.
 _END_SECONDS = 30.0
-# How long after a failure the cause of it, the end of another process, may become known.
+# Wait this long for the first failure before reporting a secondary one.
 _CAUSE_SECONDS = 3.0
 _ENDED, _FAILED = "ended", "failed"
 
@@ -92,7 +92,7 @@ class Machine:
             )
 
     def values(self, local_rank: int) -> dict[str, Any]:
-        """The config values by which RecBole tells a process its place."""
+        """The config values that give a process its place in RecBole."""
         return {
             "nproc": self.nproc,
             "world_size": self.world_size,
@@ -134,7 +134,7 @@ def run(
         without rank 0.
 
     Raises:
-        UsageError: something that the user can mend.
+        UsageError: something that the user can fix.
         ProcessDied: a process has died.
     """
     if nproc == 1 and world_size <= 0:
@@ -144,7 +144,7 @@ def run(
         nproc, world_size if world_size > 0 else nproc, ip, _port_number(port), group_offset
     )
     machine.check()
-    # Built once here, so that what is wrong with it is told before a process is started, and what
+    # Built once here, so that a mistake in it is reported before a process is started, and what
     # has to be converted, generated or downloaded is there.
     config = build_config(str(model), str(dataset), config_file_list, config_dict)
     _check_config(config, machine)
@@ -264,7 +264,7 @@ class _Watch:
 
     Args:
         machine: this one.
-        store: by which machines tell each other that they have failed or ended.
+        store: through which machines notify each other that they have failed or ended.
     """
 
     def __init__(self, machine: Machine, store: Any) -> None:
@@ -284,9 +284,9 @@ class _Watch:
             What rank 0 returned; ``None`` where it is on another machine.
 
         Raises:
-            UsageError: a process met something that the user can mend.
+            UsageError: a process met something that the user can fix.
             ProcessDied: a process has died, here or on another machine.
-            KeyboardInterrupt: Ctrl-C, with what rank 0 has to tell.
+            KeyboardInterrupt: Ctrl-C, with what rank 0 reports.
         """
         try:
             self._start(arguments)
@@ -296,7 +296,7 @@ class _Watch:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._interrupt()) from None
         except BaseException as error:
-            self._tell(_FAILED, str(error))
+            self._notify(_FAILED, str(error))
             raise
         finally:
             self._end()
@@ -337,7 +337,7 @@ class _Watch:
         try:
             outcome = self.messages[local_rank].recv()
         except (EOFError, ConnectionResetError):
-            return ProcessDied(self._epitaph(local_rank))
+            return ProcessDied(self._how_it_ended(local_rank))
         if self.machine.group_offset + local_rank == 0:
             self.result = outcome
         if isinstance(outcome, _Fault):
@@ -363,7 +363,7 @@ class _Watch:
         pid = self.processes[local_rank].pid
         return f"process {rank} of {self.machine.world_size} (pid {pid})"
 
-    def _epitaph(self, local_rank: int) -> str:
+    def _how_it_ended(self, local_rank: int) -> str:
         process = self.processes[local_rank]
         process.join()
         status = process.exitcode
@@ -388,14 +388,14 @@ class _Watch:
             problem = self.store.get(_FAILED).decode()
             raise ProcessDied(f"another machine's part of the run has failed: {problem}")
 
-    def _tell(self, key: str, text: str) -> None:
-        """Tell the other machines, if they can still be told."""
+    def _notify(self, key: str, text: str) -> None:
+        """Notify the other machines, if they can still be reached."""
         with contextlib.suppress(RuntimeError):
             self.store.set(key, text)
 
     def _interrupt(self) -> str:
         """Let rank 0, if it is here, say how far it has come."""
-        self._tell(_FAILED, "it was interrupted.")
+        self._notify(_FAILED, "it was interrupted.")
         if self.machine.group_offset == 0 and 0 in self.waiting:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.processes[0].pid, signal.SIGINT)
@@ -429,7 +429,7 @@ def _work(
     """A process: run, and send the result, or what went wrong, to the command that started it."""
     _end_with_parent()
     is_first = machine.group_offset + local_rank == 0
-    # Ctrl-C reaches all processes of a terminal. Rank 0 tells of it, once; the others work on until
+    # Ctrl-C reaches all processes of a terminal. Rank 0 reports it, once; the others work on until
     # they are ended, as it may be waiting for them.
     signal.signal(signal.SIGINT, _interrupt_once if is_first else signal.SIG_IGN)
     share_cores(machine.nproc)

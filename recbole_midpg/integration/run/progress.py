@@ -132,7 +132,7 @@ class Progress:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What tells this run, in a report: whoever repeats its command has the same."""
+        """What identifies this run in a report: the same command has the same."""
         return {"name": self.name, "rows": self._rows, "version": __version__}
 
     @property
@@ -363,7 +363,7 @@ class Progress:
         random.setstate(state["python"])
 
     def _require_own_name(self, name: Any, place: str) -> None:
-        """Check the name of the checkpoint that a file tells to go on with, and to write over.
+        """Check the name of the checkpoint that a file says to resume from, and to overwrite.
 
         Raises:
             UsageError: a run of this model would not have written under that name.

@@ -120,7 +120,7 @@ class Run:
 
         Args:
             saved: whether checkpoints are written.
-            verbose: whether each epoch is told in the log.
+            verbose: whether each epoch is logged.
             progress: keeps each epoch, so that another process can go on; nobody by default.
 
         Raises:
@@ -269,7 +269,7 @@ def run_recbole(
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
 
     Raises:
-        UsageError: something that the user can mend.
+        UsageError: something that the user can fix.
     """
     config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])

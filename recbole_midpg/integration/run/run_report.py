@@ -39,7 +39,7 @@ class RunTimes:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What is to be told of a finished run.
+    """What is reported of a finished run.
 
     Attributes:
         config: RecBole's ``Config``.
@@ -50,7 +50,7 @@ class RunReport:
         test: its results on the test split.
         table: the scenarios of the test split, ``None`` where rows have no scenario.
         times: how long it took.
-        identity: what tells a run that can be resumed, see
+        identity: what identifies a run that can be resumed, see
             :attr:`~recbole_midpg.integration.run.progress.Progress.identity`; ``None`` of others.
     """
 

@@ -224,7 +224,7 @@ def test_a_field_that_leaks_is_named(caplog, kind):
     if kind == "bent number":  # low and high values are positive, those between are not
         values["clicked:float"] = random.choice([-1, 1], ROWS) * label + random.random(ROWS) * 0.1
     told = warnings_of(caplog, values, **settings)
-    assert len(told) == 1 and "The field 'clicked' alone tells the label" in told[0]
+    assert len(told) == 1 and "The field 'clicked' alone predicts the label" in told[0]
 
 
 def test_another_outcome_of_the_same_event_is_named(caplog):
