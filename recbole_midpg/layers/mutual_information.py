@@ -81,7 +81,7 @@ def standardized(values: Tensor, kept: Tensor | None = None) -> Tensor:
         \qquad \frac{\partial L}{\partial x_{ij}} := \frac{\partial L}{\partial \hat x_{ij}}
 
     Embeddings start at the scale of 0.001 where tables are large, and weighting matrices as near to
-    one another: a network that sees them as they are tells nothing for hundreds of steps. The true
+    one another: a network that sees them as they are learns nothing for hundreds of steps. The true
     gradient would be larger by the same factor of 1,000 and drown that of the cross-entropy.
 
     Args:
@@ -112,7 +112,7 @@ def jensen_shannon_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Ten
         kept: which of the shuffled pairs count, ``(B,)``, boolean.
 
     Returns:
-        A scalar; ``2 log 2`` for a discriminator that tells nothing.
+        A scalar; ``2 log 2`` for a discriminator that distinguishes nothing.
     """
     return mean_or_zero(softplus(-positive)) + masked_mean(softplus(negative), kept)
 

@@ -85,7 +85,7 @@ class PartitionedNorm(nn.Module):
     all its rows zero. The paper's batches hold one scenario each and leave this case open.
 
     A scenario that was never normalised in training has mean 0 and variance 1, which leaves its
-    rows as they are up to the learned scale and shift; :meth:`unseen` tells which.
+    rows as they are up to the learned scale and shift; :meth:`unseen` returns which.
 
     :math:`\gamma = \gamma_s = 1`, :math:`\beta = \beta_s = 0` at the start. The parameter
     ``specific_scale`` holds :math:`\gamma_s - 1`, so that weight decay pulls a scenario towards the

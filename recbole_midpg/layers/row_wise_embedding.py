@@ -17,9 +17,9 @@ class RowWiseEmbedding(nn.Embedding):
 
     By itself it is an ``nn.Embedding``. Once an optimizer has said :meth:`attach`, the gradient of
     the weight is a sparse tensor that names the rows of the batch, so that nothing of the table's
-    size is made in a training step; and the optimizer is told before rows are read, and before the
-    whole table is: in evaluation, by ``state_dict``, and before ``load_state_dict`` replaces it.
-    Reading ``weight`` itself tells nobody.
+    size is made in a training step; and the optimizer is notified before rows are read, and before
+    the whole table is: in evaluation, by ``state_dict``, and before ``load_state_dict`` replaces
+    it. Reading ``weight`` itself notifies nobody.
 
     Args:
         weight: the table, ``(V, D)``; the very parameter, not a copy.
@@ -68,7 +68,7 @@ class RowWiseEmbedding(nn.Embedding):
         return functional.embedding(ids, self.weight)
 
     def _look_up_rows(self, ids: Tensor, before_lookup: Callable[[Tensor], None]) -> Tensor:
-        """Look up ids for training, telling ``before_lookup`` the rows that they name."""
+        """Look up ids for training; ``before_lookup`` is called with the rows that they name."""
         flat = ids.reshape(-1)
         if self._distinct_rows:
             rows, positions = torch.unique(flat, return_inverse=True)
@@ -90,7 +90,7 @@ class RowWiseEmbedding(nn.Embedding):
 
 
 def _nothing_waits() -> None:
-    """What there is to do before a table is read of which no row is behind."""
+    """No-op hook, for a table none of whose rows is behind."""
 
 
 class _Lookup(torch.autograd.Function):

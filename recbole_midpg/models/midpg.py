@@ -21,13 +21,13 @@ from recbole_midpg.models.fields import Fields
 
 
 class MIDPG(DPG):
-    r"""DPG, with the weighting matrices made to tell their scenario.
+    r"""DPG, with the weighting matrices made to reveal their scenario.
 
     .. math:: L = \alpha \cdot \text{BCE} + \beta \cdot L_\text{MIR}
 
     A discriminator scores how well a scenario-aware embedding and the weighting matrices of all
-    layers belong together; the loss makes it tell matched pairs from shuffled ones, and through the
-    matrices' gradient makes them tellable.
+    layers belong together; the loss makes it distinguish matched pairs from shuffled ones, and
+    through the matrices' gradient makes matrices of different scenarios distinguishable.
 
     Reference: Cheng et al., "MI-DPG: Decomposable Parameter Generation Network Based on Mutual
     Information for Multi-Scenario Recommendation", CIKM 2023, equations (1)-(8).

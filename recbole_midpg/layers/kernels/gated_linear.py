@@ -483,7 +483,7 @@ def _to_weight(x: Tensor, gates: Tensor, to_y: Tensor, sizes: Sizes) -> Tensor:
 
 
 def product_precision() -> str:
-    """The arithmetic of products of float32: TF32 only where torch is told to use it as well."""
+    """The arithmetic of products of float32: TF32 only where torch is set to use it as well."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
