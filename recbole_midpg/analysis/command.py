@@ -61,7 +61,7 @@ def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.Arg
     return parser
 
 
-def _tell(paths: Sequence[Path]) -> None:
+def _print_paths(paths: Sequence[Path]) -> None:
     for path in paths:
         print(path)
 
@@ -150,7 +150,7 @@ def _analyze_matrices(
     ]
     write_json(entries, folder / "numbers.json")
     print(_matrices_table(list(numbers.values())))
-    _tell([*written, folder / "numbers.json"])
+    _print_paths([*written, folder / "numbers.json"])
 
 
 def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
@@ -194,7 +194,7 @@ def _analyze_curves(runs: list[str], output: str) -> None:
         for curve in panel.curves
     ]
     print(tabulate(rows, headers=["run", "quantity", "first", "last", "largest"], floatfmt=".4f"))
-    _tell(save_figure(draw_training_curves(curves), curves, output, "curves"))
+    _print_paths(save_figure(draw_training_curves(curves), curves, output, "curves"))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def _analyze_gains(table: str, baseline: str, output: str) -> None:
     headers = ["model", "scenario", f"AUC gained over {baseline}", "sd", "pairs"]
     formats = ("", "", "+.4f", ".4f", "")
     print(tabulate(rows, headers=headers, floatfmt=formats, missingval="-"))
-    _tell(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
+    _print_paths(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def _analyze_sweep(
     ]
     headers = ["model", "(n, k)", "test AUC", "sd", "trials", "failed"]
     print(tabulate(rows, headers=headers, intfmt=",", floatfmt=".4f", missingval="-"))
-    _tell(save_figure(draw_size_sweep(sweep), sweep, output, "sweep"))
+    _print_paths(save_figure(draw_size_sweep(sweep), sweep, output, "sweep"))
 
 
 def _candidates_table(sizes: Sequence[tuple[int, int]], candidates: Sequence[Candidate]) -> str:

@@ -36,7 +36,7 @@ def silhouette(values: Floats, scenarios: Integers) -> float:
 
     Args:
         values: ``(R, F)``.
-        scenarios: a number a row that tells its scenario, ``(R,)``.
+        scenarios: the number of each row's scenario, ``(R,)``.
 
     Raises:
         UsageError: there are fewer than two scenarios, or no more rows than scenarios.

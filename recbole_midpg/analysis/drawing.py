@@ -1,7 +1,7 @@
-"""What all figures share: marks that can be told apart in print, and files written whole.
+"""What all figures share: marks that can be distinguished in print, and files written whole.
 
-Colours are those of Okabe and Ito, 2008, which the colour-blind can tell apart, without their
-yellow, which is faint on paper. Nothing is told by colour alone: points differ in their marker,
+Colours are those of Okabe and Ito, 2008, which the colour-blind can distinguish, without their
+yellow, which is faint on paper. Nothing is shown by colour alone: points differ in their marker,
 lines in their dashes besides, and bars stand in a panel of their own.
 """
 
@@ -28,7 +28,7 @@ DASHES = ("-", "--", "-.", ":")
 PAGE_WIDTH = 7.0
 """Inches; figures are drawn in the size that they are printed in."""
 MOST_MARKS = len(COLOURS) * len(MARKERS)
-"""Pairs of colour and marker: as many scenarios as one figure can tell apart."""
+"""Pairs of colour and marker: as many scenarios as one figure can distinguish."""
 
 _DOTS_PER_INCH = 300
 _STYLE = {

@@ -195,14 +195,14 @@ def draw_scatter(data: Scatter) -> Figure:
 
 
 def check_scenario_count(count: int) -> None:
-    """Check that a figure can tell scenarios apart.
+    """Check that a figure can distinguish so many scenarios.
 
     Raises:
         UsageError: it cannot.
     """
     if count > MOST_MARKS:
         raise UsageError(
-            f"figure: {count} scenarios cannot be told apart, expected at most {MOST_MARKS}; "
+            f"figure: {count} scenarios cannot be distinguished, expected at most {MOST_MARKS}; "
             "choose some by --scenarios."
         )
 

@@ -138,7 +138,7 @@ def project(values: Floats, seed: int) -> Floats:
     """Lay rows out on a plane by t-SNE, starting from their first two principal components.
 
     The perplexity is 30, or a third of the other rows where that is less. Distances between far
-    groups and the sizes of groups mean nothing in such a plane: the numbers tell them.
+    groups and the sizes of groups mean nothing in such a plane: the printed numbers give them.
 
     Source: van der Maaten and Hinton, "Visualizing data using t-SNE", 2008.
 

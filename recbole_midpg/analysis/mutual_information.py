@@ -29,7 +29,7 @@ scenarios differ. All values are in nats.
   L_\text{masked}` with ``H`` the scenarios' entropy. Taking ``H`` from all rows instead of batches
   makes it too large by about :math:`(S - 1) / 2B`; a shorter last batch makes ``ln B`` too large.
   ``H`` is that of ``scenario_id_field`` on the test split. The masked bound is loose where little
-  is known: a discriminator that tells nothing has about ``H - ln B``, and a value below 0 says
+  is known: a discriminator that knows nothing has about ``H - ln B``, and a value below 0 says
   nothing.
 - A batch of one scenario only counts as a loss of 0, which is no estimate; data in which such
   batches are common has none.

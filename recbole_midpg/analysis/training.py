@@ -37,7 +37,7 @@ def train_pair(
         UsageError: something is wrong with the configuration or the data.
     """
     fixed = {**(settings or {}), "seed": seed, "checkpoint_dir": str(folder)}
-    # Both before the first is trained: what is wrong with one is told at once.
+    # Both before the first is trained: a mistake in one is reported at once.
     configs = [build_config(model, dataset, config_files, fixed) for model in PAIR]
     return [_train(config) for config in configs]
 

@@ -1,4 +1,4 @@
-"""The error that a user of the command line or of a config file can mend."""
+"""The error that a user of the command line or of a config file can fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UsageError(ValueError):
-    """A wrong value from outside, told in one sentence: the place, the value, what is allowed.
+    """A wrong value from outside, described in one sentence: the place, the value, what is allowed.
 
     The command-line programs print the sentence without a traceback and exit with status 2.
     """

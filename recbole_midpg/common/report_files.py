@@ -1,4 +1,4 @@
-"""The JSON files that runs and benchmarks leave, told apart by the format that they name."""
+"""The JSON files that runs and benchmarks leave, distinguished by the format that they name."""
 
 from __future__ import annotations
 

@@ -125,19 +125,19 @@ def _tune(
         config_files=config_files,
         settings=values,
     )
-    told = found.summary()
+    summary = found.summary()
     if values:
         # Another length or dataset may be what the next run is for: the file does not decide that.
         same = ", ".join(f"{key} = {value}" for key, value in values.items())
-        told.append(f"Given for every trial, and so not in the file: {same}.")
+        summary.append(f"Given for every trial, and so not in the file: {same}.")
     chosen = path.with_suffix(".yaml")
-    comments = "".join(f"# {line}\n" for line in "\n".join(told).splitlines())
+    comments = "".join(f"# {line}\n" for line in "\n".join(summary).splitlines())
     parameters = found.best.parameters
     write_text(chosen, comments + (yaml.safe_dump(parameters) if parameters else ""))
     words = ["run_recbole", f"--model={model}", f"--dataset={dataset}"]
     words += [f"--{key}={text}" for key, text in split_arguments(settings).items()]
     words += ["--config_files", *config_files, str(chosen)]
-    print(*told, shlex.join(words), sep="\n")
+    print(*summary, shlex.join(words), sep="\n")
 
 
 def add_benchmark(commands: Any) -> None:

@@ -2,7 +2,7 @@
 
 A trial chooses its epoch on the validation split and reads the test split once, at its end.
 Finished trials are kept in a record, so that a killed command goes on where it was; a trial that
-fails or dies is told and ends nothing else.
+fails or dies is reported and ends nothing else.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def run_trials(
         the record is used again.
 
     Raises:
-        UsageError: a config is wrong, which is told before any trial begins; or the record is of
+        UsageError: a config is wrong, which is found before any trial begins; or the record is of
             other trials.
     """
     common = dict(settings or {})
@@ -129,7 +129,7 @@ def run_trials(
     }
     waiting = [place for place in range(len(plans)) if place not in results]
 
-    def tell(place: int, result: TrialResult) -> None:
+    def keep(place: int, result: TrialResult) -> None:
         kept.add(asdict(result))
         results[place] = result
         if result.problem:
@@ -147,7 +147,7 @@ def run_trials(
                     pool.start(waiting[0], plans[waiting.pop(0)])
                 bar.set_postfix_str(", ".join(pool.labels()))
                 for place, result in pool.finished():
-                    tell(place, result)
+                    keep(place, result)
                     bar.update()
         finally:
             pool.stop()
@@ -248,7 +248,7 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
         The result.
 
     Raises:
-        UsageError: something that the user can mend.
+        UsageError: something that the user can fix.
     """
     with tempfile.TemporaryDirectory() as folder:
         config = build_config(

@@ -191,7 +191,7 @@ def tune(
         return {"status": hyperopt.STATUS_OK, "loss": sign * trial.score}
 
     tried({})
-    # hyperopt raises where nothing succeeded, or nothing is left to try; the reason is told below.
+    # hyperopt raises where nothing succeeded or is left to try; the reason is raised below.
     # Its bar goes to stdout, where the result is to stand alone.
     with suppress(hyperopt.exceptions.AllTrialsFailed), redirect_stdout(sys.stderr):
         hyperopt.fmin(

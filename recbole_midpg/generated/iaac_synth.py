@@ -333,7 +333,7 @@ def _ids(kind: str, size: int) -> NDArray[np.str_]:
 
 
 def _numbered_ids(kind: str, numbers: Codes) -> NDArray[np.str_]:
-    """Turn numbers into ids that tell nothing of their order.
+    """Turn numbers into ids that reveal nothing of their order.
 
     The numbers of a kind pass a mixing of 63 bits that can be undone (SplitMix64's steps), so that
     different numbers keep different ids.

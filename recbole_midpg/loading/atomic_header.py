@@ -1,4 +1,4 @@
-"""What the first lines of a dataset's atomic files tell, before any data is loaded."""
+"""What the first lines of a dataset's atomic files say, before any data is loaded."""
 
 from __future__ import annotations
 

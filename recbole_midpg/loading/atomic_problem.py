@@ -1,6 +1,6 @@
 """Why atomic files could not be loaded: the first line that is wrong, in a sentence.
 
-Cause: RecBole and pandas tell of a value that is no number, or a column that is missing, by an
+Cause: RecBole and pandas report a value that is no number, or a missing column, by an
 error that names neither file nor line. The files are read again here, slowly, after such an error.
 """
 

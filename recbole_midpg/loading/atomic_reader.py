@@ -136,7 +136,7 @@ def number_texts(
 ) -> tuple[Integers, NDArray[np.int64]]:
     """Number equal texts alike, in the order of their first appearance.
 
-    Texts are told apart by their first word; those that go on, by that number and the next word,
+    Texts are distinguished by their first word; those that go on, by that number and the next word,
     and so on. A shorter text is filled up with null bytes, which none may contain.
 
     Args:

@@ -137,7 +137,7 @@ class LogarithmicBuckets:
 
     @staticmethod
     def results(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What is told apart: equal results are one bucket."""
+        """Transform numbers; equal results are one bucket."""
         large = numbers > 2  # noqa: PLR2004 - RecBole's bound
         logarithms = np.floor(np.log(numbers * large + 1e-9) ** 2 + 1)
         return np.where(large, logarithms, numbers)

@@ -7,7 +7,7 @@ unpickled. An entry is written under another name, made durable and renamed, so 
 it whole or not at all.
 
 The cache can only save time: where its folder cannot be written or an entry is damaged, that is
-told in one line and the caller makes the data anew.
+logged in one line and the caller makes the data anew.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEPT_ENTRIES = 4
 _MAGIC = b"recbole-midpg dataset cache\n"
 _ALIGNMENT = 64
 _BLOCK_BYTES = 1 << 22
-# File systems may tell two changes apart only if they lie so far from each other.
+# File systems may give two changes the same time unless they lie so far from each other.
 _CLOCK_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
 # What numpy reads as numbers. It would take the bytes of other types for addresses in memory.
@@ -155,7 +155,7 @@ class DatasetCache:
         return self.folder / f"{readable}.{key_of(dataset)[:8]}.{key[:32]}.arrays"
 
     def _write(self, path: Path, write: Callable[[BinaryIO], object]) -> bool:
-        """Write a file whole or not at all; a failure is told and costs nothing but the file."""
+        """Write a file whole or not at all; a failure is logged and costs nothing but the file."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(

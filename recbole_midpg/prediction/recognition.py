@@ -2,7 +2,7 @@
 
 A token that training has not seen is scored as ``[PAD]``. One that is new and one that is only
 written otherwise (``7.0`` for ``7``, ``APP`` for ``app``) look alike to a model; by the tokens that
-it knows they can be told apart.
+it knows they can be distinguished.
 """
 
 from __future__ import annotations
