@@ -296,7 +296,7 @@ def _held(folder: Path) -> Iterator[bool]:
     """Make a folder and wait until no other conversion works in it; remove it where it is empty.
 
     Yields:
-        Whether this process is alone in it, which not every file system can tell.
+        Whether this process is alone in it, which not every file system can say.
     """
     folder.mkdir(parents=True, exist_ok=True)
     alone = False

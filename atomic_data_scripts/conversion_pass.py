@@ -20,7 +20,7 @@ from .report import ConversionReport
 from .row_reader import RowReader, Rows, bad_line, texts_of_field
 
 TALLY_CAPACITY = 65_536
-"""Values of a tallied field, by label, that are told apart."""
+"""Values of a tallied field, by label, that are counted at most."""
 
 PARTS = ("train", "valid", "test")
 

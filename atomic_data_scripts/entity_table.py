@@ -63,7 +63,7 @@ class EntityTable:
             yield from entities.items()
 
     def _add(self, entities: dict[str, str], ids: Sequence[str], attributes: Sequence[str]) -> None:
-        # Nearly always an id is new or has its old attributes: told without a loop in Python.
+        # Nearly always an id is new or has its old attributes: decided without a loop in Python.
         before = list(map(entities.setdefault, ids, attributes))
         if before == list(attributes):
             return

@@ -1,4 +1,4 @@
-"""One line on stderr that tells how far a conversion is."""
+"""One line on stderr that shows how far a conversion is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress:
         self._width = 0
 
     def update(self, share: float, rows: int) -> None:
-        """Tell that a share of the work, in [0, 1], is done, and so many rows."""
+        """Show that a share of the work, in [0, 1], is done, and so many rows."""
         now = time.monotonic()
         if not self._show or now - self._last < _SECONDS_BETWEEN:
             return

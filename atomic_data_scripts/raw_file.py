@@ -133,7 +133,7 @@ class RawFile:
 
     @contextmanager
     def _open(self) -> Iterator[tuple[_Readable, Callable[[], float]]]:
-        """Open the file, unpacked, with a function that tells the share that is read."""
+        """Open the file, unpacked, with a function that returns the share that is read."""
         with self.path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
@@ -344,7 +344,7 @@ class LineSplitter:
                 return values
 
     def _not_utf8(self, data: bytes, error: UnicodeDecodeError) -> BadValueError:
-        """Name the column of the byte that is not UTF-8, as far as separators tell."""
+        """Name the column of the byte that is not UTF-8, as far as separators show it."""
         position = data[: error.start].count(self.separator.encode())
         column = self.columns[position] if position < len(self.columns) else None
         values = data.split(self.separator.encode())

@@ -54,7 +54,7 @@ def run(converters: Sequence[Converter], arguments: Sequence[str] | None = None)
         arguments: the command line's words, those of the process by default.
 
     Returns:
-        The exit status: 0, 2 for an error that the message tells how to mend, 130 for an
+        The exit status: 0, 2 for an error whose message says how to fix it, 130 for an
         interrupt.
     """
     by_name = {converter.name: converter for converter in converters}
