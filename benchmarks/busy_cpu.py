@@ -29,7 +29,7 @@ SPINNING = {"GOMP_SPINCOUNT": "300000"}
 
 
 class Trainer:
-    """A process that trains batches when told."""
+    """A process that trains batches on request."""
 
     def __init__(self, name: str, model: str, threads: int, waiting: dict[str, str]) -> None:
         self.name = name

@@ -4,7 +4,7 @@
 
 The layer: generator's values in, outputs and gates out, forward and backward. The rows: the missed
 steps and one step of row-wise Adam. Both are captured in a CUDA graph, as in training, so that no
-launch by the host is counted; they take turns, and medians of CUDA's events are told. Blocks of
+launch by the host is counted; they take turns, and medians of CUDA's events are printed. Blocks of
 the kernels stand in ``recbole_midpg/layers/kernels/gated_linear.py`` (``NARROW_GATES``,
 ``WIDE_GATES``) and ``recbole_midpg/training/row_step_kernels.py`` (``VALUES``, ``WARPS``), to be
 tuned by this table.

@@ -148,7 +148,7 @@ def conversion(raw: Path, work: Path, kills: int) -> bool:
     seconds = seconds_of(Command(words, whole))
     disturbed(Command(words, killed), lambda: shutil.rmtree(killed / "dataset"), kills, seconds)
     expected, found = (files_of(folder / "dataset" / NAME) for folder in (whole, killed))
-    return told(f"conversion, {kills} kills", found == expected)
+    return print_result(f"conversion, {kills} kills", found == expected)
 
 
 def training(words: list[str], work: Path, kills: int) -> bool:
@@ -164,7 +164,7 @@ def training(words: list[str], work: Path, kills: int) -> bool:
             shutil.rmtree(killed / folder, ignore_errors=True)
 
     disturbed(Command([*words, "--resume=auto"], killed), begin_anew, kills, seconds)
-    return told(f"training, {kills} kills", check(outcome(killed / "saved"), expected))
+    return print_result(f"training, {kills} kills", check(outcome(killed / "saved"), expected))
 
 
 def check(found: dict[str, Any], expected: dict[str, Any]) -> bool:
@@ -175,7 +175,7 @@ def check(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     return found == expected
 
 
-def told(what: str, right: bool) -> bool:
+def print_result(what: str, right: bool) -> bool:
     """Print whether something ended as it should have."""
     print(f"{what}: {'as undisturbed, bit for bit' if right else 'NOT AS UNDISTURBED'}")
     return right

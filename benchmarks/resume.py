@@ -104,7 +104,7 @@ class Pair:
         return (
             not self.weight_difference("kept") + self.weight_difference("last")
             and not self.other_losses
-            and self.resumed["told"] == self.whole["told"]
+            and self.resumed["validation"] == self.whole["validation"]
             and not any(self.difference(*metric) for metric in METRICS)
         )
 
@@ -141,7 +141,7 @@ def listed(epochs: Iterable[set[int]]) -> str:
 
 
 def row(pairs: Sequence[Pair]) -> dict[str, str]:
-    """What is told of a side's pairs."""
+    """What is printed of a side's pairs."""
     cells: dict[str, str] = {}
     for which in ("kept", "last"):
         differences = [pair.weight_difference(which) for pair in pairs]
@@ -159,7 +159,7 @@ def row(pairs: Sequence[Pair]) -> dict[str, str]:
     cells["goes on with epoch 0's order of rows"] = count(
         pair.begins_with_the_first_order for pair in pairs
     )
-    cells["validation results lost"] = count(pair.resumed["told"] is None for pair in pairs)
+    cells["validation results lost"] = count(pair.resumed["validation"] is None for pair in pairs)
     return cells
 
 

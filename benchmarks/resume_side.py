@@ -1,4 +1,4 @@
-"""A run that is cut off, resumed or left alone, and tells what it has done.
+"""A run that is cut off, resumed or left alone, and writes what it has done.
 
 Started by :mod:`benchmarks.resume` as
 
@@ -53,7 +53,7 @@ def watch(cut: int | None, checkpoint: str | None) -> None:
         loaders.append(valid_data)
         result = stock_fit(self, train_data, valid_data, **options)
         found["loss"] = dict(self.train_loss_dict)
-        found["told"] = result[1]
+        found["validation"] = result[1]
         found["last"] = copy_of_weights(self)
         return result
 

@@ -1,4 +1,4 @@
-"""One side of a comparison: a process that loads a dataset once and trains when told.
+"""One side of a comparison: a process that loads a dataset once and trains on request.
 
 :class:`Side` starts it as
 
@@ -35,7 +35,7 @@ _NO_END = 1_000_000_000
 
 
 class Turn(NamedTuple):
-    """What a side has trained when told."""
+    """What a side has trained on one request."""
 
     batches: int
     rows: int
@@ -57,7 +57,7 @@ class SideStoppedError(SystemExit):
 
 
 class Side:
-    """A process that trains when told.
+    """A process that trains on request.
 
     Args:
         side: ``stock`` or ``ours``.
@@ -154,14 +154,14 @@ class Batches:
         return False if name == "shuffle" else getattr(self._loader, name)
 
 
-def train_when_told(
+def train_on_request(
     model: str,
     dataset: str,
     settings: dict[str, Any],
     counts: Iterator[int],
     answer: Callable[[Turn], None],
 ) -> None:
-    """Load the data, build model and trainer, and let the trainer fit, told by told.
+    """Load the data, build model and trainer, and let the trainer fit, request by request.
 
     Args:
         model: the model's name.
@@ -206,7 +206,7 @@ def train_when_told(
         return loss
 
     trainer._train_epoch = train_so_many
-    with contextlib.suppress(StopIteration):  # nobody tells any more
+    with contextlib.suppress(StopIteration):  # no more requests
         trainer.fit(train_data, verbose=False, saved=False)
 
 
@@ -226,7 +226,7 @@ def main() -> None:
         print("ready", file=answers, flush=True)
         yield from map(int, sys.stdin)
 
-    train_when_told(
+    train_on_request(
         model,
         dataset,
         json.loads(settings),

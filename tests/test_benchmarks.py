@@ -119,7 +119,7 @@ class SideHere:
     def train(self, *counts):
         turns = []
         side = importlib.import_module("benchmarks.training_side")
-        side.train_when_told(*self._about, iter(counts), turns.append)
+        side.train_on_request(*self._about, iter(counts), turns.append)
         return turns[-1]
 
     def wait_until_ready(self):
