@@ -11,7 +11,7 @@ from recbole_midpg.common.errors import nearest
 from recbole_midpg.integration.config.config import own_keys, recbole_keys
 
 _NEAR = 0.75
-# What a run is named by is no value of its config: a command has an option for it, or no use.
+# These name a run and are no values of its config: a command takes them as options or not at all.
 _NAMES_OF_RUNS = frozenset({"model", "dataset", "config_files"})
 
 

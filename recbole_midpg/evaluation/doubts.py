@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from recbole_midpg.evaluation.binary_metrics import log_loss, predicted_over_observed
 
-# A loss of so many times that of the mean label is one that no use of the features explains.
+# A loss above this many times that of always predicting the mean label is implausible.
 _LOSS_RATIO = 1.2
-# The mean probability may be so many times the mean label, and the mean label the mean probability.
+# The largest plausible ratio of mean probability and mean label, either way round.
 _LARGEST_PCOC = 1.5
 
 

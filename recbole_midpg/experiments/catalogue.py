@@ -107,7 +107,7 @@ def _state(name: str, data_path: Path, model: str, converter: Converter | None) 
     config_file = find_dataset_config(name)
     values = {} if config_file is None else read_config_file(config_file)
     missing = missing_files(folder, name, values.get("benchmark_filename"))
-    # A config of such a dataset would make its files.
+    # Building the config would generate the files.
     if name in GENERATED and (missing or read_bayes(folder) is None):
         return GENERATE
     if missing and converter is not None:
@@ -117,7 +117,7 @@ def _state(name: str, data_path: Path, model: str, converter: Converter | None) 
             return MISSING
     if missing:
         raise UsageError(f"there is no {' and no '.join(missing)} in {folder}.")
-    # What is wrong with the files comes before a scenario that nobody has named.
+    # Problems of the files are reported before a missing scenario field.
     for checked in (_WITHOUT_SCENARIO, model):
         require_ready(build_config(checked, name, values={"data_path": str(data_path)}))
     return READY

@@ -111,7 +111,7 @@ def import_recbole() -> None:
 
 
 def _report_to_ray(**metrics: float) -> None:
-    """Stand in for ``ray.tune.report``: whoever has a session has imported ray."""
+    """Stand in for ``ray.tune.report``: without ray imported there is no session to report to."""
     tune = sys.modules.get("ray.tune")
     if tune is not None:
         tune.report(**metrics)

@@ -42,6 +42,6 @@ def scatter_softmax(src: Tensor, index: Tensor, dim: int = 0) -> Tensor:
     places = index[:, None].expand_as(src)
     largest = src.new_full((size, src.shape[1]), -torch.inf)
     largest = largest.scatter_reduce(dim, places, src.detach(), "amax")
-    # The softmax does not change with what is taken away, which so needs no gradient.
+    # Subtracting the largest leaves the softmax as it is, and so needs no gradient.
     powers = (src - largest[index]).exp()
     return powers / powers.new_zeros(size, src.shape[1]).index_add(dim, index, powers)[index]

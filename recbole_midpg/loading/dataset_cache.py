@@ -114,7 +114,7 @@ class DatasetCache:
                 return str(noted["sha256"])
         with path.open("rb") as file:
             digest = sha256_of(file)
-        # A change within the clock's grain of this reading would go unnoticed later.
+        # A file that changed just before this reading may change again without a new time.
         settled = time.time() - path.stat().st_mtime > _CLOCK_SECONDS
         if settled and file_identity(path) == identity:
             text = json.dumps({"identity": identity, "sha256": digest}).encode()

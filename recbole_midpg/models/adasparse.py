@@ -101,7 +101,7 @@ class AdaSparse(ScenarioRecommender):
             steps_an_epoch = math.ceil(dataset.inter_num / config["train_batch_size"])
             steps = DEFAULT_SCHEDULE_EPOCHS * max(steps_an_epoch, 1)
 
-        # define layers and loss
+        # define layers
         self.schedule = LinearSchedule(steps)
         self.backbone = PrunedMLP(
             self.input_size,

@@ -80,7 +80,7 @@ class APG(ScenarioRecommender):
             "self": 0,
         }[self.condition]
 
-        # define layers and loss
+        # define layers
         self.backbone = LowRankMLP(
             self.input_size,
             condition_size,

@@ -35,7 +35,7 @@ class DNN(ScenarioRecommender):
     def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
 
-        # define layers and loss
+        # define layers
         self.backbone = MLP(
             self.input_size, self.hidden_sizes, 1, self.activation, self.dropout_prob
         )

@@ -69,7 +69,7 @@ class DPG(ScenarioRecommender):
         # load parameters info
         self.alpha: float = config["alpha"]
 
-        # define layers and loss
+        # define layers
         self.backbone = WeightedMLP(
             self.input_size,
             self.scenario_size,

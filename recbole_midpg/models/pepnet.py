@@ -66,7 +66,7 @@ class PEPNet(ScenarioRecommender):
         columns = self.columns_of(self.prior_fields, "prior_fields")
         self.register_buffer("prior_columns", columns, persistent=False)
 
-        # define layers and loss
+        # define layers
         self.epnet = GateUnits(
             self.scenario_size, self.input_size, [self.input_size], hidden_size, gamma
         )

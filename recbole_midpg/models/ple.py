@@ -80,7 +80,7 @@ class PLE(ScenarioRecommender):
         n_levels: int = config["expert_levels"]
         widths = [self.input_size, *self.hidden_sizes[:n_levels]]
 
-        # define layers and loss
+        # define layers
         def sizes_of(level: int) -> tuple[int, int, int, int, int, str, float]:
             return (
                 self.n_scenarios,

@@ -59,7 +59,7 @@ class STAR(ScenarioRecommender):
         # load parameters info
         self.n_scenarios: int = dataset.num(config["scenario_id_field"])
 
-        # define layers and loss
+        # define layers
         self.norm = (
             PartitionedNorm(
                 self.n_scenarios, self.input_size, config["pn_min_rows"], config["pn_momentum"]

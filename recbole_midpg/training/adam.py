@@ -17,8 +17,8 @@ class Adam(torch.optim.Adam):
     r"""``torch.optim.Adam``, fused where torch has it, and on request fit for a CUDA graph.
 
     A graph goes on with the tensors that it was captured with. Where a step may be captured, all
-    that it reads is therefore changed in place: the learning rate is a tensor, which whoever sets
-    it fills, ``param_groups[0]["lr"] = 0.1`` as well as a scheduler of torch; and
+    that it reads is therefore changed in place: the learning rate is a tensor, filled by whatever
+    sets it, ``param_groups[0]["lr"] = 0.1`` as well as a scheduler of torch; and
     ``load_state_dict`` copies into the tensors that are there. ``state_dict`` has torch's format,
     with the learning rate as a number, and each way of computing goes on from the state of any.
 
@@ -96,7 +96,7 @@ class Adam(torch.optim.Adam):
         for parameter, state in before.items():
             loaded = self.state[parameter]
             for name, value in state.items():
-                # Without a state it is at the beginning.
+                # A parameter without a saved state starts from zero.
                 loaded[name] = value.copy_(loaded[name]) if name in loaded else value.zero_()
         if self.capturable:
             rate = own_group["lr"]

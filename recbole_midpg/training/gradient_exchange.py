@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-# What a process says of a parameter's gradient; of a sparse one, it says how many rows it has.
+# How a process announces a parameter's gradient; a sparse one by its number of rows instead.
 _NONE, _DENSE = -2, -1
 # Up to so many values it takes less time to send them to everyone than to sum them on the way.
 _FEW_VALUES = 1 << 18

@@ -52,11 +52,11 @@ from torch import Tensor
 Steps: TypeAlias = int | Tensor
 Rate: TypeAlias = float | Tensor
 
-# The step up to which a row is up to date that no gradient has ever touched: it never moves.
+# Stands for the last step of a row that no gradient has ever touched: such a row never moves.
 NEVER_TOUCHED = torch.iinfo(torch.int32).max
 # The powers p for which the tails A_p are needed: three moments of u, and their total.
 _POWERS = np.arange(1, 5)
-# Tails leave out less than this share of themselves, and less of a bias correction.
+# Sums are cut off where the rest is less than this share of them, bias corrections alike.
 NEGLIGIBLE = 2.0**-60
 
 

@@ -2,7 +2,7 @@
 
 Dense Adam walks over a whole table in each step, as a row moves in steps without a gradient too.
 Here a row waits, and takes the steps that it missed when it is next needed: the formulas are in
-:mod:`recbole_midpg.training.row_steps`, and here is who waits until when.
+:mod:`recbole_midpg.training.row_steps`; this module decides which rows wait, and until when.
 """
 
 from __future__ import annotations
@@ -337,7 +337,7 @@ class _CapturableTable(_Table):
     def _set_rate(self) -> None:
         rate = self._settings["lr"]
         self.lr.copy_(rate)
-        # Counts in-place changes, on the host: so it need not read the rate to see them.
+        # torch counts in-place changes on the host: a new rate is noticed without reading it.
         self._version_of_rate = rate._version
 
     def _plan(self) -> None:

@@ -68,7 +68,7 @@ _COMMON_DEFAULTS = tuple(
     _PROPERTIES / f"{name}.yaml"
     for name in ("scenario", "generated", "loading", "training", "evaluation")
 )
-# Of which one name is a list of one.
+# Keys whose value may be one name instead of a list.
 _LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
 _COMMON_SETTINGS: Rules = {
     "scenario_fields": OrNone(Names()),

@@ -69,9 +69,9 @@ _PADDING = Tokens.of(["[PAD]"])
 _DECISIVE_KEYS = (
     *(*dataset_arguments, "dataset", "numerical_features", "discretization", "encoding"),
 )
-# Of a dataset's state, which has grown since the first.
+# The version of the cached state's format.
 _FORMAT = 3
-# What a cached dataset gets from its own config and place, and the table that follows from another.
+# Attributes that are not cached: those of the config and place, and one derived from another.
 _OWN_STATE = frozenset({"config", "logger", "dataset_path", "field2token_id"})
 
 

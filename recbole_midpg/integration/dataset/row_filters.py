@@ -14,7 +14,7 @@ from recbole_midpg.integration.config.data_selection import set_filters
 
 _MISSING, _WITHOUT_FEATURES = "_filter_nan_user_or_item", "_filter_inter_by_user_or_item"
 _KEEPS = "filter_inter_by_user_or_item"
-# RecBole's filters in their order, and the keys that make those filter that do not by default.
+# RecBole's filters in their order, each with the keys that switch it on; without keys it is on.
 _FILTERS = {
     _MISSING: (),
     "_remove_duplication": ("rm_dup_inter",),

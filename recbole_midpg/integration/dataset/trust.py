@@ -18,18 +18,18 @@ from recbole_midpg.integration.dataset.repeated_rows import following_rows, repe
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES, column_of
 from recbole_midpg.integration.run.validation import report_missing_validation
 
-# A field that reaches more by itself leaks the label.
+# A field whose AUC by itself is above this leaks the label.
 LEAKING_AUC = 0.99
 _SAMPLED_ROWS = 100_000
 _SPLITS = {"train": "training", "valid": "validation", "test": "test"}
-# Among fewer a perfect order may be luck.
+# With fewer rows a perfect AUC may be chance.
 _LEAST_ROWS = 1000
 _QUANTILES = 100
-# Positive rows to be expected, below which none may be chance.
+# With fewer positive rows expected, finding none may be chance.
 _LEAST_EXPECTED = 20
 
 
-# RecBole's samplers.
+# What RecBole's samplers raise where a user has met every item.
 _NOTHING_TO_SAMPLE = "Some users have interacted with all items"
 _stock_data_preparation = data_utils.data_preparation
 

@@ -21,17 +21,17 @@ from recbole_midpg.loading.atomic_header import (
     read_file_fields,
 )
 
-# They give scores to all items at once only.
+# Models that can only score all items at once.
 RANK_ALL_ITEMS = frozenset({"GRU4RecCPR", "SASRecCPR"})
-# They learn every row's item as one that was taken, whatever its label says.
+# Models that ignore the label and train on every row as positive.
 _KNOW_NO_LABEL = frozenset({"RepeatNet"})
-# Their loss is of labels, which sampling makes where the data has none.
+# Models whose loss needs labels; negative sampling makes them where the data has none.
 _READ_LABELS = frozenset({"DIEN", "DIN", "DMF", "FISM", "NAIS", "NeuMF", "NNCF"})
-# Their rows are users, with all their items; nothing is sampled.
+# Models that train on whole users, with all their items; nothing is sampled.
 _TRAIN_ON_USERS = frozenset(
     {"CDAE", "DiffRec", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE", "RaCT", "RecVAE"}
 )
-# Models with a loss that their property file lets be chosen, and that have one only.
+# Models that support one loss only, although their property file offers a choice.
 _LOSSES = dict.fromkeys(("CORE", "GRU4RecCPR", "SASRecCPR"), ("CE",))
 _SAMPLING = "{distribution: uniform, sample_num: 1}"
 # The key by which a model names features of items.

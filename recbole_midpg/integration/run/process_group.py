@@ -27,7 +27,7 @@ from recbole_midpg.layers.across_processes import gather_rows
 # Processes wait for the one that loads the data, or writes. A process that has died is not waited
 # for: the run ends where it is noticed, see processes.py.
 PATIENCE = timedelta(days=7)
-# What rank 0 alone does.
+# Values for all ranks but 0, which alone logs and saves.
 _OF_OTHER_RANKS = {
     "state": "error",
     "show_progress": False,
@@ -36,7 +36,7 @@ _OF_OTHER_RANKS = {
     "log_wandb": False,
 }
 
-# As the user has left them: RecBole writes into the same variable.
+# Read before RecBole writes into the same variable.
 _GPUS_ARE_HIDDEN = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
 
 _stock_ensure_dir = recbole_utils.ensure_dir

@@ -327,7 +327,7 @@ class _Watch:
             self._listen()
 
     def _receive(self, seconds: float) -> list[Any]:
-        """What processes have said meanwhile, or that they have died; empty after so long."""
+        """The outcomes or deaths of processes meanwhile; an empty list after ``seconds``."""
         ready = wait([self.messages[rank] for rank in self.waiting], timeout=seconds)
         ranks = [rank for rank in self.waiting if self.messages[rank] in ready]
         self.waiting.difference_update(ranks)

@@ -239,7 +239,7 @@ def _built(config: Any, dataset: Any) -> Any:
     except (NotImplementedError, AssertionError, KeyError, ValueError) as error:
         if isinstance(error, UsageError) or not model_class.__module__.startswith("recbole."):
             raise
-        # Which is all that its constructor says of a value that it does not know.
+        # RecBole's constructors report an unknown value by no more than these errors.
         raise UsageError(
             f"model: {config['model']!r} cannot be built with this config ({error!r})."
         ) from error
@@ -304,7 +304,7 @@ def run_recbole(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{run.best_so_far()}{goes_on()}") from None
     except DeviceError as fault:
-        # Of what helps against it, these change no weight.
+        # A resumed run may change these two without changing its weights.
         but = goes_on() and f"{goes_on()} (gpu_id and data_on_device may differ)"
         raise type(fault)(f"{str(fault).rstrip('.')}{but}.") from fault.__cause__
 
