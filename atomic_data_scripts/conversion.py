@@ -38,7 +38,7 @@ from .conversion_pass import (
     Layout,
 )
 from .converter import Converter
-from .progress import Progress
+from .progress_bar import ProgressBar
 from .raw_file import RawFile, sha256
 from .report import ConversionReport
 
@@ -195,7 +195,7 @@ def _write_files(
             published=dict(job.converter.published),
             key=job.converter.key,
         )
-        progress = Progress(f"{job.converter.name}, reading {reading}", show_progress)
+        progress = ProgressBar(f"{job.converter.name}, reading {reading}", show_progress)
         try:
             right = ConversionPass(
                 job.converter,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recbole_midpg.atomic_data_scripts import ConversionReport, convert
-from recbole_midpg.atomic_data_scripts.progress import Progress
+from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.generated.bayes import (
     BAYES_FILE,
@@ -140,7 +140,7 @@ def _write_rows(
         raw_part = stack.enter_context(_renamed_when_complete(raw))
         truth_part = stack.enter_context(_renamed_when_complete(truth_file(folder)))
         truth = np.lib.format.open_memmap(truth_part, mode="w+", dtype=TRUTH, shape=(rows,))
-        progress = Progress(f"{converter.name}, generating", show_progress)
+        progress = ProgressBar(f"{converter.name}, generating", show_progress)
         stack.callback(progress.close)
         with raw_part.open("w", encoding="utf-8", newline="\n") as file:
             file.write(converter.separator.join(column.name for column in converter.columns))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recbole_midpg.atomic_data_scripts.progress import Progress
+from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.whole_files import written_whole
 from recbole_midpg.loading.column_encoding import BadValueError
@@ -86,7 +86,7 @@ def score_rows(
     _check_columns(scorer, source, keep)
     block_rows = max(1, _BLOCK_ROWS // scorer.batch_size) * scorer.batch_size
     counts = {name: ValueCounts() for name in scorer.fields if name in source.names}
-    progress = Progress("scoring", show_progress)
+    progress = ProgressBar("scoring", show_progress)
     rows = 0
     try:
         with (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from recbole_midpg.atomic_data_scripts.progress import Progress
+from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import written_whole
 from recbole_midpg.loading.column_encoding import BadValueError
@@ -108,7 +108,7 @@ def rank_for_requests(
         raise UsageError(f"{requests.path}: {error}") from error
     counts = {name: ValueCounts() for name in read_columns(ranking.scoring, requests.names)}
     n_requests = n_rows = 0
-    progress = Progress("ranking", show_progress)
+    progress = ProgressBar("ranking", show_progress)
     try:
         with (
             written_whole([Path(target)]) as (part,),

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from recbole_midpg.atomic_data_scripts import amazon_electronics, iaac, script
-from recbole_midpg.atomic_data_scripts.progress import Progress
+from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 
 from .raw_files import GOLDEN_BAD, GOLDEN_RAW
 
@@ -77,13 +77,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress.time.monotonic", clock)
+    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress_bar.time.monotonic", clock)
     return clock
 
 
 def test_progress_tells_rate_and_time_left(clock):
     stream = io.StringIO()
-    progress = Progress("iaac", show=True, stream=stream)
+    progress = ProgressBar("iaac", show=True, stream=stream)
     clock.now = 0.1
     progress.update(0.01, 10)
     assert stream.getvalue() == ""
@@ -96,7 +96,7 @@ def test_progress_tells_rate_and_time_left(clock):
 
 def test_progress_is_silent_where_nobody_looks(clock):
     stream = io.StringIO()
-    progress = Progress("iaac", stream=stream)
+    progress = ProgressBar("iaac", stream=stream)
     clock.now = 40.0
     progress.update(0.5, 100)
     progress.close()

@@ -105,6 +105,6 @@ def test_an_output_that_cannot_be_written_is_told(tmp_path, scorer):
 
 
 def test_progress_is_shown_when_asked_for(tmp_path, scorer, monkeypatch, capsys):
-    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress._SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress_bar._SECONDS_BETWEEN", 0)
     scored(tmp_path, scorer, ROWS, show_progress=True)
     assert "scoring: 100%, 4 rows" in capsys.readouterr().err

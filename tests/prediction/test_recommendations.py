@@ -63,7 +63,7 @@ def test_a_file_holds_what_top_k_gives(tmp_path, scorer, monkeypatch, pairs):
 
 
 def test_listed_users(tmp_path, scorer, monkeypatch, capsys):
-    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress._SECONDS_BETWEEN", 0)
+    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.progress_bar._SECONDS_BETWEEN", 0)
     monkeypatch.setattr(ranking, "_BLOCK_PAIRS", 24)
     context = {"channel": "web", "price": "1e1"}
     users = ["u3", "nobody", "u1"]

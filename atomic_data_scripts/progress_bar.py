@@ -9,7 +9,7 @@ from typing import TextIO
 _SECONDS_BETWEEN = 0.5
 
 
-class Progress:
+class ProgressBar:
     """Share, rows, rate and time left, written over itself on one line.
 
     Args:
