@@ -110,8 +110,8 @@ class Batch(Interaction):
         return super().to(device, selected_field)
 
 
-class _Hand(NamedTuple):
-    """What a process has of a batch; the attributes are those of :class:`Batch`."""
+class _Share(NamedTuple):
+    """A process's share of a batch; the attributes are those of :class:`Batch`."""
 
     rows: Tensor
     counts: tuple[int, ...] | None = None
@@ -173,12 +173,12 @@ class _BlockLoader(AbstractDataLoader):
         device = torch.device(self.config["device"])
         order = self._draw_order() if self.shuffle else None
         for own, block in self._blocks(order, device):
-            sizes = [len(hand.rows) for hand in own]
+            sizes = [len(share.rows) for share in own]
             # One call of split a column makes the slices of all batches.
             slices = zip(*(column.split(sizes) for column in block.values()), strict=True)
-            for hand, columns in zip(own, slices, strict=True):
+            for share, columns in zip(own, slices, strict=True):
                 batch = Batch(
-                    dict(zip(block, columns, strict=True)), device, hand.counts, hand.is_counted
+                    dict(zip(block, columns, strict=True)), device, share.counts, share.is_counted
                 )
                 yield self._present(batch)
         if order is not None:
@@ -186,8 +186,8 @@ class _BlockLoader(AbstractDataLoader):
 
     def _blocks(
         self, order: Tensor | None, device: torch.device
-    ) -> Iterator[tuple[list[_Hand], dict[str, Tensor]]]:
-        """What this process has of an epoch's batches, as many batches at a time as make a block.
+    ) -> Iterator[tuple[list[_Share], dict[str, Tensor]]]:
+        """This process's shares of an epoch's batches, as many at a time as make a block.
 
         Args:
             order: the rows in the order of the epoch, ``None`` for the order in which they stand.
@@ -196,12 +196,12 @@ class _BlockLoader(AbstractDataLoader):
         here = self.device_rows
         if here is not None:
             on_device = None if order is None else order.to(device)
-            for own in self._dealt(on_device, device):
-                yield own, here.take(torch.cat([hand.rows for hand in own]))
+            for own in self._shares(on_device, device):
+                yield own, here.take(torch.cat([share.rows for share in own]))
             return
         tables = row_tables(self._dataset)
-        dealt = self._dealt(order, torch.device("cpu"))
-        gathered = ((own, tables.take(torch.cat([hand.rows for hand in own]))) for own in dealt)
+        shares = self._shares(order, torch.device("cpu"))
+        gathered = ((own, tables.take(torch.cat([share.rows for share in own]))) for own in shares)
         carrier = _carrier_of(self.config)
         if carrier is not None:
             yield from one_ahead(gathered, carrier)
@@ -209,17 +209,17 @@ class _BlockLoader(AbstractDataLoader):
         for own, columns in gathered:
             yield own, copy_to(device, columns)
 
-    def _dealt(self, order: Tensor | None, device: torch.device) -> Iterator[list[_Hand]]:
-        """What this process has of each block's batches, where that is not nothing."""
+    def _shares(self, order: Tensor | None, device: torch.device) -> Iterator[list[_Share]]:
+        """This process's shares of each block's batches, where it has any."""
         numbers = itertools.count()
         for rows in self._row_blocks(order, device):
-            taken = [self._take(next(numbers), batch) for batch in rows.split(self.batch_size)]
-            own = [hand for hand in taken if hand is not None]
+            shares = [self._share_of(next(numbers), batch) for batch in rows.split(self.batch_size)]
+            own = [share for share in shares if share is not None]
             if own:
                 yield own
 
-    def _take(self, number: int, rows: Tensor) -> _Hand | None:
-        """What this process has of a batch, ``None`` where that is nothing.
+    def _share_of(self, number: int, rows: Tensor) -> _Share | None:
+        """This process's share of a batch, ``None`` where it has none.
 
         Args:
             number: the batch's, from 0.
@@ -278,12 +278,12 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
         pass_over_permutation(self.sample_size, self.generator)
         return order
 
-    def _take(self, number: int, rows: Tensor) -> _Hand:
+    def _share_of(self, number: int, rows: Tensor) -> _Share:
         if self.n_processes == 1:
-            return _Hand(rows)
+            return _Share(rows)
         bounds = [len(rows) * rank // self.n_processes for rank in range(self.n_processes + 1)]
         counts = tuple(end - start for start, end in pairwise(bounds))
-        return _Hand(rows[bounds[self.rank] : bounds[self.rank + 1]], counts)
+        return _Share(rows[bounds[self.rank] : bounds[self.rank + 1]], counts)
 
     def _present(self, batch: Batch) -> Batch:
         return batch
@@ -305,12 +305,12 @@ class BlockEvalDataLoader(NegSampleEvalDataLoader, _BlockLoader):
         n_batches = super().__len__()
         return len(range(self.rank, n_batches, self.n_processes)) or min(n_batches, 1)
 
-    def _take(self, number: int, rows: Tensor) -> _Hand | None:
+    def _share_of(self, number: int, rows: Tensor) -> _Share | None:
         if number % self.n_processes == self.rank:
-            return _Hand(rows)
+            return _Share(rows)
         n_batches = -(-self.sample_size // self.batch_size)
         if number == 0 and self.rank >= n_batches:
-            return _Hand(rows, is_counted=False)
+            return _Share(rows, is_counted=False)
         return None
 
     def _present(self, batch: Batch) -> tuple[Batch, None, None, None]:
