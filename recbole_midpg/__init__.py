@@ -12,7 +12,7 @@ from recbole_midpg.common.wait_policy import wait_asleep as _wait_asleep
 
 
 def _register() -> None:
-    """Mend RecBole for today's packages, then put our parts where it looks for its own."""
+    """Repair RecBole for today's packages, then put our parts where it looks for its own."""
     # Whoever imported RecBole first may hold its functions by name.
     imported_before = frozenset(sys.modules) if "recbole" in sys.modules else frozenset[str]()
 

@@ -38,14 +38,14 @@ _UNCOMPILED = "__dynamo_disable"
 
 
 def apply_before_recbole() -> None:
-    """Mend what breaks RecBole's own import."""
+    """Repair what breaks RecBole's own import."""
     restore_numpy_names()
     provide_distutils()
     import_recbole()
 
 
 def apply_after_recbole() -> None:
-    """Mend what breaks RecBole once it is imported."""
+    """Repair what breaks RecBole once it is imported."""
     restore_pandas_2_semantics()
     return_plain_metric_values()
     hush_grad_scaler_warning()

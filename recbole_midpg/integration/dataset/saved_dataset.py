@@ -93,7 +93,7 @@ def create_dataset(config: Any) -> Dataset:
             getLogger().warning(
                 f"The saved dataset {str(path)!r} is not used, as {change} since it was saved."
             )
-    dataset = built(dataset_class, config)
+    dataset = build_dataset(dataset_class, config)
     report_left_out(dataset, config)
     if config["save_dataset"]:
         dataset.save()
@@ -123,7 +123,7 @@ def _change_of_files(saved: dict[str, str], here: dict[str, str]) -> str | None:
     return None
 
 
-def built(dataset_class: Callable[[Any], Any], config: Any) -> Any:
+def build_dataset(dataset_class: Callable[[Any], Any], config: Any) -> Any:
     """Build a dataset of atomic files.
 
     Raises:

@@ -1,1 +1,1 @@
-"""RecBole's models, mended, with constants and needs; trees; models from outside; the registry."""
+"""RecBole's models: repairs, constants, needs; trees; models from outside; the registry."""

@@ -89,7 +89,7 @@ def get_model(model_name: str) -> type:
         # Importing RecBole's SINE, which a look-up among sequential models does, switches on
         # torch's anomaly detection, which slows all training in the process.
         with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
-            return stock_models.mended(_stock_get_model(model_name))
+            return stock_models.repaired(_stock_get_model(model_name))
     except (ValueError, ImportError, AttributeError) as error:
         if model_name in recbole_models():
             raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error

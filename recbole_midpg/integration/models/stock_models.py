@@ -4,7 +4,7 @@ Cause: ``KD_DAGFM`` passes the config's ``teacher`` to ``eval``; ``LDiffRec`` re
 of the dataset's folder with ``allow_pickle=True``; six models read the weights they begin with by a
 bare ``torch.load``, which unpickles before torch 2.6. Python looks such names up in the module at
 each call: there, and nowhere else, they are given another meaning. What keeps other models from
-running is mended in :mod:`recbole_midpg.integration.models.stock_repairs`.
+running is repaired in :mod:`recbole_midpg.integration.models.stock_repairs`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _NUMPY_LOAD = frozenset({"ldiffrec"})
 _EVAL = frozenset({"kd_dagfm"})
 
 
-def mended(model_class: type) -> type:
-    """Mend the module of one of RecBole's models where it has to be; a second call does nothing.
+def repaired(model_class: type) -> type:
+    """Repair the module of one of RecBole's models where it has to be; a second call does nothing.
 
     Args:
         model_class: any model.
@@ -36,8 +36,8 @@ def mended(model_class: type) -> type:
     """
     module: Any = sys.modules[model_class.__module__]
     package, _, name = module.__name__.rpartition(".")
-    if package.startswith("recbole.model.") and not hasattr(module, "mended_by_midpg"):
-        module.mended_by_midpg = True
+    if package.startswith("recbole.model.") and not hasattr(module, "repaired_by_midpg"):
+        module.repaired_by_midpg = True
         if name in _TORCH_LOAD:
             module.torch = ModuleWith(torch, load=_load_weights)
         if name in _NUMPY_LOAD:

@@ -26,7 +26,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.datasets import atomic_files_exist
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.dataset.number_scaling import scalers_from_plain
-from recbole_midpg.integration.dataset.saved_dataset import built, dataset_class_of
+from recbole_midpg.integration.dataset.saved_dataset import build_dataset, dataset_class_of
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES
 from recbole_midpg.integration.dataset.vocabulary import check_vocabulary, vocabulary_of
 from recbole_midpg.integration.run.checkpoint import (
@@ -186,7 +186,7 @@ def read_scoring_model(path: str | os.PathLike[str], keep_seen: bool = False) ->
             "the files that the model was trained on (a file of recbole-midpg export --output "
             "NAME.scorer needs none)."
         )
-    dataset = built(_ObservedDataset, config)
+    dataset = build_dataset(_ObservedDataset, config)
     vocabulary = checkpoint.get("vocabulary")
     if vocabulary is not None:
         check_vocabulary(vocabulary, vocabulary_of(dataset), place)

@@ -16,7 +16,7 @@ from tests.support.recbole_shop import GRAPH, NAME, write_shop
 
 
 def module_of(model):
-    """A model's module, mended."""
+    """A model's module, repaired."""
     return importlib.import_module(get_model(model).__module__)
 
 
