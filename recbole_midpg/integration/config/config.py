@@ -45,6 +45,7 @@ from recbole_midpg.integration.dataset.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.metrics.metrics import check_metrics
 from recbole_midpg.integration.models.decision_trees import TREE_MODELS
 from recbole_midpg.integration.models.model_needs import PRELOADED, check_needs
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.models.outside_models import class_name_of, outside_models, register
 from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.integration.run.optimizer import check_optimizer
@@ -93,7 +94,6 @@ _COMMON_SETTINGS: Rules = {
     "max_left_out": Number(maximum=1.0),
     "numerical_scaling": NUMERICAL_SCALING,
 }
-_CONTEXT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that earlier versions of this package read, and why they are gone.
 _REMOVED_KEYS = {
     "compile_model": "torch.compile made training hardly faster, and failed on some models",
@@ -247,7 +247,7 @@ def with_own_defaults(stock: Any) -> Any:
             self._update_internal_config_dict(defaults)
         for file in model_properties(model):
             self.internal_config_dict.update(read_config_file(file))
-        if self.internal_config_dict["MODEL_TYPE"] in _CONTEXT_TYPES:
+        if self.internal_config_dict["MODEL_TYPE"] in OF_ROWS:
             dataset_config = find_dataset_config(dataset)
             if dataset_config is not None:
                 self.dataset_config_dict = read_config_file(dataset_config)
@@ -400,7 +400,7 @@ def check_config(config: Config) -> None:
     check_optimizer(values)
     check_needs(config)
     fields = None
-    is_context_aware = values["MODEL_TYPE"] in _CONTEXT_TYPES
+    is_context_aware = values["MODEL_TYPE"] in OF_ROWS
     if is_context_aware:
         require_dataset(config)
         fields = read_atomic_fields(config)

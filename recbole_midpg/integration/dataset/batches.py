@@ -23,11 +23,11 @@ from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.dataloader.general_dataloader import NegSampleEvalDataLoader, TrainDataLoader
 from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
-from recbole.utils import ModelType
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from recbole_midpg.integration.dataset.row_placement import place_rows, row_tables
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.run import process_group
 from recbole_midpg.integration.run.validation import has_validation
 from recbole_midpg.training.device_rows import DeviceRows
@@ -71,7 +71,7 @@ def serves(config: Any, phase: str) -> bool:
     sampled = {"train"} if phase == "train" else {phase, "test"}
     return (
         phase in {"train", "valid", "test"}
-        and config["MODEL_TYPE"] in {ModelType.CONTEXT, ModelType.DECISIONTREE}
+        and config["MODEL_TYPE"] in OF_ROWS
         and config["transform"] is None
         and all(config[f"{name}_neg_sample_args"]["distribution"] == "none" for name in sampled)
         and (phase == "train" or config["eval_args"]["mode"][phase] == "labeled")

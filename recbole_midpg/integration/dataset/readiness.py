@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole.utils import ModelType
-
 from recbole_midpg.common.errors import UsageError, expected_some_of
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.loading.atomic_header import AtomicField, read_atomic_fields
 from recbole_midpg.loading.atomic_problem import find_header_problem
-
-_LABELLED = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 
 
 def require_ready(config: Any) -> None:
@@ -27,7 +24,7 @@ def require_ready(config: Any) -> None:
         UsageError: a file has no rows, a column twice, or no ids; or rows that are to be learned
             from have no label.
     """
-    if config["MODEL_TYPE"] not in _LABELLED:
+    if config["MODEL_TYPE"] not in OF_ROWS:
         return
     problem = find_header_problem(config)
     if problem is not None:

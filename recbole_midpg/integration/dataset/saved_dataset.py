@@ -26,6 +26,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.dataset.row_filters import report_left_out
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.run.checkpoint import (
     config_from_plain,
     config_to_plain,
@@ -38,8 +39,6 @@ from recbole_midpg.loading.dataset_cache import sha256_of
 
 _ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
-# Models whose dataset is RecBole's plain one.
-_FLAT_TYPES = frozenset({ModelType.CONTEXT, ModelType.DECISIONTREE})
 # Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
 # and discretization, so that a change of them went unnoticed.
 _DECISIVE_KEYS = (
@@ -55,7 +54,7 @@ def dataset_class_of(config: Any) -> type[Dataset]:
     own_class = getattr(recbole_datasets, f"{config['model']}Dataset", None)
     if own_class is not None:
         return own_class
-    if config["MODEL_TYPE"] in _FLAT_TYPES:
+    if config["MODEL_TYPE"] in OF_ROWS:
         return FastDataset
     by_type = {
         ModelType.SEQUENTIAL: "SequentialDataset",
