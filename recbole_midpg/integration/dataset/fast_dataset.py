@@ -65,10 +65,11 @@ from recbole_midpg.loading.dataset_cache import (
 
 _TOKEN_LIKE = frozenset({FeatureType.TOKEN, FeatureType.TOKEN_SEQ})
 _PADDING = Tokens.of(["[PAD]"])
-# Keys that decide what a dataset holds before it is split.
-_DECISIVE_KEYS = (
-    *(*dataset_arguments, "dataset", "numerical_features", "discretization", "encoding"),
-)
+# Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
+# and discretization, so that a change of them went unnoticed.
+DATASET_KEYS = (*dataset_arguments, "numerical_features", "discretization")
+# Keys that decide what a cached dataset holds, before it is split.
+_CACHE_KEYS = (*DATASET_KEYS, "dataset", "encoding")
 # The version of the cached state's format.
 _FORMAT = 3
 # Attributes that are not cached: those of the config and place, and one derived from another.
@@ -133,7 +134,7 @@ class FastDataset(Dataset):
         return key_of(
             {
                 "files": [[file.name, cache.content_key(file)] for file in files],
-                "config": {name: self.config[name] for name in _DECISIVE_KEYS},
+                "config": {name: self.config[name] for name in _CACHE_KEYS},
                 "format": _FORMAT,
                 "versions": [__version__, *(module.__version__ for module in (recbole, pd, np))],
             }

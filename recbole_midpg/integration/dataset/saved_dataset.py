@@ -21,10 +21,9 @@ import recbole.data.dataset as recbole_datasets
 import torch
 from recbole.data.dataset.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
-from recbole.utils.argument_list import dataset_arguments
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.dataset.fast_dataset import FastDataset
+from recbole_midpg.integration.dataset.fast_dataset import DATASET_KEYS, FastDataset
 from recbole_midpg.integration.dataset.row_filters import report_left_out
 from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.run.checkpoint import (
@@ -39,12 +38,8 @@ from recbole_midpg.loading.dataset_cache import sha256_of
 
 _ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
-# Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
-# and discretization, so that a change of them went unnoticed.
-_DECISIVE_KEYS = (
-    *(*dataset_arguments, "seed", "repeatable", "numerical_features", "discretization"),
-    *("synthetic_rows", "synthetic_seed"),
-)
+# Keys that decide what a saved dataset holds.
+_SAVED_KEYS = (*DATASET_KEYS, "seed", "repeatable", "synthetic_rows", "synthetic_seed")
 _PARTS = frozenset({"config", "files", "dataset"})
 _NOT_SAVED = frozenset({"config", "logger"})
 
@@ -83,7 +78,7 @@ def create_dataset(config: Any) -> Dataset:
     path = Path(named) if named else saved_dataset_path(config, dataset_class)
     if path.is_file():
         dataset, files = load_dataset(path, dataset_class)
-        if all(config[key] == dataset.config[key] for key in _DECISIVE_KEYS):
+        if all(config[key] == dataset.config[key] for key in _SAVED_KEYS):
             change = _change_of_files(files, _digests_of_files(config))
             if change is None:
                 getLogger().info(set_color("Load filtered dataset from", "pink") + f": [{path}]")
