@@ -14,7 +14,8 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_midpg.loading.atomic_reader import Tokens
 
-_ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
+ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
+"""The enums of a dataset's state, by name."""
 
 
 class TokenTables(dict[str, Any]):
@@ -129,7 +130,7 @@ def _rows(ragged: dict[str, Any]) -> NDArray[np.object_]:
 
 
 _MAKERS: dict[str, Callable[..., Any]] = {
-    "enum": lambda name, member: _ENUMS[name][member],
+    "enum": lambda name, member: ENUMS[name][member],
     "texts": lambda *texts: np.array(texts, dtype=np.str_),
     "rows": _rows,
     "tokens": Tokens,

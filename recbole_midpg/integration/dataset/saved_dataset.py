@@ -20,9 +20,10 @@ import pandas as pd
 import recbole.data.dataset as recbole_datasets
 import torch
 from recbole.data.dataset.dataset import Dataset
-from recbole.utils import FeatureSource, FeatureType, ModelType, set_color
+from recbole.utils import ModelType, set_color
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.dataset.dataset_state import ENUMS
 from recbole_midpg.integration.dataset.fast_dataset import DATASET_KEYS, FastDataset
 from recbole_midpg.integration.dataset.row_filters import report_left_out
 from recbole_midpg.integration.models.model_types import OF_ROWS
@@ -36,7 +37,6 @@ from recbole_midpg.loading.atomic_header import files_to_load
 from recbole_midpg.loading.atomic_problem import find_problem
 from recbole_midpg.loading.dataset_cache import sha256_of
 
-_ENUMS: dict[str, type[Enum]] = {enum.__name__: enum for enum in (FeatureType, FeatureSource)}
 _ATOMS = (bool, int, float, str, type(None))
 # Keys that decide what a saved dataset holds.
 _SAVED_KEYS = (*DATASET_KEYS, "seed", "repeatable", "synthetic_rows", "synthetic_seed")
@@ -251,7 +251,7 @@ def _decode_frame(columns: list[Any]) -> pd.DataFrame:
 
 
 _DECODERS: dict[str, Callable[..., Any]] = {
-    "enum": lambda name, member: _ENUMS[name][member],
+    "enum": lambda name, member: ENUMS[name][member],
     "array": lambda tensor: tensor.numpy(),
     "objects": _decode_objects,
     "frame": _decode_frame,
