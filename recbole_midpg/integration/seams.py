@@ -49,11 +49,11 @@ from recbole_midpg.integration.config import config
 from recbole_midpg.integration.dataset import (
     batches,
     dataset_download,
-    embedded_fields,
     number_scaling,
     row_filters,
     saved_dataset,
     trust,
+    unembedded_fields,
 )
 from recbole_midpg.integration.metrics import collecting, metrics
 from recbole_midpg.integration.models import decision_trees, model_constants, registry
@@ -241,7 +241,7 @@ SEAMS: tuple[Seam, ...] = (
         "splits before",
     ),
     Wrapped(
-        Dataset, "fields", (embedded_fields.without_unembedded,),
+        Dataset, "fields", (unembedded_fields.without_unembedded,),
         "fields that only name a scenario or a time are not embedded",
     ),
     Seam(
