@@ -1,4 +1,4 @@
-"""Modules and functions of others in which some names mean something else."""
+"""Copies of others' functions and views of their modules, with some names replaced."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class ModuleWith:
-    """A module of which some names mean something else.
+    """A view of a module with some of its names replaced; the module stays as it is.
 
     Args:
         module: the module.
-        names: what these names mean instead.
+        names: the values that these names have instead.
     """
 
     def __init__(self, module: ModuleType, **names: Any) -> None:
@@ -27,6 +27,6 @@ def function_with(function: Any, **names: Any) -> Any:
 
     Args:
         function: a function or method written in Python.
-        names: what these names mean instead.
+        names: the values that these names have instead.
     """
     return FunctionType(function.__code__, {**function.__globals__, **names})

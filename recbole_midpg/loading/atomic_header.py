@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_midpg.common.errors import UsageError
 
-# Of knowledge-based and social datasets.
+# Files that only knowledge-based and social datasets have.
 _OTHER_SUFFIXES = ("kg", "link", "net")
 _SEPARATORS = ("\t", ",", ";", "|", " ")
 

@@ -378,7 +378,7 @@ class _CapturableTable(_Table):
         """
         if not self.is_in_step:
             return
-        if steps:  # which nobody has said of a replay
+        if steps:  # a replayed step runs no Python that says so
             self.all_up_to_date = False
         if self._settings["lr"]._version != self._version_of_rate:
             # The steps since the last call are the first ones at the new rate.

@@ -21,7 +21,7 @@ from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.cuda_graph import CudaGraph, Graph
 from recbole_midpg.training.steps import EagerSteps, RecordedPrediction, RecordedSteps
 
-# Of automatic mixed precision: auto leaves it to torch, which takes float16 on a GPU.
+# Types for automatic mixed precision: auto leaves it to torch, which takes float16 on a GPU.
 AMP_DTYPES: dict[str, torch.dtype | None] = {
     "auto": None,
     "bfloat16": torch.bfloat16,

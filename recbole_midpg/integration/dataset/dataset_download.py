@@ -57,7 +57,7 @@ def download_dataset(self: Any) -> None:
 
 
 def _agreed(url: str) -> bool:
-    """Ask, as RecBole does of more than a gigabyte; nobody at the keyboard does not agree.
+    """Ask, as RecBole does of more than a gigabyte; without a keyboard the answer is no.
 
     Raises:
         UsageError: the address cannot be reached.

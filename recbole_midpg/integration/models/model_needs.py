@@ -68,7 +68,7 @@ _BEGINNINGS = {
         "use_pretrain", (True,), ("mf_pretrain_path", "mlp_pretrain_path"), "NeuMF"
     ),
 }
-# Who has stages of pretraining, whose last checkpoint is evaluated.
+# The pretraining stages of models; after such a stage its last checkpoint is evaluated.
 _PRETRAINED = {"RaCT": ("actor_pretrain", "critic_pretrain"), "S3Rec": ("pretrain",)}
 
 

@@ -108,7 +108,7 @@ def _out_of_memory(text: str, occupants: Occupants) -> str:
     beside = f", with {held}" if held else ""
     remedies = [part.remedy for part in parts]
     if torch.device(config["device"]).type == "cpu":
-        # Where nobody counts what a batch takes.
+        # torch does not count what a batch takes of the host's memory.
         remedies += [_fewer_weights(config), _smaller_batch(occupants)]
     return (
         f"{_stage(occupants)}: {config['device']} has no memory{more}{beside}; "

@@ -126,7 +126,7 @@ class Progress:
 
     @property
     def name(self) -> str:
-        """What the run's files begin with: the same for the same config."""
+        """The beginning of the run's file names: the same for the same config."""
         key = key_of(comparable(self.config))
         return f"{self.config['model']}-{self.config['dataset']}-{key[:16]}"
 
@@ -145,7 +145,7 @@ class Progress:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a run of this config could be gone on with."""
+        """Whether there is a run of this config to resume."""
         return self._run_file.is_file()
 
     @property
@@ -158,7 +158,7 @@ class Progress:
     # Keeping
 
     def state(self, best_epoch: int | None) -> dict[str, Any]:
-        """What a checkpoint of RecBole lacks to go on from it.
+        """The state that resuming needs beside RecBole's checkpoint.
 
         Args:
             best_epoch: the epoch whose weights the checkpoint holds, if there is a checkpoint.

@@ -121,7 +121,7 @@ class Run:
         Args:
             saved: whether checkpoints are written.
             verbose: whether each epoch is logged.
-            progress: keeps each epoch, so that another process can go on; nobody by default.
+            progress: keeps each epoch, so that another process can go on; none by default.
 
         Raises:
             UsageError: the loss is not finite, no epoch has a validation score, or the GPU fails.

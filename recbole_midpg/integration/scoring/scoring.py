@@ -57,7 +57,7 @@ _ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}
 TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 _BUNDLE = "recbole_midpg.scorer"
 _BUNDLE_VERSION = 2
-# Of the first version no number is scaled by a scaler.
+# Files of the first version have no scalers of numbers.
 _READ_VERSIONS = (1, _BUNDLE_VERSION)
 
 
