@@ -6,13 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.errors import INTERRUPT_STATUS, USAGE_STATUS, UsageError
 
 from .conversion import ON_ERROR, convert
 from .conversion_pass import DUPLICATES
 from .converter import Converter
-
-USAGE_STATUS, INTERRUPT_STATUS = 2, 130
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -24,8 +24,9 @@ from pathlib import Path
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 from recbole_midpg.cli import run_recbole_command
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.models.registry import get_model, recbole_models
-from recbole_midpg.integration.run.run_report import versions
+from recbole_midpg.common.version import versions
+from recbole_midpg.integration.models.model_names import recbole_models
+from recbole_midpg.integration.models.registry import get_model
 from tests.support.recbole_shop import (
     CONTEXT,
     NAME,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from recbole_midpg.common.errors import nearest
-from recbole_midpg.integration.config.config import own_keys, recbole_keys
+from recbole_midpg.integration.config.key_names import own_keys, recbole_keys
 
 _NEAR = 0.75
 # These name a run and are no values of its config: a command takes them as options or not at all.

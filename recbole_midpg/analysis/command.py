@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
@@ -21,11 +19,10 @@ from recbole_midpg.analysis.figures import (
     draw_training_curves,
 )
 from recbole_midpg.analysis.gains import gains_of
-from recbole_midpg.analysis.matrices import SPLITS, collect_matrices
+from recbole_midpg.analysis.matrices import collect_matrices
 from recbole_midpg.analysis.matrix_figures import MatrixNumbers, describe, heat_map_of, scatter_of
 from recbole_midpg.analysis.reports import distinct_labels, read_run, read_table
 from recbole_midpg.analysis.sweep import (
-    VARIANTS,
     Candidate,
     list_candidates,
     parameter_counter,
@@ -35,30 +32,6 @@ from recbole_midpg.analysis.sweep import (
 from recbole_midpg.analysis.training import train_pair
 from recbole_midpg.common.arguments import config_values, listed_names
 from recbole_midpg.common.errors import UsageError
-
-_SEED = 2020
-_SIZES = ("4,2", "8,4", "16,8")
-
-
-def add_analyze(commands: Any) -> None:
-    """Add ``analyze`` and its parts to the commands of ``recbole-midpg``.
-
-    Args:
-        commands: what ``ArgumentParser.add_subparsers`` gave.
-    """
-    parser = commands.add_parser("analyze", help="draw figures of trained models and benchmarks")
-    parts = parser.add_subparsers(required=True, metavar="FIGURE")
-    _add_matrices(parts)
-    _add_curves(parts)
-    _add_gains(parts)
-    _add_sweep(parts)
-
-
-def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.ArgumentParser:
-    # Without abbreviations: --m=4 is a config value.
-    parser = parts.add_parser(name, help=about, description=about, allow_abbrev=False, **options)
-    parser.add_argument("--output", required=True, help="the folder of the files to write")
-    return parser
 
 
 def _print_paths(paths: Sequence[Path]) -> None:
@@ -70,40 +43,7 @@ def _print_paths(paths: Sequence[Path]) -> None:
 # Weighting matrices
 
 
-def _add_matrices(parts: Any) -> None:
-    parser = _add_part(
-        parts,
-        "matrices",
-        "t-SNE and similarity of the weighting matrices of scenarios",
-        epilog="With --dataset, further arguments --KEY=VALUE are config values of both models.",
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--checkpoint",
-        action="append",
-        dest="checkpoints",
-        metavar="FILE",
-        help="of a trained DPG or MIDPG; can be given several times",
-    )
-    source.add_argument("--dataset", help="train DPG and MIDPG on it first, alike")
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
-    parser.add_argument(
-        "--scenarios", nargs="+", default=[], help="names of those to show (default: all)"
-    )
-    parser.add_argument(
-        "--rows_per_scenario", type=int, default=200, help="the most (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=_SEED,
-        help="of the sample of rows, of t-SNE and of training (default: %(default)s)",
-    )
-    parser.set_defaults(action=_analyze_matrices, settings=[])
-
-
-def _analyze_matrices(
+def analyze_matrices(
     checkpoints: list[str] | None,
     dataset: str | None,
     config_files: list[str],
@@ -114,6 +54,7 @@ def _analyze_matrices(
     output: str,
     settings: list[str],
 ) -> None:
+    """Draw the weighting matrices of trained models."""
     import_matplotlib()
     folder = Path(output)
     if dataset is not None:
@@ -173,17 +114,8 @@ def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
 # Training curves
 
 
-def _add_curves(parts: Any) -> None:
-    parser = _add_part(
-        parts, "curves", "loss terms, validation AUC and estimated information by epoch"
-    )
-    parser.add_argument(
-        "--runs", nargs="+", required=True, help="the JSON files beside checkpoints"
-    )
-    parser.set_defaults(action=_analyze_curves)
-
-
-def _analyze_curves(runs: list[str], output: str) -> None:
+def analyze_curves(runs: list[str], output: str) -> None:
+    """Draw the training of runs, epoch by epoch."""
     import_matplotlib()
     paths = list(dict.fromkeys(runs))
     labels = distinct_labels(paths)
@@ -201,14 +133,8 @@ def _analyze_curves(runs: list[str], output: str) -> None:
 # Gains by scenario
 
 
-def _add_gains(parts: Any) -> None:
-    parser = _add_part(parts, "gains", "test AUC that models gain over a baseline by scenario")
-    parser.add_argument("--table", required=True, help="the table.json of a benchmark")
-    parser.add_argument("--baseline", default="DNN", help="(default: %(default)s)")
-    parser.set_defaults(action=_analyze_gains)
-
-
-def _analyze_gains(table: str, baseline: str, output: str) -> None:
+def analyze_gains(table: str, baseline: str, output: str) -> None:
+    """Draw what models gain over a baseline in each scenario."""
     import_matplotlib()
     gains = gains_of(read_table(table), baseline)
     rows = [
@@ -226,42 +152,7 @@ def _analyze_gains(table: str, baseline: str, output: str) -> None:
 # AUC over sizes
 
 
-def _add_sweep(parts: Any) -> None:
-    parser = _add_part(
-        parts,
-        "sweep",
-        "AUC of DPG's variants and of APG over the size of their low-rank matrices",
-        epilog="Further arguments --KEY=VALUE are config values, the same in every trial. "
-        "The same command goes on after an interrupt.",
-    )
-    parser.add_argument("--dataset", required=True)
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.add_argument(
-        "--sizes",
-        nargs="+",
-        default=list(_SIZES),
-        metavar="N,K",
-        help=f"with n = m (default: {' '.join(_SIZES)})",
-    )
-    parser.add_argument(
-        "--variants",
-        nargs="+",
-        default=list(VARIANTS),
-        help=f"some of {' '.join(VARIANTS)} (default: all)",
-    )
-    parser.add_argument(
-        "--trials", type=int, default=3, help="of each model at each size (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=_SEED, help="of the first trial (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=1, help="trials at a time (default: %(default)s)"
-    )
-    parser.set_defaults(action=_analyze_sweep, settings=[])
-
-
-def _analyze_sweep(
+def analyze_sweep(
     dataset: str,
     config_files: list[str],
     sizes: list[str],
@@ -272,6 +163,7 @@ def _analyze_sweep(
     output: str,
     settings: list[str],
 ) -> None:
+    """Train models of several sizes, and draw their AUC."""
     import_matplotlib()
     pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)

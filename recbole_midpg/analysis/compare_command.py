@@ -8,11 +8,11 @@ import json
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
 from recbole_midpg.analysis.comparison import FEW, Comparison, compare_runs
+from recbole_midpg.common.choices import COMPARISON_ENDINGS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.evaluation.paired_bootstrap import CONFIDENCE, GroupDifference, PairedDifference
@@ -20,34 +20,10 @@ from recbole_midpg.evaluation.paired_bootstrap import CONFIDENCE, GroupDifferenc
 _STAR = "★"
 
 
-def add_compare(commands: Any) -> None:
-    """Add ``compare`` to a parser's commands."""
-    parser = commands.add_parser(
-        "compare",
-        help="compare two finished runs by scenario, with paired bootstrap intervals",
-        description="Score the test rows of two finished runs anew, and compare AUC and LogLoss.",
-    )
-    parser.add_argument("first", metavar="A.json", help="a run's report, beside its checkpoint")
-    parser.add_argument("second", metavar="B.json", help="that of a run on the same test rows")
-    parser.add_argument(
-        "--cluster",
-        metavar="FIELD",
-        help="draw the values of a token field, as user_id, with all their rows, which depend on "
-        "each other (default: draw single rows)",
-    )
-    parser.add_argument("--resamples", type=int, default=1000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=2020, help="of the resamples (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--output", help=f"a file to write besides, one of {', '.join(f'*{s}' for s in _WRITERS)}"
-    )
-    parser.set_defaults(action=_compare)
-
-
-def _compare(
+def compare(
     first: str, second: str, cluster: str | None, resamples: int, seed: int, output: str | None
 ) -> None:
+    """Compare two finished runs, and print and write what comes out."""
     path = None if output is None else Path(output)
     if path is not None and path.suffix not in _WRITERS:
         raise UsageError(
@@ -140,8 +116,6 @@ def _csv(comparison: Comparison) -> str:
     return text.getvalue()
 
 
-_WRITERS: dict[str, Callable[[Comparison], str]] = {
-    ".json": _json,
-    ".csv": _csv,
-    ".md": markdown,
-}
+_WRITERS: dict[str, Callable[[Comparison], str]] = dict(
+    zip(COMPARISON_ENDINGS, (_json, _csv, markdown), strict=True)
+)

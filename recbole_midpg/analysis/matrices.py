@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from recbole_midpg.analysis.diversity import Floats, Integers
+from recbole_midpg.common.choices import SPLITS
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.grouped_metrics import rows_by_group
 from recbole_midpg.generated import read_bayes
@@ -19,7 +20,6 @@ from recbole_midpg.integration.run.checkpoint import load_data_and_model
 from recbole_midpg.models.base import flatten_matrices
 from recbole_midpg.models.dpg import DPG
 
-SPLITS = ("train", "valid", "test")
 _BATCH_ROWS = 1024
 
 

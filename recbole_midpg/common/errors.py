@@ -1,9 +1,12 @@
-"""The error that a user of the command line or of a config file can fix."""
+"""The errors that the commands print as one sentence, and the words of these sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# The exit statuses of the commands: after an error, a process's death, an interrupt.
+USAGE_STATUS, DEATH_STATUS, INTERRUPT_STATUS = 2, 1, 130
 
 
 class UsageError(ValueError):
@@ -11,6 +14,10 @@ class UsageError(ValueError):
 
     The command-line programs print the sentence without a traceback and exit with status 2.
     """
+
+
+class ProcessDied(RuntimeError):  # noqa: N818 - it names what happened
+    """A process of several has died; the message says which and how, in a sentence."""
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

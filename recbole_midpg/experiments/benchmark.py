@@ -10,15 +10,13 @@ from typing import Any
 
 import yaml
 
+from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult
 from recbole_midpg.generated import GENERATED, bayes_of_split
-from recbole_midpg.integration.config.config import read_config_file
+from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.models.outside_models import class_name_of
-
-PROPOSED = ("DPG", "MIDPG")
-"""The paper's own models; all others are baselines."""
 
 _COMMON = "common"
 _SIGNIFICANT = 0.05

@@ -11,7 +11,8 @@ from recbole_midpg.atomic_data_scripts import CONVERTERS, ConversionReport, Conv
 from recbole_midpg.atomic_data_scripts.conversion import converter_version
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.generated import GENERATED, read_bayes
-from recbole_midpg.integration.config.config import build_config, read_config_file
+from recbole_midpg.integration.config.config import build_config
+from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.dataset.datasets import (
     ATOMIC_SUFFIXES,
     RAW_FOLDER,

@@ -8,7 +8,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
-from typing import Any
 
 import yaml
 from tabulate import tabulate
@@ -19,10 +18,11 @@ from recbole_midpg.common.arguments import (
     require_positive,
     split_arguments,
 )
+from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError, expected_some_of
+from recbole_midpg.common.version import versions
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.experiments.benchmark import (
-    PROPOSED,
     find_settings,
     plan_trials,
     read_settings,
@@ -33,12 +33,12 @@ from recbole_midpg.experiments.search_space import default_space
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
-from recbole_midpg.integration.config.config import build_config, read_config_files
-from recbole_midpg.integration.models.registry import get_model, own_models
-from recbole_midpg.integration.run.run_report import git_state, now, versions
+from recbole_midpg.integration.config.config import build_config
+from recbole_midpg.integration.config.config_files import read_config_files
+from recbole_midpg.integration.models.registry import get_model
+from recbole_midpg.integration.run.run_report import git_state, now
 from recbole_midpg.training.threads import choose_threads, n_cores
 
-_DEFAULT_SEED = 2020
 _NOTE_WIDTH = 100
 _TABLE_DEFAULTS = {
     "metrics": ["AUC", "LogLoss", "PRAUC", "PCOC", "ECE"],
@@ -46,15 +46,8 @@ _TABLE_DEFAULTS = {
 }
 
 
-def add_models(commands: Any) -> None:
-    """Add ``models`` to the parser's commands."""
-    parser = commands.add_parser("models", help="list the models and count their parameters")
-    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=_list_models)
-
-
-def _list_models(dataset: str, config_files: list[str]) -> None:
+def list_models(dataset: str, config_files: list[str]) -> None:
+    """Print the models and count their parameters."""
     headers = ["model", "paper", "parameters", "without embeddings", "scenario", "problem"]
     rows = [
         [
@@ -73,35 +66,7 @@ def _list_models(dataset: str, config_files: list[str]) -> None:
     print(tabulate(rows, headers=headers, intfmt=","))
 
 
-def add_tune(commands: Any) -> None:
-    """Add ``tune`` to the parser's commands."""
-    parser = commands.add_parser(
-        "tune",
-        help="search for the settings of a model that are best on the validation split",
-        epilog="Further arguments --KEY=VALUE are config values, the same in every trial: they are "
-        "not searched, and stand in the printed command rather than in the file of the result.",
-        allow_abbrev=False,  # --m=4 is a config value
-    )
-    parser.add_argument("--model", default="MIDPG", help="(default: %(default)s)")
-    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
-    parser.add_argument("--space", help="a .hyper file (default: the package's for the model)")
-    parser.add_argument(
-        "--trials",
-        type=int,
-        default=20,
-        help="the first is of the defaults (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
-    parser.add_argument(
-        "--record",
-        help="file of finished trials, from which the same command goes on after an interrupt "
-        "(default: tuning/MODEL-DATASET.jsonl)",
-    )
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=_tune, settings=[])
-
-
-def _tune(
+def tune_model(
     model: str,
     dataset: str,
     space: str | None,
@@ -111,6 +76,7 @@ def _tune(
     config_files: list[str],
     settings: list[str],
 ) -> None:
+    """Search for the settings of a model, and write and print the best ones."""
     require_positive("trials", trials)
     values = config_values(settings)
     name = get_model(model).__name__
@@ -140,54 +106,6 @@ def _tune(
     print(*summary, shlex.join(words), sep="\n")
 
 
-def add_benchmark(commands: Any) -> None:
-    """Add ``benchmark`` to the parser's commands."""
-    parser = commands.add_parser(
-        "benchmark",
-        help="compare models over several seeds: the paper's Table 1",
-        epilog="Further arguments --KEY=VALUE are config values, the same for every model; they "
-        "win over the settings file.",
-        allow_abbrev=False,  # --m=4 is a config value
-    )
-    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
-    parser.add_argument(
-        "--models",
-        nargs="+",
-        default=_default_models(),
-        help=f"of this package or of RecBole (default: {' '.join(_default_models())})",
-    )
-    parser.add_argument("--trials", type=int, default=10, help="of each model (default: 10)")
-    parser.add_argument(
-        "--seed", type=int, default=_DEFAULT_SEED, help="of the first trial (default: 2020)"
-    )
-    parser.add_argument(
-        "--settings_file",
-        help="tuned settings by model (default: ./benchmarks/settings/DATASET.yaml, else the "
-        "package's, if there is one)",
-    )
-    parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default: 1)")
-    parser.add_argument(
-        "--proposed",
-        nargs="*",
-        help="some of the models, which are no baselines (default: DPG MIDPG)",
-    )
-    parser.add_argument(
-        "--scenarios", action="store_true", help="a table of the scenarios' AUC besides"
-    )
-    parser.add_argument(
-        "--output",
-        help="folder of the tables and of the record of finished trials, from which the same "
-        "command goes on after an interrupt (default: benchmark/DATASET)",
-    )
-    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=_benchmark, settings=[])
-
-
-def _default_models() -> list[str]:
-    proposed = [name for name in own_models() if name in PROPOSED]
-    return ["DNN", *(m for m in own_models() if m not in ("DNN", *proposed)), *proposed]
-
-
 def _proposed_models(words: list[str] | None, models: list[str]) -> list[str]:
     """The models that are no baselines.
 
@@ -205,7 +123,7 @@ def _proposed_models(words: list[str] | None, models: list[str]) -> list[str]:
     return proposed
 
 
-def _benchmark(
+def compare_models(
     dataset: str,
     models: list[str],
     trials: int,
@@ -218,6 +136,7 @@ def _benchmark(
     config_files: list[str],
     settings: list[str],
 ) -> None:
+    """Compare models over several seeds, and write and print the tables."""
     require_positive("trials", trials)
     require_positive("jobs", jobs)
     models = listed_names(models)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
@@ -160,6 +159,8 @@ def split_rows(n_rows: int, ratios: Sequence[float], seed: int) -> Iterator[NDAr
     Yields:
         The positions of each part's rows, in RecBole's order.
     """
+    import torch  # noqa: PLC0415 - it takes a second, and the names of sets need none of it
+
     generator = torch.Generator().manual_seed(seed)
     # The same permutation as of RecBole's 64-bit integers, in half the memory.
     order = torch.randperm(n_rows, generator=generator, dtype=torch.int32).numpy()

@@ -6,10 +6,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from recbole_midpg.atomic_data_scripts import CONVERTERS, find_converter
-from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
+from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models.outside_models import import_model
 from recbole_midpg.loading.items_by_user import SeenItems
@@ -28,17 +26,6 @@ from recbole_midpg.prediction.recommendations import (
 from recbole_midpg.prediction.rows import open_rows
 from recbole_midpg.prediction.scorer import Scorer
 
-_CHECKPOINT = "of a context-aware model, its dataset where it was; or a .scorer file"
-
-
-def _add_checkpoint(parser: Any) -> None:
-    parser.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
-    parser.add_argument(
-        "--model",
-        metavar="PACKAGE.MODULE:CLASS",
-        help="the checkpoint's model, where it is written outside of recbole_midpg and RecBole",
-    )
-
 
 def _read_scorer(checkpoint: str, model: str | None, *, keep_seen: bool = False) -> Scorer:
     """Read a checkpoint; its model is imported from outside where the command names it."""
@@ -47,44 +34,7 @@ def _read_scorer(checkpoint: str, model: str | None, *, keep_seen: bool = False)
     return Scorer.read(checkpoint, keep_seen=keep_seen)
 
 
-def add_predict(commands: Any) -> None:
-    """Add ``predict`` to a parser's commands."""
-    parser = commands.add_parser("predict", help="score the rows of a file")
-    _add_checkpoint(parser)
-    parser.add_argument(
-        "--input",
-        required=True,
-        help="rows: .csv with a line of names, or .inter; with --raw the dataset's raw file",
-    )
-    parser.add_argument(
-        "--raw",
-        metavar="NAME",
-        help="the input is a raw file, with a label or without, of a dataset that prepare "
-        f"converts ({', '.join(CONVERTERS)}); its fields are made as there",
-    )
-    parser.add_argument(
-        "--on-error",
-        choices=ON_ERROR,
-        help="with --raw, at a bad line: stop (default), or skip it, so that it has no score",
-    )
-    parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
-    parser.add_argument(
-        "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
-    )
-    _add_show_progress(parser)
-    parser.set_defaults(action=_predict)
-
-
-def _add_show_progress(parser: Any) -> None:
-    parser.add_argument(
-        "--show_progress",
-        action="store_true",
-        default=None,
-        help="show progress even where stderr is not a terminal",
-    )
-
-
-def _predict(
+def predict(
     checkpoint: str,
     model: str | None,
     input: str,
@@ -94,6 +44,7 @@ def _predict(
     keep: list[str],
     show_progress: bool | None,
 ) -> None:
+    """Score the rows of a file."""
     _check_folder(output)
     if raw is not None:
         converter = find_converter(raw)
@@ -123,45 +74,7 @@ def _print_counts(scorer: Scorer, counts: Mapping[str, ValueCounts], part: str =
         print(f"warning: {part}{sentence}", file=sys.stderr)
 
 
-def add_recommend(commands: Any) -> None:
-    """Add ``recommend`` to a parser's commands."""
-    parser = commands.add_parser("recommend", help="rank all items for users, in a scenario")
-    _add_checkpoint(parser)
-    users = parser.add_mutually_exclusive_group(required=True)
-    users.add_argument("--users", nargs="+", metavar="USER", help="users' ids, as in the data")
-    users.add_argument(
-        "--input",
-        help="users in a file, .csv with a line of names or .inter: a line is a request, its other "
-        "columns are what the model reads of it, as the scenario",
-    )
-    parser.add_argument("--output", required=True, help="the .csv file to write")
-    parser.add_argument("--k", type=int, default=10, help="items a request (default: %(default)s)")
-    parser.add_argument(
-        "--context",
-        nargs="+",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="what the model reads of a row beside its user's and its item's features, for all "
-        "requests, as channel=app",
-    )
-    parser.add_argument(
-        "--items",
-        help="the items to rank, in a .csv; it may have features and context of each "
-        "(default: all items of the dataset)",
-    )
-    excluded = parser.add_mutually_exclusive_group()
-    excluded.add_argument(
-        "--exclude_seen",
-        "--exclude-seen",
-        action="store_true",
-        help="leave out the items of each user's rows in the dataset",
-    )
-    excluded.add_argument("--exclude", help="pairs of users and items to leave out, in a .csv")
-    _add_show_progress(parser)
-    parser.set_defaults(action=_recommend)
-
-
-def _recommend(
+def recommend(
     checkpoint: str,
     model: str | None,
     users: list[str] | None,
@@ -174,6 +87,7 @@ def _recommend(
     exclude: str | None,
     show_progress: bool | None,
 ) -> None:
+    """Rank all items for users."""
     _check_folder(output)
     for option, path in (("--input", input), ("--items", items), ("--exclude", exclude)):
         if path is not None and Path(path).resolve() == Path(output).resolve():
@@ -236,25 +150,11 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
     yield ListedUsers(config["USER_ID_FIELD"], listed)
 
 
-def add_export(commands: Any) -> None:
-    """Add ``export`` to a parser's commands."""
-    parser = commands.add_parser(
-        "export", help="make a trained model a file that needs no dataset, or a program"
-    )
-    _add_checkpoint(parser)
-    parser.add_argument(
-        "--output",
-        required=True,
-        help="NAME.scorer: all that predict needs; NAME.pt2: a program of torch.export, "
-        "from token ids to probabilities",
-    )
-    parser.set_defaults(action=_export)
-
-
 _EXPORTS = {".scorer": Scorer.save, ".pt2": export_program}
 
 
-def _export(checkpoint: str, model: str | None, output: str) -> None:
+def export(checkpoint: str, model: str | None, output: str) -> None:
+    """Write a trained model as a file that needs no dataset, or as a program."""
     suffix = Path(output).suffix
     if suffix not in _EXPORTS:
         raise UsageError(

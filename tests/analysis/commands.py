@@ -2,7 +2,7 @@
 
 import argparse
 
-from recbole_midpg.analysis.command import add_analyze
+from recbole_midpg.commands.analysis import add_analyze
 
 
 def analyze(*arguments):

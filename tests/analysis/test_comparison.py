@@ -10,8 +10,8 @@ import pytest
 from recbole.quick_start import run_recbole
 
 from recbole_midpg.analysis import comparison as comparison_module
-from recbole_midpg.analysis.compare_command import add_compare
 from recbole_midpg.analysis.comparison import compare_runs
+from recbole_midpg.commands.analysis import add_compare
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.scoring.scored_rows import TokenColumn, read_scored_rows
 from tests.analysis.reports import run_report, table, written

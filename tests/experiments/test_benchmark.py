@@ -17,7 +17,7 @@ from recbole_midpg.experiments.benchmark import (
 from recbole_midpg.experiments.table_files import main_table, write_tables
 from recbole_midpg.experiments.trials import TrialResult
 from recbole_midpg.generated import bayes_of_split, generate
-from recbole_midpg.integration.config.config import read_config_file
+from recbole_midpg.integration.config.config_files import read_config_file
 
 CONFIG = {
     "dataset": "some",

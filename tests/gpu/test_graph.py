@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.config import own_keys
+from recbole_midpg.integration.config.key_names import own_keys
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.gpu import runs
 from tests.gpu.runs import GRAPH, MODELS, N_STEPS, only_on_a_gpu

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.cli import run_recbole_command
-from recbole_midpg.integration.models.registry import get_model, recbole_models
+from recbole_midpg.integration.models.model_names import recbole_models
+from recbole_midpg.integration.models.registry import get_model
 from tests.support.recbole_shop import CONTEXT, NAME, PACKAGES, kind_of, own_arguments, write_shop
 
 # One of each kind, of those with a repair where there is one.

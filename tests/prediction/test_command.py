@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from recbole_midpg.atomic_data_scripts import prepare
+from recbole_midpg.commands.prediction import add_export, add_predict, add_recommend
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.prediction.command import add_export, add_predict, add_recommend
 from recbole_midpg.prediction.scorer import Scorer
 from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
 from tests.atomic_data_scripts.recbole_reading import config_of

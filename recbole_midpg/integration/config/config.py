@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Mapping, Sequence
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import recbole
-import yaml
 from recbole.config import Config
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
-from recbole_midpg.common.arguments import YAML_VALUE_ERRORS, load_yaml, parse_value
-from recbole_midpg.common.errors import UsageError, expected_some_of, nearest
+from recbole_midpg.common.arguments import parse_value
+from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.file_names import require_file_name
 from recbole_midpg.common.rules import (
     Choice,
@@ -32,12 +28,21 @@ from recbole_midpg.common.rules import (
     Text,
     check_settings,
 )
+from recbole_midpg.integration.config.config_files import read_config_file, read_config_files
 from recbole_midpg.integration.config.data_selection import (
     check_ids,
     check_selected_fields,
     check_selection,
 )
 from recbole_midpg.integration.config.eval_modes import check_evaluated_rows, check_evaluation
+from recbole_midpg.integration.config.key_names import (
+    COMMON_DEFAULTS,
+    MODEL_PROPERTIES,
+    RECBOLE_PROPERTIES,
+    REMOVED_KEYS,
+    keys_not_read,
+    require_known_keys,
+)
 from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
 from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.dataset.number_scaling import NUMERICAL_SCALING
@@ -62,13 +67,6 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.threads import ThreadCount
 from recbole_midpg.training.trainer import AMP_DTYPES
 
-_PROPERTIES = Path(str(resources.files("recbole_midpg"))) / "properties"
-_MODEL_PROPERTIES = _PROPERTIES / "model"
-_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
-_COMMON_DEFAULTS = tuple(
-    _PROPERTIES / f"{name}.yaml"
-    for name in ("scenario", "generated", "loading", "training", "evaluation")
-)
 # Keys whose value may be one name instead of a list.
 _LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
 _COMMON_SETTINGS: Rules = {
@@ -94,15 +92,6 @@ _COMMON_SETTINGS: Rules = {
     "max_left_out": Number(maximum=1.0),
     "numerical_scaling": NUMERICAL_SCALING,
 }
-# Keys that earlier versions of this package read, and why they are gone.
-_REMOVED_KEYS = {
-    "compile_model": "torch.compile made training hardly faster, and failed on some models",
-}
-# Keys that RecBole reads and none of its property files names.
-_UNLISTED_KEYS = """
-    model dataset config_files nproc ip port world_size group_offset offset local_rank
-    encoding double_tower reg_weight discretization
-"""
 
 
 def build_config(
@@ -147,57 +136,25 @@ def model_properties(model: str) -> list[Path]:
     A model from outside of the package has the defaults of the model that it extends, of the plain
     network where it extends :class:`ScenarioRecommender` itself, and then those of its own file.
     """
-    files = [_MODEL_PROPERTIES / f"{model}.yaml"]
+    files = [MODEL_PROPERTIES / f"{model}.yaml"]
     if model in outside_models():
         outside = outside_models()[model]
         if issubclass(outside.model_class, ScenarioRecommender):
             known = own_models().values()
             extended = (c.__name__ for c in outside.model_class.__mro__ if c in known)
-            files = [_MODEL_PROPERTIES / f"{next(extended, 'DNN')}.yaml"]
+            files = [MODEL_PROPERTIES / f"{next(extended, 'DNN')}.yaml"]
         files.append(outside.properties)
     return [file for file in files if file.is_file()]
 
 
 def common_properties() -> tuple[Path, ...]:
     """The files of the defaults that all models have beside RecBole's."""
-    return _COMMON_DEFAULTS
+    return COMMON_DEFAULTS
 
 
 def common_rules() -> Rules:
     """The rules of the keys that all models have beside RecBole's."""
     return _COMMON_SETTINGS
-
-
-@functools.cache
-def own_keys() -> frozenset[str]:
-    """The config keys that this package adds."""
-    files = [*_COMMON_DEFAULTS, *_MODEL_PROPERTIES.glob("*.yaml")]
-    return frozenset(_keys_of(files))
-
-
-@functools.cache
-def recbole_keys() -> frozenset[str]:
-    """The config keys that RecBole's property files name."""
-    return _general_recbole_keys() | frozenset(_keys_of((_RECBOLE_PROPERTIES / "model").glob("*")))
-
-
-@functools.cache
-def _general_recbole_keys() -> frozenset[str]:
-    """The config keys of RecBole that are no single model's."""
-    files = [
-        path
-        for path in _RECBOLE_PROPERTIES.rglob("*.yaml")
-        if path.parent.name != "model" and path.stem not in {"url", "kg_url"}
-    ]
-    return frozenset(_keys_of(files)).union(_UNLISTED_KEYS.split())
-
-
-def _keys_of(files: Iterable[Path]) -> set[str]:
-    keys: set[str] = set()
-    for path in files:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        keys.update(content or {})
-    return keys
 
 
 # --------------------------------------------------------------------------------------------------
@@ -236,14 +193,14 @@ def with_own_defaults(stock: Any) -> Any:
         if model in TREE_MODELS:
             # Their files are in small letters, which RecBole finds on Windows alone.
             self._update_internal_config_dict(
-                _RECBOLE_PROPERTIES / "model" / f"{model.lower()}.yaml"
+                RECBOLE_PROPERTIES / "model" / f"{model.lower()}.yaml"
             )
         if model in PRELOADED:
             # RecBole leaves these the split of other models, which no sequential one can make.
             self._update_internal_config_dict(
-                _RECBOLE_PROPERTIES / "quick_start_config" / "sequential.yaml"
+                RECBOLE_PROPERTIES / "quick_start_config" / "sequential.yaml"
             )
-        for defaults in _COMMON_DEFAULTS:
+        for defaults in COMMON_DEFAULTS:
             self._update_internal_config_dict(defaults)
         for file in model_properties(model):
             self.internal_config_dict.update(read_config_file(file))
@@ -294,57 +251,6 @@ def load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
     option = "--config_files="
     typed = [text for text in _typed_arguments() if text.startswith(option)]
     return read_config_files(files or " ".join(typed).replace(option, "").split())
-
-
-class _ConfigLoader(yaml.SafeLoader):
-    """A safe loader that reads ``1e-3`` as a number, as RecBole's loader does."""
-
-
-_ConfigLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def read_config_file(file: str | Path) -> dict[str, Any]:
-    """Read a RecBole config file, without running what it may hold.
-
-    Args:
-        file: a YAML file of lines ``key: value``.
-
-    Returns:
-        The keys and values.
-
-    Raises:
-        UsageError: the file cannot be read or is not of that form; names the file and line.
-    """
-    try:
-        content = load_yaml(Path(file).read_text(encoding="utf-8"), _ConfigLoader)
-    except OSError as error:
-        raise UsageError(f"config file {str(file)!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"config file {str(file)!r}: it is not UTF-8 text.") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "the text cannot be parsed"
-        raise UsageError(f"config file {str(file)!r}{line}: {problem}.") from error
-    except YAML_VALUE_ERRORS as error:
-        raise UsageError(f"config file {str(file)!r}: a value cannot be read ({error}).") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise UsageError(f"config file {str(file)!r}: expected lines of the form key: value.")
-    return content
-
-
-def read_config_files(files: Iterable[str | Path]) -> dict[str, Any]:
-    """Read several files by :func:`read_config_file`; of a key in two the later value holds."""
-    values: dict[str, Any] = {}
-    for file in files:
-        values.update(read_config_file(file))
-    return values
 
 
 # --------------------------------------------------------------------------------------------------
@@ -450,92 +356,16 @@ def check_key_names(given: Mapping[str, Any], model: str) -> None:
     Raises:
         UsageError: nothing reads a key, and it is near one that is read or another name of one.
     """
-    read = _keys_read_by(model)
-    known = own_keys() | recbole_keys() | read
-    for key in sorted(_REMOVED_KEYS.keys() & given):
-        _warn_once(f"{key}: config key removed, unused: {_REMOVED_KEYS[key]}.")
-    passed = {*read, *_REMOVED_KEYS, *(given.get("extra_keys") or ())}
-    unread = [key for key in given if key not in passed]
-    for key in unread:
-        meant = _OTHER_NAMES.get(key.replace("-", "_").lower())
-        if meant is None and key not in known:
-            meant = nearest(key, known, cutoff=0.8)
-        if meant:
-            raise UsageError(
-                f"{key}: unknown config key (value {given[key]!r}); did you mean {meant!r}? "
-                f"(extra_keys: [{key}] lets it pass.)"
-            )
+    files = model_properties(model)
+    for key in sorted(REMOVED_KEYS.keys() & given):
+        _warn_once(f"{key}: config key removed, unused: {REMOVED_KEYS[key]}.")
+    require_known_keys(given, files)
+    unread = keys_not_read(given, files)
     if unread:
         _warn_once(
             f"Keys that {model} does not read: {', '.join(unread)} "
             f"(extra_keys: [{', '.join(unread)}] leaves this line out)."
         )
-
-
-# Names that other programs and papers give to keys of RecBole.
-_OTHER_NAMES = {
-    "lr": "learning_rate",
-    "batch_size": "train_batch_size",
-    "bs": "train_batch_size",
-    "test_batch_size": "eval_batch_size",
-    "num_epochs": "epochs",
-    "n_epochs": "epochs",
-    "max_epochs": "epochs",
-    "patience": "stopping_step",
-    "early_stopping": "stopping_step",
-    "optimizer": "learner",
-    "l2": "weight_decay",
-    "l2_reg": "weight_decay",
-    "dropout": "dropout_prob",
-    "dropout_rate": "dropout_prob",
-    "hidden_size": "mlp_hidden_size",
-    "hidden_units": "mlp_hidden_size",
-    "embedding_dim": "embedding_size",
-    "emb_size": "embedding_size",
-    "emb_dim": "embedding_size",
-    "num_workers": "worker",
-    "random_seed": "seed",
-    "gpu": "gpu_id",
-    "device": "use_gpu",
-    "cuda": "use_gpu",
-    "amp": "enable_amp",
-    "data": "dataset",
-    "data_dir": "data_path",
-    "output": "checkpoint_dir",
-    "output_dir": "checkpoint_dir",
-    "save_dir": "checkpoint_dir",
-    "config": "config_files",
-    "config_file": "config_files",
-    "metric": "metrics",
-    "eval_metric": "valid_metric",
-    "eval_metrics": "metrics",
-    "label": "LABEL_FIELD",
-    "split": "eval_args",
-    # Names that RecBole's own keys had in its earlier releases.
-    "neg_sampling": "train_neg_sample_args",
-    "training_neg_sample_num": "train_neg_sample_args",
-    "training_neg_sample_distribution": "train_neg_sample_args",
-    "eval_setting": "eval_args",
-    "group_by_user": "eval_args",
-    "split_ratio": "eval_args",
-    "leave_one_num": "eval_args",
-    "min_user_inter_num": "user_inter_num_interval",
-    "max_user_inter_num": "user_inter_num_interval",
-    "min_item_inter_num": "item_inter_num_interval",
-    "max_item_inter_num": "item_inter_num_interval",
-    "lowest_val": "val_interval",
-    "highest_val": "val_interval",
-    "equal_val": "val_interval",
-    "not_equal_val": "val_interval",
-    "fields_in_same_space": "alias_of_user_id",
-}
-
-
-def _keys_read_by(model: str) -> frozenset[str]:
-    """The keys that a model with a file of defaults reads; of others, all that RecBole's read."""
-    files = model_properties(model)
-    keys = frozenset(_keys_of([*files, *_COMMON_DEFAULTS]))
-    return keys | (_general_recbole_keys() if files else recbole_keys())
 
 
 @functools.cache

@@ -8,7 +8,6 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any
 
-import recbole
 import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, find_converter, prepare
@@ -18,11 +17,11 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.generated.generate import DEFAULT_SEED
+from recbole_midpg.integration.recbole_files import recbole_folder
 
-_RECBOLE_FOLDER = Path(recbole.__file__).parent
 RAW_FOLDER = "raw"
 ATOMIC_SUFFIXES = (".inter", ".user", ".item")
-_SHIPPED = _RECBOLE_FOLDER / "dataset_example"
+_SHIPPED = recbole_folder() / "dataset_example"
 
 
 def find_dataset_config(dataset: str) -> Path | None:
@@ -44,7 +43,7 @@ def find_dataset_config(dataset: str) -> Path | None:
 
 def downloadable_datasets() -> list[str]:
     """The datasets that RecBole itself downloads."""
-    text = (_RECBOLE_FOLDER / "properties" / "dataset" / "url.yaml").read_text(encoding="utf-8")
+    text = (recbole_folder() / "properties" / "dataset" / "url.yaml").read_text(encoding="utf-8")
     return sorted(yaml.safe_load(text))
 
 
@@ -114,6 +113,22 @@ def require_unbroken_conversion(folder: Path, name: str) -> None:
             f"dataset: {folder} is incomplete, as its conversion was killed; "
             f"the same recbole-midpg prepare {name} completes it."
         )
+
+
+def require_known_dataset(name: str, data_path: Path) -> None:
+    """Check a dataset's name, before there is a config.
+
+    Args:
+        name: the dataset.
+        data_path: the folder of all datasets.
+
+    Raises:
+        UsageError: nothing is known of it, and it has no folder and no config file.
+    """
+    folder = dataset_folder(data_path, name)
+    known = name in {*CONVERTERS, *GENERATED, *downloadable_datasets()}
+    if not known and not folder.is_dir() and find_dataset_config(name) is None:
+        raise UsageError(_unknown(name, folder))
 
 
 def require_dataset(config: Any) -> None:

@@ -21,6 +21,7 @@ import recbole.trainer
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_midpg.common.errors import UsageError, expected_some_of
+from recbole_midpg.integration.models.model_names import own_model_names, recbole_models
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.trainer import ScenarioTrainer
 
@@ -82,10 +83,7 @@ def register(
             f"model: {name} is not allowed, expected a class that extends ScenarioRecommender or "
             "one of RecBole's, as ContextRecommender."
         )
-    # Imported here, as it asks this module in its turn.
-    from recbole_midpg.integration.models.registry import own_models, recbole_models  # noqa: PLC0415
-
-    if name in {*own_models(), *recbole_models()}:
+    if name in {*own_model_names(), *recbole_models()}:
         raise UsageError(
             f"model: {name!r} of {model_class.__module__} has the name of another model, expected "
             "a name of its own."

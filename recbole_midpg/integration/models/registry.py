@@ -6,21 +6,17 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
-import recbole
-import recbole.quick_start
-import recbole.trainer
 import torch
 from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
-from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models import decision_trees, stock_models
 from recbole_midpg.integration.models.flops import copies_share_data, count_flops
+from recbole_midpg.integration.models.model_names import recbole_models, unknown_model
 from recbole_midpg.integration.models.model_needs import RANK_ALL_ITEMS
 from recbole_midpg.integration.models.outside_models import import_model, outside_models
 from recbole_midpg.models.base import ScenarioRecommender
@@ -48,19 +44,6 @@ def own_models() -> dict[str, type[ScenarioRecommender]]:
             if is_model and name.lower() == info.name:
                 found[name] = member
     return found
-
-
-@functools.cache
-def recbole_models() -> list[str]:
-    """The names of RecBole's own models, without an import of them."""
-    files = (Path(recbole.__file__).parent / "model").glob("*_recommender/*.py")
-    # A model's file is its class in lower case; some have no properties, or by another name.
-    return sorted(
-        name
-        for path in files
-        for name in re.findall(r"^class (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-        if name.lower() == path.stem
-    )
 
 
 def get_model(model_name: str) -> type:
@@ -93,13 +76,7 @@ def get_model(model_name: str) -> type:
     except (ValueError, ImportError, AttributeError) as error:
         if model_name in recbole_models():
             raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error
-        hint = did_you_mean(model_name, [*own_models(), *recbole_models()])
-        raise UsageError(
-            f"model: {model_name!r} is not known{hint or '.'}\n"
-            f"Models of recbole-midpg: {', '.join(own_models())}.\n"
-            f"Models of RecBole: {', '.join(recbole_models())}.\n"
-            "A model of your own is named package.module:Class."
-        ) from error
+        raise unknown_model(model_name) from error
 
 
 def get_flops(

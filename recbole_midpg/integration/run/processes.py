@@ -26,7 +26,7 @@ import torch
 from recbole.quick_start import quick_start
 from torch import distributed
 
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.errors import ProcessDied, UsageError
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.batches import serves
 from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, leave
@@ -46,10 +46,6 @@ _END_SECONDS = 30.0
 # Wait this long for the first failure before reporting a secondary one.
 _CAUSE_SECONDS = 3.0
 _ENDED, _FAILED = "ended", "failed"
-
-
-class ProcessDied(RuntimeError):  # noqa: N818 - it names what happened
-    """A process of several has died; the message says which and how, in a sentence."""
 
 
 class _Fault(ProcessDied):

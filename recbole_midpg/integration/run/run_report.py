@@ -10,19 +10,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_midpg.common.report_files import RUN_FORMAT
+from recbole_midpg.common.version import versions
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration.run.checkpoint import config_to_plain
 from recbole_midpg.integration.run.history import Epoch
 
-_PACKAGES = ("recbole-midpg", "recbole", "torch", "numpy", "pandas")
 _GIT_SECONDS = 5.0
 _KIB_PER_MIB = 1024
 
@@ -112,17 +111,6 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, set):
         return sorted(value)
     return value.tolist() if isinstance(value, torch.Tensor) else str(value)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that make a result."""
-    found = {"python": sys.version.split()[0]}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

@@ -5,14 +5,9 @@ import pytest
 from recbole.config import Config
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.config import (
-    _OTHER_NAMES,
-    _keys_read_by,
-    _warn_once,
-    own_keys,
-    read_config_file,
-    recbole_keys,
-)
+from recbole_midpg.integration.config.config import _OTHER_NAMES, _keys_read_by, _warn_once
+from recbole_midpg.integration.config.config_files import read_config_file
+from recbole_midpg.integration.config.key_names import own_keys, recbole_keys
 from tests.support.recbole_data import GAPS, gaps_config
 
 

@@ -18,12 +18,12 @@ from recbole.quick_start import run_recbole
 
 from recbole_midpg.cli import run_recbole_command
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.config import (
-    _COMMON_DEFAULTS,
-    _RECBOLE_PROPERTIES,
-    _general_recbole_keys,
-    _keys_of,
-    model_properties,
+from recbole_midpg.integration.config import key_names
+from recbole_midpg.integration.config.config import model_properties
+from recbole_midpg.integration.config.key_names import (
+    COMMON_DEFAULTS,
+    RECBOLE_PROPERTIES,
+    general_recbole_keys,
 )
 from recbole_midpg.integration.config.recbole_keys import RULES
 
@@ -68,8 +68,8 @@ MODELS = ("DNN", "DeepFM")
 
 def keys_of(model):
     """The keys that a model reads: RecBole's general ones, ours, and its own."""
-    (path,) = model_properties(model) or [_RECBOLE_PROPERTIES / "model" / f"{model}.yaml"]
-    return sorted((_general_recbole_keys() | _keys_of([*_COMMON_DEFAULTS, path])) - PLACES)
+    (path,) = model_properties(model) or [RECBOLE_PROPERTIES / "model" / f"{model}.yaml"]
+    return sorted((general_recbole_keys() | key_names.keys_of([*COMMON_DEFAULTS, path])) - PLACES)
 
 
 CASES = [
@@ -213,7 +213,7 @@ def test_every_run_finishes_or_is_refused(model):
 
 
 def test_every_default_of_recbole_is_allowed():
-    files = [_RECBOLE_PROPERTIES / "overall.yaml", _RECBOLE_PROPERTIES / "dataset" / "sample.yaml"]
+    files = [RECBOLE_PROPERTIES / "overall.yaml", RECBOLE_PROPERTIES / "dataset" / "sample.yaml"]
     loader = Config("DNN", "odd", config_dict=copy.deepcopy(SETTINGS)).yaml_loader
     for file in files:
         for key, value in defaults_in(file, loader).items():

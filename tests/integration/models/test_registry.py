@@ -9,7 +9,8 @@ from recbole.config import configurator
 
 import recbole_midpg
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.models.registry import own_models, recbole_models
+from recbole_midpg.integration.models.model_names import recbole_models
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.support.processes import run_python
@@ -33,7 +34,7 @@ def test_registering_twice_does_nothing():
     before = (recbole.quick_start.run_recbole, recbole.trainer.Trainer.evaluate,
               configurator.Config._set_default_parameters, recbole.utils.get_flops,
               recbole.quick_start.quick_start.run_recboles)  # fmt: skip
-    recbole_midpg._register()
+    recbole_midpg.enter_recbole()
     after = (recbole.quick_start.run_recbole, recbole.trainer.Trainer.evaluate,
              configurator.Config._set_default_parameters, recbole.utils.get_flops,
              recbole.quick_start.quick_start.run_recboles)  # fmt: skip

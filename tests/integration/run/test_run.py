@@ -9,9 +9,10 @@ from recbole.trainer import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.version import versions
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.run import run
-from recbole_midpg.integration.run.run_report import git_state, versions
+from recbole_midpg.integration.run.run_report import git_state
 from tests.support.recbole_data import GAPS, gaps_config
 
 ML = {"epochs": 2, "train_batch_size": 8192, "show_progress": False}

@@ -1,0 +1,146 @@
+"""The options of ``analyze`` and ``compare``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from recbole_midpg.commands.running import run_by
+from recbole_midpg.common.choices import COMPARISON_ENDINGS, SPLITS, VARIANTS
+
+_SEED = 2020
+_SIZES = ("4,2", "8,4", "16,8")
+
+
+def add_analyze(commands: Any) -> None:
+    """Add ``analyze`` and its parts to the commands of ``recbole-midpg``.
+
+    Args:
+        commands: what ``ArgumentParser.add_subparsers`` gave.
+    """
+    parser = commands.add_parser("analyze", help="draw figures of trained models and benchmarks")
+    parts = parser.add_subparsers(required=True, metavar="FIGURE")
+    _add_matrices(parts)
+    _add_curves(parts)
+    _add_gains(parts)
+    _add_sweep(parts)
+
+
+def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.ArgumentParser:
+    # Without abbreviations: --m=4 is a config value.
+    parser = parts.add_parser(name, help=about, description=about, allow_abbrev=False, **options)
+    parser.add_argument("--output", required=True, help="the folder of the files to write")
+    return parser
+
+
+def _add_matrices(parts: Any) -> None:
+    parser = _add_part(
+        parts,
+        "matrices",
+        "t-SNE and similarity of the weighting matrices of scenarios",
+        epilog="With --dataset, further arguments --KEY=VALUE are config values of both models.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--checkpoint",
+        action="append",
+        dest="checkpoints",
+        metavar="FILE",
+        help="of a trained DPG or MIDPG; can be given several times",
+    )
+    source.add_argument("--dataset", help="train DPG and MIDPG on it first, alike")
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="(default: %(default)s)")
+    parser.add_argument(
+        "--scenarios", nargs="+", default=[], help="names of those to show (default: all)"
+    )
+    parser.add_argument(
+        "--rows_per_scenario", type=int, default=200, help="the most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=_SEED,
+        help="of the sample of rows, of t-SNE and of training (default: %(default)s)",
+    )
+    parser.set_defaults(
+        action=run_by("recbole_midpg.analysis.command:analyze_matrices"), settings=[]
+    )
+
+
+def _add_curves(parts: Any) -> None:
+    parser = _add_part(
+        parts, "curves", "loss terms, validation AUC and estimated information by epoch"
+    )
+    parser.add_argument(
+        "--runs", nargs="+", required=True, help="the JSON files beside checkpoints"
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_curves"))
+
+
+def _add_gains(parts: Any) -> None:
+    parser = _add_part(parts, "gains", "test AUC that models gain over a baseline by scenario")
+    parser.add_argument("--table", required=True, help="the table.json of a benchmark")
+    parser.add_argument("--baseline", default="DNN", help="(default: %(default)s)")
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_gains"))
+
+
+def _add_sweep(parts: Any) -> None:
+    parser = _add_part(
+        parts,
+        "sweep",
+        "AUC of DPG's variants and of APG over the size of their low-rank matrices",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial. "
+        "The same command goes on after an interrupt.",
+    )
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.add_argument(
+        "--sizes",
+        nargs="+",
+        default=list(_SIZES),
+        metavar="N,K",
+        help=f"with n = m (default: {' '.join(_SIZES)})",
+    )
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=list(VARIANTS),
+        help=f"some of {' '.join(VARIANTS)} (default: all)",
+    )
+    parser.add_argument(
+        "--trials", type=int, default=3, help="of each model at each size (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=_SEED, help="of the first trial (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="trials at a time (default: %(default)s)"
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_sweep"), settings=[])
+
+
+def add_compare(commands: Any) -> None:
+    """Add ``compare`` to a parser's commands."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare two finished runs by scenario, with paired bootstrap intervals",
+        description="Score the test rows of two finished runs anew, and compare AUC and LogLoss.",
+    )
+    parser.add_argument("first", metavar="A.json", help="a run's report, beside its checkpoint")
+    parser.add_argument("second", metavar="B.json", help="that of a run on the same test rows")
+    parser.add_argument(
+        "--cluster",
+        metavar="FIELD",
+        help="draw the values of a token field, as user_id, with all their rows, which depend on "
+        "each other (default: draw single rows)",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=2020, help="of the resamples (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        help=f"a file to write besides, one of *{', *'.join(COMPARISON_ENDINGS)}",
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.compare_command:compare"))

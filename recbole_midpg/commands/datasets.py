@@ -1,0 +1,58 @@
+"""The options of ``prepare``, ``generate``, ``datasets`` and ``fold``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_midpg.atomic_data_scripts import CONVERTERS
+from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
+from recbole_midpg.commands.running import run_by
+from recbole_midpg.common.choices import DATA_PATH
+from recbole_midpg.generated import GENERATED
+from recbole_midpg.generated.generate import DEFAULT_SEED
+
+
+def add_prepare(commands: Any) -> None:
+    """Add ``prepare`` to a parser's commands."""
+    parser = commands.add_parser("prepare", help="convert a raw file into atomic files")
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(CONVERTERS)}")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--raw", help="the raw file, plain, gzip or zip")
+    source.add_argument("--download", action="store_true", help="fetch the public raw file first")
+    add_conversion_options(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.actions:prepare_dataset"))
+
+
+def add_generate(commands: Any) -> None:
+    """Add ``generate`` to a parser's commands."""
+    parser = commands.add_parser(
+        "generate", help="generate a dataset whose best possible AUC and LogLoss are known"
+    )
+    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(GENERATED)}")
+    parser.add_argument("--rows", type=int, help="how many (default: as the real set has)")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", default="dataset", help="the folder of all datasets (default: dataset)"
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.actions:generate_dataset"))
+
+
+def add_datasets(commands: Any) -> None:
+    """Add ``datasets`` to a parser's commands."""
+    parser = commands.add_parser("datasets", help="list the known datasets and what is on disk")
+    parser.add_argument(
+        "--data_path", default=DATA_PATH, help="the folder of all datasets (default: dataset)"
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.actions:show_datasets"))
+
+
+def add_fold(commands: Any) -> None:
+    """Add ``fold`` to a parser's commands."""
+    parser = commands.add_parser(
+        "fold", help="make a plain network of each scenario out of a trained DPG or MIDPG"
+    )
+    parser.add_argument(
+        "--checkpoint", required=True, help="of a model trained with generator_input: scenario"
+    )
+    parser.add_argument("--output", required=True, help="the file to write")
+    parser.set_defaults(action=run_by("recbole_midpg.actions:fold"))

@@ -1,0 +1,97 @@
+"""The options of ``models``, ``tune`` and ``benchmark``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_midpg.commands.running import run_by
+from recbole_midpg.common.choices import PROPOSED
+from recbole_midpg.integration.models.model_names import own_model_names
+
+_DEFAULT_SEED = 2020
+
+
+def add_models(commands: Any) -> None:
+    """Add ``models`` to the parser's commands."""
+    parser = commands.add_parser("models", help="list the models and count their parameters")
+    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.set_defaults(action=run_by("recbole_midpg.experiments.command:list_models"))
+
+
+def add_tune(commands: Any) -> None:
+    """Add ``tune`` to the parser's commands."""
+    parser = commands.add_parser(
+        "tune",
+        help="search for the settings of a model that are best on the validation split",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial: they are "
+        "not searched, and stand in the printed command rather than in the file of the result.",
+        allow_abbrev=False,  # --m=4 is a config value
+    )
+    parser.add_argument("--model", default="MIDPG", help="(default: %(default)s)")
+    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
+    parser.add_argument("--space", help="a .hyper file (default: the package's for the model)")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=20,
+        help="the first is of the defaults (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
+    parser.add_argument(
+        "--record",
+        help="file of finished trials, from which the same command goes on after an interrupt "
+        "(default: tuning/MODEL-DATASET.jsonl)",
+    )
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.set_defaults(action=run_by("recbole_midpg.experiments.command:tune_model"), settings=[])
+
+
+def add_benchmark(commands: Any) -> None:
+    """Add ``benchmark`` to the parser's commands."""
+    parser = commands.add_parser(
+        "benchmark",
+        help="compare models over several seeds: the paper's Table 1",
+        epilog="Further arguments --KEY=VALUE are config values, the same for every model; they "
+        "win over the settings file.",
+        allow_abbrev=False,  # --m=4 is a config value
+    )
+    parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=_default_models(),
+        help=f"of this package or of RecBole (default: {' '.join(_default_models())})",
+    )
+    parser.add_argument("--trials", type=int, default=10, help="of each model (default: 10)")
+    parser.add_argument(
+        "--seed", type=int, default=_DEFAULT_SEED, help="of the first trial (default: 2020)"
+    )
+    parser.add_argument(
+        "--settings_file",
+        help="tuned settings by model (default: ./benchmarks/settings/DATASET.yaml, else the "
+        "package's, if there is one)",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default: 1)")
+    parser.add_argument(
+        "--proposed",
+        nargs="*",
+        help="some of the models, which are no baselines (default: DPG MIDPG)",
+    )
+    parser.add_argument(
+        "--scenarios", action="store_true", help="a table of the scenarios' AUC besides"
+    )
+    parser.add_argument(
+        "--output",
+        help="folder of the tables and of the record of finished trials, from which the same "
+        "command goes on after an interrupt (default: benchmark/DATASET)",
+    )
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.set_defaults(
+        action=run_by("recbole_midpg.experiments.command:compare_models"), settings=[]
+    )
+
+
+def _default_models() -> list[str]:
+    proposed = [name for name in own_model_names() if name in PROPOSED]
+    return ["DNN", *(m for m in own_model_names() if m not in ("DNN", *proposed)), *proposed]

@@ -1,0 +1,110 @@
+"""The options of ``predict``, ``recommend`` and ``export``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_midpg.atomic_data_scripts import CONVERTERS
+from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
+from recbole_midpg.commands.running import run_by
+
+_CHECKPOINT = "of a context-aware model, its dataset where it was; or a .scorer file"
+
+
+def _add_checkpoint(parser: Any) -> None:
+    parser.add_argument("--checkpoint", required=True, help=_CHECKPOINT)
+    parser.add_argument(
+        "--model",
+        metavar="PACKAGE.MODULE:CLASS",
+        help="the checkpoint's model, where it is written outside of recbole_midpg and RecBole",
+    )
+
+
+def add_predict(commands: Any) -> None:
+    """Add ``predict`` to a parser's commands."""
+    parser = commands.add_parser("predict", help="score the rows of a file")
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--input",
+        required=True,
+        help="rows: .csv with a line of names, or .inter; with --raw the dataset's raw file",
+    )
+    parser.add_argument(
+        "--raw",
+        metavar="NAME",
+        help="the input is a raw file, with a label or without, of a dataset that prepare "
+        f"converts ({', '.join(CONVERTERS)}); its fields are made as there",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        help="with --raw, at a bad line: stop (default), or skip it, so that it has no score",
+    )
+    parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
+    parser.add_argument(
+        "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
+    )
+    _add_show_progress(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.prediction.command:predict"))
+
+
+def _add_show_progress(parser: Any) -> None:
+    parser.add_argument(
+        "--show_progress",
+        action="store_true",
+        default=None,
+        help="show progress even where stderr is not a terminal",
+    )
+
+
+def add_recommend(commands: Any) -> None:
+    """Add ``recommend`` to a parser's commands."""
+    parser = commands.add_parser("recommend", help="rank all items for users, in a scenario")
+    _add_checkpoint(parser)
+    users = parser.add_mutually_exclusive_group(required=True)
+    users.add_argument("--users", nargs="+", metavar="USER", help="users' ids, as in the data")
+    users.add_argument(
+        "--input",
+        help="users in a file, .csv with a line of names or .inter: a line is a request, its other "
+        "columns are what the model reads of it, as the scenario",
+    )
+    parser.add_argument("--output", required=True, help="the .csv file to write")
+    parser.add_argument("--k", type=int, default=10, help="items a request (default: %(default)s)")
+    parser.add_argument(
+        "--context",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="what the model reads of a row beside its user's and its item's features, for all "
+        "requests, as channel=app",
+    )
+    parser.add_argument(
+        "--items",
+        help="the items to rank, in a .csv; it may have features and context of each "
+        "(default: all items of the dataset)",
+    )
+    excluded = parser.add_mutually_exclusive_group()
+    excluded.add_argument(
+        "--exclude_seen",
+        "--exclude-seen",
+        action="store_true",
+        help="leave out the items of each user's rows in the dataset",
+    )
+    excluded.add_argument("--exclude", help="pairs of users and items to leave out, in a .csv")
+    _add_show_progress(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.prediction.command:recommend"))
+
+
+def add_export(commands: Any) -> None:
+    """Add ``export`` to a parser's commands."""
+    parser = commands.add_parser(
+        "export", help="make a trained model a file that needs no dataset, or a program"
+    )
+    _add_checkpoint(parser)
+    parser.add_argument(
+        "--output",
+        required=True,
+        help="NAME.scorer: all that predict needs; NAME.pt2: a program of torch.export, "
+        "from token ids to probabilities",
+    )
+    parser.set_defaults(action=run_by("recbole_midpg.prediction.command:export"))

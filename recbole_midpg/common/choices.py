@@ -1,0 +1,15 @@
+"""The words and defaults that options offer, shared by those who declare and who take them."""
+
+from __future__ import annotations
+
+DEFAULT_MODEL = "MIDPG"
+DEFAULT_DATASET = "ml-100k"
+DATA_PATH = "dataset"
+PROPOSED = ("DPG", "MIDPG")
+"""The paper's own models; all others are baselines."""
+SPLITS = ("train", "valid", "test")
+DPG_VARIANTS = ("non", "rc", "r", "c")
+VARIANTS = (*DPG_VARIANTS, "APG")
+"""What a sweep over sizes compares: DPG by its weighting, and APG."""
+COMPARISON_ENDINGS = (".json", ".csv", ".md")
+"""The files that a comparison of two runs can be written to."""
