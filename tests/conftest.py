@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 
+import hypothesis
 import psutil
 import pytest
 
@@ -18,6 +19,10 @@ import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is me
 
 # Threads that wait for each other make tiny steps thirty times slower on a busy machine.
 torch.set_num_threads(1)
+
+# How long an example takes says more of a busy machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 # A shell lets what it starts in the background ignore Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
