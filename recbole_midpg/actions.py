@@ -21,7 +21,7 @@ from recbole_midpg.prediction.folded_file import fold_checkpoint
 
 
 def train(model: str, dataset: str, config_files: Sequence[str], **machine: Any) -> None:
-    """Train and evaluate a model.
+    """Train and evaluate a model, and print its results.
 
     Args:
         model: the model's name.
@@ -29,9 +29,11 @@ def train(model: str, dataset: str, config_files: Sequence[str], **machine: Any)
         config_files: RecBole config files.
         machine: the processes and machines, as ``recbole.quick_start.run`` takes them.
     """
-    # Built once here, so that what is wrong with it is told before a run begins.
+    # Built once here, so that a mistake in it is reported before a run begins.
     build_config(model, dataset, config_files)
-    run(model, dataset, config_file_list=list(config_files), **machine)
+    results = run(model, dataset, config_file_list=list(config_files), **machine)
+    if results is not None:  # as on a machine without rank 0
+        print(results.text())
 
 
 def prepare_dataset(

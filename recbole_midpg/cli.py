@@ -29,7 +29,7 @@ _HELP = """\
 usage: run_recbole [--model=NAME] [--dataset=NAME] [--config_files="FILE ..."] [--KEY=VALUE ...]
 
 Train a model on a dataset, keep the epoch that is best on the validation split, evaluate it on the
-test split and print AUC and LogLoss.
+test split and print AUC and LogLoss, to standard output; what happens meanwhile, to standard error.
 
   --model, -m NAME      a model of this package ({models})
                         or any of RecBole's own (default: {default_model})
@@ -39,6 +39,7 @@ test split and print AUC and LogLoss.
   --KEY VALUE           any config key, also as --KEY=VALUE; lists as [a,b]
   --resume              go on with this command's run after its last complete epoch, where it was
                         cut off; --resume=auto starts anew where there is none
+  --verbose             show the whole log on the terminal, as the log file has it
   --nproc N             processes on this machine, with a GPU each or on the CPU (default: 1)
   --world_size N        processes on all machines (default: nproc)
   --ip, --port          the first machine's address (default: localhost, 5678)

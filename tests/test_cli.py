@@ -18,23 +18,72 @@ from tests.support.typed import midpg, run_recbole
 FAST = ["--epochs=2", "--train_batch_size=4096", "--show_progress=False"]
 
 
+def without_colours(text):
+    return re.sub("\x1b\\[[0-9;]*m", "", text)
+
+
 def test_midpg_trains_on_the_data_that_recbole_ships(tmp_path):
     result = run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    log = result.stderr
+    (file,) = (tmp_path / "log" / "MIDPG").glob("*.log")
+    log = file.read_text()
     assert re.search(r"train loss per sample.*alpha\*bce: 0\.\d+, beta\*mir: 0\.\d+", log)
     # Python 3.12 prints an OrderedDict as a mapping, older ones as a list of pairs.
     assert re.search(r"test result.*'auc'[,:] 0\.\d+.*'logloss'[,:] 0\.\d+\D*$", log, re.MULTILINE)
     assert "Trainable parameters without embeddings" in log
-    assert "Warning" not in log
+    assert "Warning" not in log + result.stderr
     assert len(list((tmp_path / "saved").glob("MIDPG-*.pth"))) == 1
+
+
+def test_the_terminal_has_a_header_and_a_line_an_epoch_and_results_are_output(tmp_path):
+    words = ["--model=MIDPG", "--dataset=ml-100k", "--seed=7", "--train_batch_size=4096"]
+    result = run_recbole(*words, "--epochs=2", cwd=tmp_path)
+    assert result.returncode == 0
+    told = without_colours(result.stderr).splitlines()
+    begin = next(number for number, line in enumerate(told) if "INFO  epoch 0: " in line)
+    assert begin <= 20
+    assert told[0].endswith("INFO  MIDPG on ml-100k")
+    assert "rows        100,000, 943 users, 1,682 items" in told
+    assert "splits      train 80,000, valid 10,000, test 10,000" in told
+    assert "set         seed: 7, train_batch_size: 4096, epochs: 2" in told
+    (log,) = (tmp_path / "log" / "MIDPG").glob("*.log")
+    assert f"log         {log.relative_to(tmp_path)}" in told
+    (report,) = (tmp_path / "saved").glob("*.json")
+    epochs = json.loads(report.read_text())["epochs"]
+    assert len(told) == begin + 2
+    for line, epoch in zip(told[begin:], epochs, strict=True):
+        terms = ", ".join(f"{name} {value:.4f}" for name, value in epoch["loss"].items())
+        valid = ", ".join(f"{name} {value}" for name, value in epoch["valid"].items())
+        loss = f"{sum(epoch['loss'].values()):.4f}"
+        expected = f"epoch {epoch['epoch']}: ~ s, loss {loss} ({terms}); valid {valid}, best so far"
+        assert re.sub(r": [\d.]+ s", ": ~ s", line.partition("INFO  ")[2]) == expected
+    output = result.stdout.splitlines()
+    assert [line.split()[0] for line in output[2:5]] == ["student", "other", "educator"]
+    assert output[-5].split()[:2] == ["all", "10,000"]
+    assert output[-3].startswith("best valid: auc 0.")
+    assert output[-2].startswith("test result: auc 0.")
+    assert output[-1] == f"report: {report.relative_to(tmp_path)}"
+    logged = log.read_text()
+    assert all(words in logged for words in ("epoch 1 evaluating", "Saving current", "FLOPs"))
+    assert "best so far" not in logged
+
+
+def test_verbose_shows_the_whole_log(tmp_path):
+    words = ["--model=DNN", "--dataset=ml-100k", *FAST, "--verbose"]
+    result = run_recbole(*words, cwd=tmp_path)
+    (log,) = (tmp_path / "log" / "DNN").glob("*.log")
+    told, logged = (
+        re.findall("INFO  (.*)", without_colours(text)) for text in (result.stderr, log.read_text())
+    )
+    assert len(told) > 10 and told == logged
+    assert "test result: " in result.stdout
 
 
 def test_a_built_in_model_by_one_words_change(tmp_path):
     result = run_recbole("--model", "DeepFM", "--dataset", "ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "scenario_fields" in result.stderr
-    assert 0.6 < float(re.findall(r"'auc'[,:] ([\d.]+)", result.stderr)[-1]) < 0.9
+    assert "scenarios   21 of occupation" in result.stderr
+    assert 0.6 < float(re.findall(r"^test result: auc ([\d.]+)", result.stdout, re.M)[0]) < 0.9
 
 
 @pytest.mark.slow
@@ -65,10 +114,11 @@ def test_config_files_and_the_command_line_meet(tmp_path):
     assert result.returncode == 2
     assert "both '2' and '1'" in result.stderr
     fast = ["--epochs=1", *FAST[1:]]
-    result = run_recbole("--config_files", "a.yaml", "b.yaml", "--n", "2", *fast, cwd=tmp_path)
+    words = ("--config_files", "a.yaml", "b.yaml", "--n", "2", "--verbose", *fast)
+    result = run_recbole(*words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for setting in ("weighting = rc", "n = 2", "scenario_fields = ['gender']"):
-        assert setting in re.sub("\x1b\\[[0-9;]*m", "", result.stderr), setting
+        assert setting in without_colours(result.stderr), setting
     assert len(list((tmp_path / "saved").glob("DPG-*.pth"))) == 1
 
 

@@ -62,6 +62,11 @@ class ScenarioTable:
         """How many scenarios have rows of one class only."""
         return sum(row.auc is None for row in self.scenarios)
 
+    def by_size(self) -> ScenarioTable:
+        """The same with the scenarios of most rows first."""
+        scenarios = sorted(self.scenarios, key=lambda row: row.rows, reverse=True)
+        return ScenarioTable(tuple(scenarios), self.everything)
+
     def text(self) -> str:
         """The table as a text of aligned columns."""
         lines = [

@@ -33,6 +33,7 @@ from recbole.model import abstract_recommender, layers
 from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
 from recbole.quick_start import quick_start
 from recbole.trainer import HyperTuning
+from recbole.trainer import trainer as trainer_module
 from recbole.trainer.trainer import (
     NCLTrainer,
     PretrainTrainer,
@@ -69,7 +70,7 @@ from recbole_midpg.integration.run import (
     validation,
 )
 from recbole_midpg.integration.scoring import full_sort
-from recbole_midpg.training.trainer import ScenarioTrainer
+from recbole_midpg.training.trainer import ScenarioTrainer, passing_bar
 
 _MARKER = "_seams_of_midpg"
 
@@ -163,7 +164,8 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Function(
         recbole.utils, "init_logger", log_file.init_logger,
-        "a full disk ends the log, not the run; one process of several writes it",
+        "a full disk ends the log, not the run; one process of several writes it; the terminal "
+        "shows a digest",
     ),
     Wrapped(
         recbole_logger, "init", (functools.cache,),
@@ -277,6 +279,11 @@ SEAMS: tuple[Seam, ...] = (
         for name in decision_trees.TREE_MODELS
     ),
     Added(Trainer, "history", (), "losses and results of every epoch, for the report"),
+    Added(Trainer, "epoch_lines", None, "what tells each epoch on the terminal in a line"),
+    Seam(
+        trainer_module, "tqdm", passing_bar,
+        "a bar for each part of an epoch stays on the terminal, and fills a file",
+    ),
     *(
         # The last three have a loop of their own, which may end without Trainer's.
         Wrapped(trainer_class, "fit", (history.with_history,), "as Trainer.history")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from logging import getLogger
 from typing import Any, ClassVar
@@ -29,6 +30,8 @@ AMP_DTYPES: dict[str, torch.dtype | None] = {
 }
 # torch.amp.GradScaler came with torch 2.3; the other name for it is to go.
 _GradScaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
+# A bar on a terminal, and nowhere else, that is gone when it is full.
+passing_bar = functools.partial(tqdm, leave=False, disable=None)
 # The optimizers that can keep their counters on the device.
 _CAPTURABLE_LEARNERS = frozenset({"adam", "lazy_adam"})
 
@@ -145,7 +148,7 @@ class ScenarioTrainer(Trainer):
         steps = self._steps.of_epoch(train_data)
         if show_progress:
             description = set_color(f"Train {epoch_idx:>5}", "pink")
-            steps = tqdm(steps, total=len(train_data), ncols=100, desc=description)
+            steps = passing_bar(steps, total=len(train_data), ncols=100, desc=description)
         return self._mean_losses(self._loss_sums, sum(steps), epoch_idx)
 
     def _take_step(self, interaction: Interaction) -> int:

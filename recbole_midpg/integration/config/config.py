@@ -81,6 +81,7 @@ _COMMON_SETTINGS: Rules = {
     "matmul_precision": Choice(("highest", "high")),
     "triton_kernels": Flag(),
     "resume": Resume(),
+    "verbose": Flag(),
     "data_on_device": DATA_ON_DEVICE,
     "cuda_graph": Switch(),
     "amp_dtype": Choice(tuple(AMP_DTYPES)),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from recbole_midpg.integration.metrics.metrics import rows_of_scenarios
+from recbole_midpg.integration.run.terminal import EpochLines
 
 
 @dataclass
@@ -31,15 +34,27 @@ class Epoch:
 
 
 def with_history(stock: Any) -> Any:
-    """Wrap ``Trainer.fit``: keep a history, and go on with what a resumed run had."""
+    """Wrap ``Trainer.fit``: keep a history, go on with what a resumed run had, tell each epoch."""
+    signature = inspect.signature(stock)
 
     @functools.wraps(stock)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(self, *args, **kwargs).arguments
         self.history = list(self.history)
         self.epoch_started = time.monotonic()
-        return stock(self, *args, **kwargs)
+        self.epoch_lines = _epoch_lines(self, given) if given.get("verbose", True) else None
+        result = stock(self, *args, **kwargs)
+        if self.epoch_lines is not None:
+            self.epoch_lines.finish()
+        return result
 
     return fit
+
+
+def _epoch_lines(trainer: Any, given: Mapping[str, Any]) -> EpochLines:
+    """The lines of a training with these arguments of ``Trainer.fit``."""
+    eval_step = trainer.eval_step if given.get("valid_data") is not None else 0
+    return EpochLines(eval_step, trainer.config["loss_decimal_place"] or 4)
 
 
 def with_record(stock: Any) -> Any:
@@ -53,6 +68,8 @@ def with_record(stock: Any) -> Any:
         loss = {name: float(term) for name, term in zip(names, terms, strict=True)}
         self.history.append(Epoch(epoch_idx, loss, round(seconds, 3)))
         self.epoch_started = time.monotonic()  # of the next, where this one is not evaluated
+        if self.epoch_lines is not None:
+            self.epoch_lines.trained(self.history[-1])
         stock(self, epoch_idx, losses, *args, **kwargs)
 
     return add
@@ -77,6 +94,14 @@ def with_results(stock: Any) -> Any:
                     self.tensorboard.add_scalar(f"Valid_AUC/{row.name}", row.auc, epoch.epoch)
                 self.tensorboard.add_scalar(f"Valid_LogLoss/{row.name}", row.logloss, epoch.epoch)
         self.epoch_started = time.monotonic()
+        if self.epoch_lines is not None:
+            self.epoch_lines.evaluated(_is_best(self, score))
         return score, results
 
     return valid_epoch
+
+
+def _is_best(trainer: Any, score: float) -> bool:
+    """Whether no earlier epoch is better, as RecBole keeps the last of equal ones."""
+    best = trainer.best_valid_score
+    return bool(score >= best if trainer.valid_metric_bigger else score <= best)

@@ -16,10 +16,13 @@ from typing import Any
 from recbole.utils import init_logger as _stock_init_logger
 
 from recbole_midpg.integration.run.process_group import rank
+from recbole_midpg.integration.run.terminal import show_digest
 
 
 def init_logger(config: Any) -> None:
     """Stand in for ``recbole.utils.init_logger``: the same log, given up where its disk is full.
+
+    The terminal shows a digest of it, or all of it with ``verbose: True``.
 
     Other ranks than 0 have no file, and log errors only.
 
@@ -33,6 +36,7 @@ def init_logger(config: Any) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handleError = functools.partial(_give_up, handler)  # type: ignore[method-assign]
+    show_digest(config["verbose"])
 
 
 def _give_up(handler: logging.FileHandler, record: logging.LogRecord) -> None:

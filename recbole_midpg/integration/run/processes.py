@@ -31,6 +31,7 @@ from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.batches import serves
 from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, leave
 from recbole_midpg.integration.run.run import run_recbole
+from recbole_midpg.integration.run.run_results import RunResults
 from recbole_midpg.training.threads import n_cores, share_cores
 
 _stock_run = quick_start.run
@@ -110,7 +111,7 @@ def run(
     ip: str = "localhost",
     port: str | int = "5678",
     group_offset: int = 0,
-) -> dict[str, Any] | None:
+) -> RunResults | None:
     """Stand in for ``recbole.quick_start.run``: train in one process, or in several.
 
     Args:
@@ -270,7 +271,7 @@ class _Watch:
         self.waiting: set[int] = set()
         self.result: Any = None
 
-    def run(self, arguments: tuple[Any, ...]) -> dict[str, Any] | None:
+    def run(self, arguments: tuple[Any, ...]) -> RunResults | None:
         """Run to the end.
 
         Args:

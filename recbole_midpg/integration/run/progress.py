@@ -47,6 +47,7 @@ from recbole_midpg.integration.run.checkpoint import (
 from recbole_midpg.integration.run.history import Epoch
 from recbole_midpg.integration.run.process_group import gather_objects, rank
 from recbole_midpg.integration.run.process_trainer import ProcessTrainer
+from recbole_midpg.integration.run.terminal import FOR_TERMINAL
 from recbole_midpg.loading.dataset_cache import key_of
 from recbole_midpg.training.trainer import ScenarioTrainer
 
@@ -277,7 +278,8 @@ class Progress:
         if how == AUTO and (finished := self.finished_report()):
             getLogger().info(
                 f"A run of this config is finished ({finished}), and this one starts anew; "
-                "resume: True would have named its results."
+                "resume: True would have named its results.",
+                extra=FOR_TERMINAL,
             )
         if unfinished:
             getLogger().warning(
@@ -351,7 +353,8 @@ class Progress:
                 f"The run began with {state['computed_by']} and goes on with {computed_by()}: its "
                 "weights will differ by rounding from those that it would have ended with."
             )
-        getLogger().info(f"The run goes on after epoch {checkpoint['epoch']}, from {path}.")
+        sentence = f"The run goes on after epoch {checkpoint['epoch']}, from {path}."
+        getLogger().info(sentence, extra=FOR_TERMINAL)
 
     def _set_generators(self, state: Mapping[str, Any]) -> None:
         self.train_data.generator.set_state(state["loader"])

@@ -35,7 +35,10 @@ from recbole_midpg.integration.run.gpu_choice import describe_device
 from recbole_midpg.integration.run.log_file import init_logger
 from recbole_midpg.integration.run.process_trainer import trainer_of
 from recbole_midpg.integration.run.progress import Progress
+from recbole_midpg.integration.run.run_header import header
 from recbole_midpg.integration.run.run_report import RunReport, RunTimes, now
+from recbole_midpg.integration.run.run_results import RunResults
+from recbole_midpg.integration.run.terminal import tell
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.training.kernels import set_arithmetic, use_kernels
 from recbole_midpg.training.threads import use_threads
@@ -251,7 +254,7 @@ def run_recbole(
     config_file_list: list[str] | None = None,
     config_dict: dict[str, Any] | None = None,
     saved: bool = True,
-) -> dict[str, Any]:
+) -> RunResults:
     """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
 
     The report is a table of the test split's scenarios in the log, and all that is needed to
@@ -266,7 +269,8 @@ def run_recbole(
         saved: whether checkpoint and report are written.
 
     Returns:
-        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``.
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``; and
+        as a text, which the command prints.
 
     Raises:
         UsageError: something that the user can fix.
@@ -287,6 +291,8 @@ def run_recbole(
         if finished is not None:
             return _finished_results(finished, config)
         progress.resume()
+    report = Path(run.trainer.saved_model_file).with_suffix(".json") if saved else None
+    tell(header(run, report))
     logger.info(run.dataset)
     logger.info(run.model)
     with run.reporting_faults():
@@ -312,16 +318,16 @@ def run_recbole(
     logger.info(f"The running environment of this training is as follows:\n{environment}")
     if run.test_table:
         logger.info(f"{set_color('test split', 'yellow')}:\n{run.test_table.text()}")
-    if saved and process_group.rank() == 0:
-        path = Path(run.trainer.saved_model_file).with_suffix(".json")
-        run.report(progress).write(path)
-        logger.info(f"{set_color('report', 'yellow')}: {path}")
+    if report is not None and process_group.rank() == 0:
+        run.report(progress).write(report)
+        logger.info(f"{set_color('report', 'yellow')}: {report}")
     if progress is not None:
         progress.complete()
-    return _results(config, run.best_valid_score, run.best_valid, run.test_results)
+    values = _results(config, run.best_valid_score, run.best_valid, run.test_results)
+    return RunResults(values, run.test_table, report)
 
 
-def _finished_results(path: Path, config: Any) -> dict[str, Any]:
+def _finished_results(path: Path, config: Any) -> RunResults:
     """Name the report of a run that is finished, and give its results again."""
     report = read_report_file(path, RUN_FORMAT, "report of a run")
     checkpoint = path.with_suffix(".pth")
@@ -329,7 +335,8 @@ def _finished_results(path: Path, config: Any) -> dict[str, Any]:
     getLogger().warning(f"This run is finished: report {path}, {where}.")
     valid, test = OrderedDict(report["valid"]), OrderedDict(report["test"])
     worst = -math.inf if config["valid_metric_bigger"] else math.inf
-    return _results(config, valid.get(config["valid_metric"].lower(), worst), valid or None, test)
+    score = valid.get(config["valid_metric"].lower(), worst)
+    return RunResults(_results(config, score, valid or None, test), None, path)
 
 
 def _results(

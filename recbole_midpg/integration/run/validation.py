@@ -13,6 +13,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.run.terminal import FOR_TERMINAL
 
 _WITH_VALIDATION, _WITHOUT_VALIDATION = 3, 2  # files of splits
 
@@ -95,4 +96,5 @@ def report_missing_validation(config: Any) -> None:
     if has_validation(config) and config["eval_step"] > 0:
         return
     reason = "eval_step: 0" if has_validation(config) else "No validation split"
-    getLogger().info(f"{reason}: trains {config['epochs']} epochs, tests the last weights.")
+    sentence = f"{reason}: trains {config['epochs']} epochs, tests the last weights."
+    getLogger().info(sentence, extra=FOR_TERMINAL)
