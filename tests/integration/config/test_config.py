@@ -5,9 +5,14 @@ import pytest
 from recbole.config import Config
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.config import _OTHER_NAMES, _keys_read_by, _warn_once
+from recbole_midpg.integration.config.config import _warn_once, model_properties
 from recbole_midpg.integration.config.config_files import read_config_file
-from recbole_midpg.integration.config.key_names import own_keys, recbole_keys
+from recbole_midpg.integration.config.key_names import (
+    _OTHER_NAMES,
+    _keys_read,
+    own_keys,
+    recbole_keys,
+)
 from tests.support.recbole_data import GAPS, gaps_config
 
 
@@ -168,7 +173,7 @@ def test_a_misspelt_key_and_another_s_name_of_one_are_refused_with_the_right_one
 
 
 def test_other_names_are_no_keys_and_mean_keys():
-    read = _keys_read_by("MIDPG")
+    read = _keys_read(model_properties("MIDPG"))
     for name, meant in _OTHER_NAMES.items():
         assert name not in read and meant in read, name
 
