@@ -99,3 +99,8 @@ def test_the_same_value_twice_is_one_value():
 )
 def test_resume_may_stand_alone(arguments, text):
     assert split_arguments(arguments)["resume"] == text
+
+
+def test_verbose_may_stand_alone():
+    assert split_arguments(["--verbose", "--model=DNN"]) == {"verbose": "True", "model": "DNN"}
+    assert split_arguments(["--verbose", "False"]) == {"verbose": "False"}
