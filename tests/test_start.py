@@ -80,7 +80,7 @@ def test_a_command_with_something_to_do_enters_recbole(tmp_path):
     fast = ["--epochs=1", "--train_batch_size=8192", "--show_progress=False"]
     result = typed("run_recbole", "--model=DPG", *fast, cwd=tmp_path)
     assert result.stdout.splitlines()[-1].startswith("status 0 loaded torch recbole")
-    assert "test result" in result.stderr
+    assert "test result" in result.stdout
     (checkpoint,) = (tmp_path / "saved").glob("DPG-*.pth")
     words = ["export", "--checkpoint", str(checkpoint), "--output", "m.scorer"]
     result = typed("recbole-midpg", *words, cwd=tmp_path)
