@@ -382,10 +382,15 @@ def split_of(shares, order):
             "is not finite",
         ),
         ({"label:float": [0, 3] * HALF}, [], r"are neither 0 nor 1 \(3 for one\)"),
+        (
+            {"label:float": [1, 5] * HALF},
+            ["--normalize_all=True"],
+            r"are neither 0 nor 1 \(5 for one\)",
+        ),
         ({"label:float": [1] * ROWS}, [], "it is 1 in all 1,280 rows of the training split"),
         ({}, [split_of("[0.8,0.2,0]", "RO")], "leaves no rows for the test"),
     ],
-    ids=["learning rate", "infinite number", "labels", "one label", "empty split"],
+    ids=["learning rate", "infinite number", "labels", "scaled labels", "one label", "empty split"],
 )
 def test_data_that_cannot_be_trained_on_is_one_sentence(columns, words, told, tmp_path):
     result = trained_on(columns, *words, cwd=tmp_path)

@@ -261,6 +261,19 @@ class FastDataset(Dataset):
             if rows.any():
                 feat[field] = np.where(rows, np.nan, feat[field].to_numpy())
 
+    def _normalize(self) -> None:
+        """Scale by RecBole's own method, but for the label, which ``normalize_all`` takes along.
+
+        Labels 1 and 5 would be trained on as 0 and 1 without a word.
+        """
+        label = self.label_field
+        takes_all = self.config["normalize_all"] and label in self.field2type
+        tables = self.field2feats(label) if takes_all else []
+        labels = [table[label].to_numpy(copy=True) for table in tables]
+        super()._normalize()
+        for table, values in zip(tables, labels, strict=True):
+            table[label] = values
+
     def _filter_by_inter_num(self) -> None:
         """Filter by RecBole's own method, with counts by number instead of by text."""
         function_with(Dataset._filter_by_inter_num, Counter=_Counts)(self)
