@@ -10,7 +10,7 @@ from recbole_midpg.integration.config.key_names import own_keys
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.gpu import runs
 from tests.gpu.runs import GRAPH, MODELS, N_STEPS, only_on_a_gpu
-from tests.integration import test_progress
+from tests.integration.run import test_progress
 from tests.integration.run.test_progress import Killed, kill_after, told
 
 TOLERANCE = 1e-6
