@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import logging
+import os
 import signal
 import sys
 
@@ -13,11 +14,14 @@ from tests.support.device import gpu_tests_device, hide_gpus
 if gpu_tests_device() != "cuda":
     hide_gpus()
 
-import torch  # once GPUs are hidden from it
+# Threads that wait for each other make tiny steps thirty times slower on a busy machine, and a
+# process that is forked from one with several waits for threads that it does not have.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch  # once GPUs are hidden from it, and its threads are counted
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 
-# Threads that wait for each other make tiny steps thirty times slower on a busy machine.
 torch.set_num_threads(1)
 
 # How long an example takes says more of a busy machine than of the code.
