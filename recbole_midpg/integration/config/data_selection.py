@@ -23,8 +23,7 @@ _KEYS_OF_FIELDS = (
     ("threshold", ("float",), "of numbers"),
     ("seq_len", ("token_seq", "float_seq"), "of lists"),
 )
-_FILES_OF_FIELDS = ("inter", "user", "item")
-_FILES = (*_FILES_OF_FIELDS, "kg", "link", "net")
+_FILES = ("inter", "user", "item", "kg", "link", "net")
 _INTERVAL = re.compile(r"[(\[]([^,;]+),([^,;]+)[)\]]")
 
 
@@ -334,18 +333,11 @@ def _check_kept(name: Any, kept: Any, fields: Mapping[str, AtomicField]) -> None
         )
 
 
-def _require(
-    key: str,
-    names: Iterable[str],
-    usable: Sequence[str],
-    what: str,
-    offered: Iterable[str] | None = None,
-) -> None:
-    """Check that the names that a key holds are usable ones, which are offered for others."""
+def _require(key: str, names: Iterable[str], usable: Sequence[str], what: str) -> None:
+    """Check that the names that a key holds are usable ones."""
     for name in names:
         if name not in usable:
-            instead = expected_some_of(usable if offered is None else offered, name)
-            raise UsageError(f"{key}: {name!r} is not {what}{instead}")
+            raise UsageError(f"{key}: {name!r} is not {what}{expected_some_of(usable, name)}")
 
 
 def _loaded(fields: Mapping[str, AtomicField], *types: str) -> list[str]:

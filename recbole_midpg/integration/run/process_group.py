@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.utils import utils as recbole_utils
 from torch import Tensor, distributed
 
 from recbole_midpg.integration.run.gpu_choice import check_gpus, prepare_choice
@@ -39,7 +38,6 @@ _OF_OTHER_RANKS = {
 # Read before RecBole writes into the same variable.
 _GPUS_ARE_HIDDEN = os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}
 
-_stock_ensure_dir = recbole_utils.ensure_dir
 _host_group: Any = None
 
 

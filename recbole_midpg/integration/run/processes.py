@@ -23,7 +23,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
-from recbole.quick_start import quick_start
 from torch import distributed
 
 from recbole_midpg.common.errors import ProcessDied, UsageError
@@ -33,8 +32,6 @@ from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, le
 from recbole_midpg.integration.run.run import run_recbole
 from recbole_midpg.integration.run.run_results import RunResults
 from recbole_midpg.training.threads import n_cores, share_cores
-
-_stock_run = quick_start.run
 
 # Processes come from one that has this module imported and has touched no GPU, where there is fork.
 START_METHOD = "forkserver" if hasattr(os, "fork") else "spawn"

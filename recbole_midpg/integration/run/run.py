@@ -15,7 +15,6 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data.transform import construct_transform
-from recbole.quick_start import quick_start
 from recbole.utils import EvaluatorType, ModelType, get_environment, init_seed, set_color
 
 from recbole_midpg.common.errors import UsageError
@@ -42,8 +41,6 @@ from recbole_midpg.integration.run.terminal import tell
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.training.kernels import set_arithmetic, use_kernels
 from recbole_midpg.training.threads import use_threads
-
-_stock_run_recbole = quick_start.run_recbole
 
 
 @dataclass
