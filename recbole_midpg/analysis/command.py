@@ -138,13 +138,14 @@ def analyze_gains(table: str, baseline: str, output: str) -> None:
     import_matplotlib()
     gains = gains_of(read_table(table), baseline)
     rows = [
-        [model, scenario, gain.mean, gain.deviation, len(gain.differences)]
+        [model, scenario, count, gain.mean, gain.half_width, gain.deviation, len(gain.differences)]
         for model, of_scenarios in gains.gains.items()
-        for scenario, gain in zip(gains.scenarios, of_scenarios, strict=True)
+        for scenario, count, gain in zip(gains.scenarios, gains.rows, of_scenarios, strict=True)
     ]
-    headers = ["model", "scenario", f"AUC gained over {baseline}", "sd", "pairs"]
-    formats = ("", "", "+.4f", ".4f", "")
-    print(tabulate(rows, headers=headers, floatfmt=formats, missingval="-"))
+    gained = f"AUC gained over {baseline}"
+    headers = ["model", "scenario", "test rows", gained, "± (95 %)", "sd", "pairs"]
+    formats = ("", "", "", "+.4f", ".4f", ".4f", "")
+    print(tabulate(rows, headers=headers, intfmt=",", floatfmt=formats, missingval="-"))
     _print_paths(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
 
 

@@ -19,7 +19,9 @@ from recbole_midpg.analysis.drawing import (
     COLOURS,
     MOST_MARKS,
     PAGE_WIDTH,
+    drawn_names,
     line_marks,
+    needs_numbers,
     new_figure,
     point_marks,
     print_style,
@@ -106,7 +108,8 @@ def draw_size_sweep(data: SizeSweep) -> Figure:
         # Beside each other, so that error bars do not cover each other.
         shift = 0.06 * (place - (len(data.lines) - 1) / 2)
         shifted = [some + shift for some in where]
-        axis.errorbar(shifted, means, errors, label=name, capsize=2, **line_marks(place))
+        marks = line_marks(place, len(data.lines))
+        axis.errorbar(shifted, means, errors, label=name, capsize=2, **marks)
     axis.set_xticks(places, [f"({n}, {k})" for n, k in data.sizes])
     axis.set_xlabel("size of the low-rank matrices (n, k)")
     axis.set_ylabel("test AUC (mean ± sd of trials)")
@@ -151,7 +154,7 @@ class Scatter:
 
 @print_style()
 def draw_scatter(data: Scatter) -> Figure:
-    """Draw panels of points by scenario.
+    """Draw panels of points by scenario; of many scenarios each has a number among its points.
 
     Raises:
         UsageError: there are more scenarios than marks.
@@ -165,18 +168,20 @@ def draw_scatter(data: Scatter) -> Figure:
     )
     for axis in axes.flat[len(data.panels) :]:
         axis.set_visible(False)
+    numbered = needs_numbers(len(data.scenarios))
+    shown = drawn_names(data.scenarios)
+    if numbered:
+        shown = [f"{number}  {name}" for number, name in enumerate(shown, start=1)]
     for axis, panel in zip(axes.flat, data.panels, strict=False):
+        x, y, names = np.array(panel.x), np.array(panel.y), np.array(panel.scenarios)
         for place, name in enumerate(data.scenarios):
-            here = [row for row, scenario in enumerate(panel.scenarios) if scenario == name]
+            here = names == name
+            marks = point_marks(place, len(data.scenarios))
             axis.scatter(
-                [panel.x[row] for row in here],
-                [panel.y[row] for row in here],
-                s=9,
-                linewidths=0,
-                alpha=0.8,
-                label=name,
-                **point_marks(place),
+                x[here], y[here], s=9, linewidths=0, alpha=0.8, label=shown[place], **marks
             )
+        if numbered:
+            _write_numbers(axis, np.stack([x, y], axis=1), names, data.scenarios)
         axis.set_title(panel.title)
         axis.set_xticks([])
         axis.set_yticks([])
@@ -192,6 +197,34 @@ def draw_scatter(data: Scatter) -> Figure:
         markerscale=2,
     )
     return figure
+
+
+def _write_numbers(
+    axis: Any, points: NDArray[Any], names: NDArray[Any], scenarios: Sequence[str]
+) -> None:
+    """Write each scenario's number at one of its points, far from the others' numbers.
+
+    The point is one of that half which is nearest to the scenario's median.
+
+    Args:
+        axis: where the points are drawn.
+        points: ``(R, 2)``.
+        names: the name of each point's scenario, ``(R,)``.
+        scenarios: the names, in the order of their numbers from 1.
+    """
+    ground = {"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
+    taken: list[NDArray[Any]] = []
+    for number, name in enumerate(scenarios, start=1):
+        own = points[names == name]
+        if not len(own):
+            continue
+        from_median = np.linalg.norm(own - np.median(own, axis=0), axis=1)
+        nearest = own[np.argsort(from_median, kind="stable")[: ceil(len(own) / 2)]]
+        distances = [np.linalg.norm(nearest - spot, axis=1) for spot in taken]
+        place = np.argmax(np.min(distances, axis=0)) if taken else 0
+        taken.append(nearest[place])
+        x, y = taken[-1].tolist()
+        axis.text(x, y, str(number), ha="center", va="center", weight="bold", bbox=ground)
 
 
 def check_scenario_count(count: int) -> None:
@@ -237,17 +270,18 @@ def draw_heat_map(data: HeatMap) -> Figure:
     panels = [(data.title, data.similarity)]
     if data.planted is not None:
         rho = data.rank_correlation
-        remark = "" if rho is None else f" (rank correlation {rho:.2f})"
+        remark = "" if rho is None else f"\nrank correlation {rho:.2f}"
         panels.append((f"planted{remark}", data.planted))
     side = max(3.0, 0.36 * min(len(data.scenarios), 60))
     figure, axes = new_figure(len(panels), 1, side + 2.6, (side + 0.4) * len(panels) + 1.2)
     figure.set_layout_engine("compressed")  # made for panels that are square
     places = np.arange(len(data.scenarios))
+    names = drawn_names(data.scenarios)
     scale: dict[str, Any] = {"cmap": "cividis_r", "vmin": -1, "vmax": 1}
     for axis, (title, values) in zip(axes[:, 0], panels, strict=True):
         image = axis.imshow(values, **scale)
         axis.set_title(title)
-        axis.set_yticks(places, data.scenarios)
+        axis.set_yticks(places, names)
         axis.set_xticks([])
         if len(data.scenarios) <= _MOST_WRITTEN_CELLS:
             for row, column in np.ndindex(values.shape):
@@ -255,7 +289,7 @@ def draw_heat_map(data: HeatMap) -> Figure:
                 colour = "white" if value > _DARK_FROM else "black"
                 text = f"{value:.1f}".replace("-0.0", "0.0")
                 axis.text(column, row, text, ha="center", va="center", color=colour)
-    axes[-1, 0].set_xticks(places, data.scenarios, rotation=60, ha="right", rotation_mode="anchor")
+    axes[-1, 0].set_xticks(places, names, rotation=60, ha="right", rotation_mode="anchor")
     figure.colorbar(
         image, ax=list(axes[:, 0]), label="similarity (no unit), darker for more", shrink=0.6
     )
@@ -320,11 +354,13 @@ def draw_training_curves(data: TrainingCurves) -> Figure:
     for axis in axes.flat[len(data.panels) :]:
         axis.set_visible(False)
     handles: dict[str, Any] = {}
+    names = drawn_names(data.runs)
     for axis, panel in zip(axes.flat, data.panels, strict=False):
         for curve in panel.curves:
-            marks = line_marks(data.runs.index(curve.run))
-            (line,) = axis.plot(curve.epochs, curve.values, label=curve.run, **marks)
-            handles.setdefault(curve.run, line)
+            place = data.runs.index(curve.run)
+            marks = line_marks(place, len(data.runs))
+            (line,) = axis.plot(curve.epochs, curve.values, label=names[place], **marks)
+            handles.setdefault(names[place], line)
         for largest in {curve.largest for curve in panel.curves} - {None}:
             axis.axhline(largest, color="grey", linestyle=":")
         axis.set_title(panel.quantity, loc="left")
@@ -347,11 +383,14 @@ class Gain:
         differences: the difference of AUC in each pair of trials with the same seed.
         mean: of the differences, ``None`` where there is no pair.
         deviation: their standard deviation, ``None`` of fewer than two.
+        half_width: of the mean's 95 % interval, ``None`` of fewer than two; see
+            :func:`~recbole_midpg.experiments.statistics.half_width`.
     """
 
     differences: list[float]
     mean: float | None
     deviation: float | None
+    half_width: float | None
 
 
 @dataclass(frozen=True)
@@ -361,19 +400,21 @@ class ScenarioGains:
     Attributes:
         dataset: the dataset's name.
         baseline: the baseline's name.
-        scenarios: the names.
+        scenarios: the names, those of most rows first.
+        rows: how many test rows each has, in the mean over trials.
         gains: by model, a gain a scenario.
     """
 
     dataset: str
     baseline: str
     scenarios: list[str]
+    rows: list[int]
     gains: dict[str, list[Gain]]
 
 
 @print_style()
 def draw_scenario_gains(data: ScenarioGains) -> Figure:
-    """Draw a row of bars a model, on one scale, with standard deviations as error bars."""
+    """Draw a row of bars a model, on one scale, with 95 % intervals as error bars."""
     width = max(PAGE_WIDTH * 0.6, 0.32 * len(data.scenarios) + 1)
     figure, axes = new_figure(len(data.gains), 1, width, 1.3 * len(data.gains) + 1.2)
     places = np.arange(len(data.scenarios))
@@ -384,7 +425,7 @@ def draw_scenario_gains(data: ScenarioGains) -> Figure:
         axis.bar(
             places[known],
             [gains[spot].mean for spot in known],
-            yerr=[gains[spot].deviation or 0.0 for spot in known],
+            yerr=[gains[spot].half_width or 0.0 for spot in known],
             capsize=2,
             color=COLOURS[4],
             edgecolor="black",
@@ -394,6 +435,11 @@ def draw_scenario_gains(data: ScenarioGains) -> Figure:
         axis.set_title(name, loc="left")
         axis.set_xticks(places, [""] * len(places))
         axis.set_xlim(-0.6, len(places) - 0.4)
-    axes[-1, 0].set_xticks(places, data.scenarios, rotation=60, ha="right", rotation_mode="anchor")
-    figure.supylabel(f"test AUC gained over {data.baseline} (mean ± sd of paired trials)")
+    names = [
+        f"{name} ({rows:,})"
+        for name, rows in zip(drawn_names(data.scenarios), data.rows, strict=True)
+    ]
+    axes[-1, 0].set_xticks(places, names, rotation=60, ha="right", rotation_mode="anchor")
+    axes[-1, 0].set_xlabel("scenario (its test rows)")
+    figure.supylabel(f"test AUC gained over {data.baseline}\nmean and 95 % interval over seeds")
     return figure

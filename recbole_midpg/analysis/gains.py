@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from recbole_midpg.analysis.figures import Gain, ScenarioGains, deviation_of, mean_of
 from recbole_midpg.analysis.reports import BenchmarkTable
 from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.experiments.statistics import half_width
 
 
 def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
@@ -15,7 +18,7 @@ def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
         baseline: a model of the table.
 
     Returns:
-        The gains of all other models.
+        The gains of all other models, the scenarios with most test rows first.
 
     Raises:
         UsageError: the table lacks the baseline, or holds nothing that compares with it.
@@ -26,22 +29,32 @@ def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
             f"baseline: {baseline!r} is not a model of the table, "
             f"expected one of {', '.join(table.models)}{hint}"
         )
+    rows = {name: round(fmean(counts)) for name, counts in table.rows.items()}
+    scenarios = sorted(table.scenarios, key=lambda name: rows[name], reverse=True)
     base = {trial.seed: trial.auc for trial in table.models[baseline]}
     gains: dict[str, list[Gain]] = {}
     for model, trials in table.models.items():
         if model == baseline:
             continue
         gains[model] = []
-        for name in table.scenarios:
+        for name in scenarios:
             differences = [
                 trial.auc[name] - base[trial.seed][name]
                 for trial in trials
                 if name in trial.auc and name in base.get(trial.seed, {})
             ]
-            gains[model].append(Gain(differences, mean_of(differences), deviation_of(differences)))
+            gains[model].append(
+                Gain(
+                    differences,
+                    mean_of(differences),
+                    deviation_of(differences),
+                    half_width(differences),
+                )
+            )
     if not any(gain.differences for of_model in gains.values() for gain in of_model):
         raise UsageError(
             f"baseline: no other model of the table has a trial and a scenario with {baseline!r}, "
             "expected trials with the same seeds."
         )
-    return ScenarioGains(table.dataset, baseline, table.scenarios, gains)
+    of_scenarios = [rows[name] for name in scenarios]
+    return ScenarioGains(table.dataset, baseline, scenarios, of_scenarios, gains)

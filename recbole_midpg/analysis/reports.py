@@ -94,11 +94,13 @@ class BenchmarkTable:
     Attributes:
         dataset: the dataset's name.
         scenarios: names, in the order of the first trial that has them.
+        rows: how many test rows each scenario has, in each trial of each model.
         models: the trials of each model, those that failed left out.
     """
 
     dataset: str
     scenarios: list[str]
+    rows: dict[str, list[int]]
     models: dict[str, list[ScenarioTrial]]
 
 
@@ -110,7 +112,7 @@ def read_table(path: str | Path) -> BenchmarkTable:
     """
     content = read_report_file(path, TABLE_FORMAT, "table of a benchmark")
     try:
-        scenarios: dict[str, None] = {}
+        rows: dict[str, list[int]] = {}
         models: dict[str, list[ScenarioTrial]] = {}
         for model in content["models"]:
             trials = models.setdefault(str(model["model"]), [])
@@ -118,11 +120,12 @@ def read_table(path: str | Path) -> BenchmarkTable:
                 if trial["problem"]:
                     continue
                 entries = trial["scenarios"]
-                scenarios.update(dict.fromkeys(str(entry["name"]) for entry in entries))
+                for entry in entries:
+                    rows.setdefault(str(entry["name"]), []).append(int(entry["rows"]))
                 auc = {str(entry["name"]): entry["auc"] for entry in entries}
                 known = {name: float(value) for name, value in auc.items() if value is not None}
                 trials.append(ScenarioTrial(int(trial["seed"]), known))
-        return BenchmarkTable(str(content["dataset"]), list(scenarios), models)
+        return BenchmarkTable(str(content["dataset"]), list(rows), rows, models)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, "table of a benchmark", error) from error
 

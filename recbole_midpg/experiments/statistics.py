@@ -32,6 +32,23 @@ class Spread:
         return cls(float(array.mean()), sd, len(array))
 
 
+def half_width(values: Sequence[float]) -> float | None:
+    r"""Half the width of the 95 % interval of a mean, :math:`t_{0.975, n-1}\,s / \sqrt n`.
+
+    Args:
+        values: ``n`` of them, of which :math:`s` is the standard deviation.
+
+    Returns:
+        Student's interval around the mean; ``None`` of fewer than two values.
+    """
+    from scipy import stats  # noqa: PLC0415 - takes long, and every command imports this
+
+    spread = Spread.of(values)
+    if spread is None or spread.count < 2:  # noqa: PLR2004 - one has no spread
+        return None
+    return float(stats.t.ppf(0.975, spread.count - 1) * spread.sd / spread.count**0.5)
+
+
 @dataclass(frozen=True)
 class PairedTests:
     """Two-sided p-values of paired differences; ``None`` where a test does not apply.

@@ -65,7 +65,8 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     path = written(table(models), "table.json")
     analyze("gains", "--table", path, "--output", "figures")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("DPG")]
-    assert line.split() == ["DPG", "a", "+0.0200", "0.0141", "2"]
+    # 12.7 standard errors of two values are 0.1271.
+    assert line.split() == ["DPG", "a", "9", "+0.0200", "0.1271", "0.0141", "2"]
     content = json.loads(Path("figures/gains.json").read_text())
     assert content["gains"]["DPG"][0]["mean"] == pytest.approx(0.02)
     assert Path("figures/gains.svg").read_text().startswith("<?xml")

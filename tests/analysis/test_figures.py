@@ -1,6 +1,8 @@
 """What the figures show is what the data says; read back from the drawn shapes and the files."""
 
+import itertools
 import json
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from matplotlib.text import Text
 from recbole_midpg.analysis import drawing
 from recbole_midpg.analysis.drawing import (
     MOST_MARKS,
+    drawn_names,
     import_matplotlib,
     line_marks,
     point_marks,
@@ -43,6 +46,11 @@ from recbole_midpg.common.errors import UsageError
 def point(size, test):
     mean, deviation = float(np.mean(test)), float(np.std(test, ddof=1))
     return SweepPoint(size, {"k": 2}, 99, [0.5], test, mean, deviation, [])
+
+
+def gain(differences):
+    (difference,) = differences
+    return Gain(differences, difference, None, None)
 
 
 SWEEP = SizeSweep(
@@ -85,9 +93,10 @@ GAINS = ScenarioGains(
     "gaps",
     "DNN",
     ["x", "y", "z"],
+    [1200, 30, 4],
     {
-        "STAR": [Gain([0.02], 0.02, None), Gain([], None, None), Gain([-0.01], -0.01, None)],
-        "DPG": [Gain([0.02, 0.04], 0.03, 0.014), Gain([0.0], 0.0, None), Gain([0.01], 0.01, None)],
+        "STAR": [gain([0.02]), Gain([], None, None, None), gain([-0.01])],
+        "DPG": [Gain([0.02, 0.04], 0.03, 0.014, 0.127), gain([0.0]), gain([0.01])],
     },
 )
 DRAWN = {
@@ -181,11 +190,12 @@ def test_gains_show_a_row_of_bars_a_model():
     assert [bar.get_x() + bar.get_width() / 2 for bar in star.containers[1]] == [0, 2]
     assert [bar.get_height() for bar in dpg.containers[1]] == [0.03, 0.0, 0.01]
     errors = dpg.containers[0][2][0].get_segments()
-    np.testing.assert_allclose(errors[0][:, 1], [0.016, 0.044])
+    np.testing.assert_allclose(errors[0][:, 1], [-0.097, 0.157])
     np.testing.assert_allclose(errors[1][:, 1], [0, 0])
     assert star.get_ylim() == dpg.get_ylim()
-    assert [label.get_text() for label in dpg.get_xticklabels()] == ["x", "y", "z"]
-    assert "over DNN" in figure.get_supylabel()
+    names = [label.get_text() for label in dpg.get_xticklabels()]
+    assert names == ["x (1,200)", "y (30)", "z (4)"]
+    assert "over DNN" in figure.get_supylabel() and "95 %" in figure.get_supylabel()
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -241,11 +251,82 @@ def test_the_users_style_changes_nothing(tmp_path):
     assert before == after
 
 
-def test_marks_are_distinct():
-    marks = {tuple(point_marks(place).values()) for place in range(MOST_MARKS)}
-    assert len(marks) == MOST_MARKS
-    lines = {tuple(line_marks(place).values()) for place in range(MOST_MARKS)}
-    assert len(lines) == MOST_MARKS
+@pytest.mark.parametrize("count", [7, 8, 21, MOST_MARKS])
+def test_no_colour_comes_twice(count):
+    marks = [point_marks(place, count) for place in range(count)]
+    assert len({mark["color"] for mark in marks}) == count
+    for one, other in itertools.pairwise(marks):
+        assert one["marker"] != other["marker"]
+    lines = {line_marks(place, count)["color"] for place in range(count)}
+    assert len(lines) == count
+
+
+def test_of_many_scenarios_each_has_a_number_among_its_points():
+    names = [f"scenario {place}" for place in range(12)]
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(120, 2))
+    panel = ScatterPanel("mixed", *points.T.tolist(), names * 10)
+    axis = draw_scatter(Scatter(names, [panel])).axes[0]
+    assert [text.get_text() for text in axis.texts] == [str(place + 1) for place in range(12)]
+    for place, text in enumerate(axis.texts):
+        assert list(text.get_position()) in points[place::12].tolist()
+    spots = np.array([text.get_position() for text in axis.texts])
+    assert len(np.unique(spots, axis=0)) == 12
+    legend = draw_scatter(Scatter(names, [panel])).legends[0].get_texts()
+    assert legend[11].get_text() == "12  scenario 11"
+
+
+def test_a_scenario_without_points_in_a_panel_has_no_number_there():
+    names = [str(place) for place in range(8)]
+    panel = ScatterPanel("one", [1.0], [2.0], ["3"])
+    axis = draw_scatter(Scatter(names, [panel])).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["4"]
+
+
+def test_names_are_short_and_distinct_and_have_glyphs(monkeypatch, caplog):
+    monkeypatch.setattr(drawing, "_has_glyph", lambda char: char not in "学🛒")
+    long = "a name as long as somebody wanted it to be"
+    shown = drawn_names(["学", "🛒", "$5$", long + " 1", long + " 2", "город=Москва"])
+    assert shown == [
+        r"\u5b66",
+        r"\U0001f6d2",
+        r"\$5\$",
+        "a name as long as …t to be 1",
+        "a name as long as …t to be 2",
+        "город=Москва",
+    ]
+    assert "2 characters" in caplog.text
+    same = drawn_names([f"{'a' * 30}{middle}{'z' * 30}" for middle in "bcb"[:2]])
+    assert same == [f"{'a' * 18}…{'z' * 9} (1)", f"{'a' * 18}…{'z' * 9} (2)"]
+
+
+def test_the_installed_fonts_have_the_letters_of_most_alphabets(caplog):
+    names = ["tab=écran", "город=Москва", "مدينة", "α, β ± ≤"]
+    assert drawn_names(names) == names
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["tsne", "heat_map", "gains"])
+def test_nothing_is_clipped_however_long_a_name_is(name):
+    draw, data = DRAWN[name]
+    first, *others = data.scenarios
+    long = f"{first} of which somebody has written the whole story into its name, as shops do"
+    changes = {"scenarios": [long, *others]}
+    if name == "tsne":
+        panels = [
+            replace(panel, scenarios=[long if s == first else s for s in panel.scenarios])
+            for panel in data.panels
+        ]
+        changes["panels"] = panels
+    figure = draw(replace(data, **changes))
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert len(texts) > 4
+    for text in texts:
+        box = text.get_window_extent()
+        assert box.x0 >= -1 and box.y0 >= -1, text.get_text()
+        assert box.x1 <= width + 1 and box.y1 <= height + 1, text.get_text()
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):

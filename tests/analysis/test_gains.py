@@ -17,7 +17,20 @@ def test_trials_are_paired_by_seed():
     assert sorted(in_a.differences) == pytest.approx([0.02, 0.04])
     assert (in_a.mean, in_a.deviation) == pytest.approx((0.03, 0.02 / 2**0.5))
     assert (in_b.mean, in_b.deviation) == (0.0, None)
+    assert in_a.half_width == pytest.approx(12.7062 * 0.01, rel=1e-4)  # t of one degree, sd / √2
+    assert in_b.half_width is None
     assert list(gains.gains) == ["DPG"]
+
+
+def test_scenarios_with_most_test_rows_come_first():
+    content = table(MODELS)
+    for model in content["models"]:
+        for trial in model["trials"]:
+            for entry in trial["scenarios"]:
+                entry["rows"] = {"a": 10, "b": 40}[entry["name"]] + trial["seed"]
+    gains = gains_of(read_table(written(content)), "DNN")
+    assert (gains.scenarios, gains.rows) == (["b", "a"], [42, 12])
+    assert gains.gains["DPG"][0].mean == 0.0  # of b
 
 
 def test_a_scenario_without_pairs_has_no_gain():

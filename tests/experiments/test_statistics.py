@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
+from recbole_midpg.experiments.statistics import (
+    PairedTests,
+    Spread,
+    half_width,
+    holm,
+    paired_tests,
+)
 
 
 def test_spread_by_hand():
@@ -42,3 +48,11 @@ def test_holm_rejects_no_more_than_bonferroni_allows_and_keeps_the_order(p_value
         assert p <= q <= min(1.0, len(p_values) * p)
     pairs = sorted(zip(p_values, corrected, strict=True))
     assert [q for _, q in pairs] == sorted(corrected)
+
+
+def test_half_width_is_that_of_students_interval():
+    # Of 1, 2, 3: s = 1, and t of two degrees of freedom is 4.3027.
+    assert half_width([1.0, 2.0, 3.0]) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert half_width([0.5, 0.5]) == 0.0
+    assert half_width([0.5]) is None
+    assert half_width([]) is None
