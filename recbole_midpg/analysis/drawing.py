@@ -11,7 +11,6 @@ written as escapes, with a line in the log.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -20,9 +19,8 @@ from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.report_files import json_text
 from recbole_midpg.common.whole_files import write_text, written_whole
 
 if TYPE_CHECKING:
@@ -223,14 +221,3 @@ def write_json(content: Any, path: Path) -> None:
         UsageError: the file cannot be written.
     """
     write_text(path, json_text(content))
-
-
-def json_text(content: Any) -> str:
-    """Plain values and numpy arrays as JSON text."""
-    return json.dumps(content, indent=1, default=_plain_array, allow_nan=False) + "\n"
-
-
-def _plain_array(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

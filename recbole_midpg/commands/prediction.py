@@ -105,6 +105,7 @@ def add_export(commands: Any) -> None:
         "--output",
         required=True,
         help="NAME.scorer: all that predict needs; NAME.pt2: a program of torch.export, "
-        "from token ids to probabilities",
+        "from token ids to probabilities; NAME.onnx: the same for ONNX, with its tokens in "
+        "NAME.vocabulary.json",
     )
     parser.set_defaults(action=run_by("recbole_midpg.prediction.command:export"))

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recbole_midpg.common.errors import UsageError
 
 RUN_FORMAT = "recbole-midpg run 1"
@@ -15,6 +17,17 @@ TABLE_FORMAT = "recbole-midpg table 1"
 def as_json(value: Any) -> Any:
     """A value as JSON gives it back: lists for tuples, texts for keys."""
     return json.loads(json.dumps(value))
+
+
+def json_text(content: Any) -> str:
+    """Plain values and numpy arrays as JSON text."""
+    return json.dumps(content, indent=1, default=_plain_array, allow_nan=False) + "\n"
+
+
+def _plain_array(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def read_report_file(path: str | Path, expected_format: str, kind: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
 from recbole_midpg.prediction.files import score_file, score_rows
+from recbole_midpg.prediction.onnx_file import export_onnx
 from recbole_midpg.prediction.ranking import ItemRanking, pairs_to_exclude
 from recbole_midpg.prediction.raw_rows import RawRowFile
 from recbole_midpg.prediction.recognition import ValueCounts
@@ -150,7 +151,7 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
     yield ListedUsers(config["USER_ID_FIELD"], listed)
 
 
-_EXPORTS = {".scorer": Scorer.save, ".pt2": export_program}
+_EXPORTS = {".scorer": Scorer.save, ".pt2": export_program, ".onnx": export_onnx}
 
 
 def export(checkpoint: str, model: str | None, output: str) -> None:

@@ -87,7 +87,7 @@ def test_export_of_a_program(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["export", "--output", "model.onnx"], "its ending is '.onnx', expected one of .scorer"),
+        (["export", "--output", "model.pb"], "its ending is '.pb', expected one of .scorer"),
         (["export", "--output", "none/m.pt2"], "there is no folder to write it to"),
         (["predict", "--input", "new.csv", "--output", "none/s.csv"], "there is no folder"),
         (["predict", "--input", "none.csv", "--output", "s.csv"], "input 'none.csv': it cannot"),
