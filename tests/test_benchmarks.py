@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ stand outside of the package and break when it moves."""
+"""What the scripts of benchmarks/ compute, with small numbers."""
 
 import importlib
 import json
@@ -11,18 +11,10 @@ import torch
 from recbole_midpg.generated import generate
 
 REPOSITORY = Path(__file__).parent.parent
-SCRIPTS = sorted((REPOSITORY / "benchmarks").glob("*.py"))
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_script_finds_what_it_imports(script, monkeypatch):
-    monkeypatch.syspath_prepend(str(script.parent.parent))
-    module = importlib.import_module(f"benchmarks.{script.stem}")
-    assert hasattr(module, "main") == ("__main__" in script.read_text(encoding="utf-8"))
 
 
 def test_evaluation_by_ours_is_recboles(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS[0].parent.parent))
+    monkeypatch.syspath_prepend(str(REPOSITORY))
     evaluation = importlib.import_module("benchmarks.evaluation")
     columns = evaluation.random_columns(1000)
     columns["score"] = columns["label"] * 0.5 + 0.25

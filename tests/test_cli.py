@@ -139,7 +139,7 @@ def test_config_files_and_the_command_line_meet(tmp_path):
     ],
 )
 def test_bad_input_gives_a_sentence_and_status_2(arguments, words, tmp_path, capsys):
-    """In this process, to spare the imports; ``benchmarks.bad_inputs`` types many more."""
+    """In this process, to spare the imports; ``robustness.bad_inputs`` types many more."""
     assert cli.run_recbole_command(arguments) == 2
     told = capsys.readouterr().err
     assert "Traceback" not in told

@@ -22,6 +22,7 @@ NOT_RUN = {
     ("ruff",): ".ci/run does",
     ("mypy",): ".ci/run does",
     ("python", "-m", "benchmarks"): "measures for minutes to hours; see tests/test_benchmarks.py",
+    ("python", "-m", "robustness"): "takes minutes to hours; see tests/test_scripts.py",
     ("python", "-m", "tests"): "takes ten minutes; see tests/fuzz/test_targets.py",
     ("recbole-midpg", "prepare", "amazon_electronics", "--download"): "needs a network",
 }

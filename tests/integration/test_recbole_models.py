@@ -1,6 +1,6 @@
 """Every model of RecBole by the command, on a small set of the kind that it needs.
 
-The table of docs/recbole_models.md comes of the same commands (``benchmarks.recbole_models``).
+The table of docs/recbole_models.md comes of the same commands (``robustness.recbole_models``).
 """
 
 import importlib.util

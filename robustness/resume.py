@@ -1,6 +1,6 @@
 """A run that is cut off and resumed, beside one that is left alone: RecBole's way and ours.
 
-    python -m benchmarks.resume [--seeds 5] [--epochs 8] [--cut 5] [--learning-rate 0.001]
+    python -m robustness.resume [--seeds 5] [--epochs 8] [--cut 5] [--learning-rate 0.001]
                                 [--built-in DeepFM] [--own MIDPG]
 
 Each seed has three pairs on ml-100k, which RecBole ships: the built-in model by stock RecBole, by
@@ -26,8 +26,8 @@ from statistics import mean, stdev
 import torch
 from tabulate import tabulate
 
-from benchmarks.kill import Command
-from benchmarks.resume_side import RESULT
+from robustness.kill import Command
+from robustness.resume_side import RESULT
 
 FIRST_SEED = 2020
 METRICS = [(part, metric) for part in ("valid", "test") for metric in ("auc", "logloss")]
@@ -118,7 +118,7 @@ def run(
 ) -> bool:
     """Run a side in a process of its own; whether it was killed."""
     plan = json.dumps({"side": side, "cut": cut, "checkpoint": checkpoint})
-    return Command(["-m", "benchmarks.resume_side", plan, *words], folder).run()
+    return Command(["-m", "robustness.resume_side", plan, *words], folder).run()
 
 
 def mean_and_sd(values: Sequence[float], form: str = "+.5f") -> str:

@@ -1,6 +1,6 @@
 """Kill commands at random moments until they have ended, and compare with undisturbed ones.
 
-    python -m benchmarks.kill [--kills 50] [--model MIDPG] [--epochs 8] [--seed 0] [--nproc 1]
+    python -m robustness.kill [--kills 50] [--model MIDPG] [--epochs 8] [--seed 0] [--nproc 1]
 
 A third of the kills hit ``recbole-midpg prepare`` of a generated raw file, the others ``run_recbole
 --resume=auto`` on its files with the dataset cache on: loading, cache writing, training,

@@ -1,8 +1,8 @@
 """A run that is cut off, resumed or left alone, and writes what it has done.
 
-Started by :mod:`benchmarks.resume` as
+Started by :mod:`robustness.resume` as
 
-    python -m benchmarks.resume_side PLAN --model=NAME --dataset=NAME [--key=value ...]
+    python -m robustness.resume_side PLAN --model=NAME --dataset=NAME [--key=value ...]
 
 The plan is JSON: ``side`` (``stock``, which is RecBole with the shims that let it start, or
 ``ours``), ``cut`` (the epoch at whose begin the process kills itself) and ``checkpoint`` (what

@@ -1,6 +1,6 @@
 """Type every bad input as a user would: one sentence must come back, and nothing be lost.
 
-    python -m benchmarks.bad_inputs [--jobs 2] [--only WORDS]
+    python -m robustness.bad_inputs [--jobs 2] [--only WORDS]
 
 Each input is a command in a process of its own, in a fresh copy of a folder with a small dataset,
 an unfinished run, checkpoints of several kinds and the log of none. What lies in the folder is
@@ -38,7 +38,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.kill import COMMAND
+from robustness.kill import COMMAND
 from tests.support.small_rows import ROWS, TOKENS, write_rows
 
 NAME, MODEL = "clicks", "DPG"

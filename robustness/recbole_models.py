@@ -1,6 +1,6 @@
 """Run every model of RecBole by the command on a small set of the kind that it needs.
 
-    python -m benchmarks.recbole_models [--only NAME ...] [--output docs/recbole_models.md]
+    python -m robustness.recbole_models [--only NAME ...] [--output docs/recbole_models.md]
 
 Each is trained for one epoch, in this process, and evaluated. Prints a Markdown table, or writes
 the page around it; the exit status is 0 where every model trains, or names the package that it
@@ -127,7 +127,7 @@ def page(outcomes: list[Outcome]) -> str:
 PAGE = """\
 # RecBole's models
 
-`python -m benchmarks.recbole_models --output docs/recbole_models.md` writes this page: each model
+`python -m robustness.recbole_models --output docs/recbole_models.md` writes this page: each model
 of RecBole 1.2.1 by `run_recbole --dataset=shop --epochs=1` with `--model` and the arguments of its
 kind, on random interactions of 60 users and 40 items (`tests/support/recbole_shop.py`). Of
 {models} models {trained} train, evaluate, and write checkpoint and report; numbers on random rows
