@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 
 from recbole_midpg.command_parser import CommandParser
 from recbole_midpg.commands import analysis, datasets, experiments, prediction
+from recbole_midpg.commands.given_words import require_known_words
 from recbole_midpg.commands.running import run_by
 from recbole_midpg.common.arguments import parse_value, split_arguments
 from recbole_midpg.common.choices import DEFAULT_DATASET, DEFAULT_MODEL
+from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import (
     DEATH_STATUS,
     INTERRUPT_STATUS,
@@ -20,8 +22,6 @@ from recbole_midpg.common.errors import (
     UsageError,
 )
 from recbole_midpg.common.version import versions
-from recbole_midpg.integration.config.config_files import read_config_files
-from recbole_midpg.integration.config.given_words import require_known_words
 from recbole_midpg.integration.models.model_names import own_model_names
 
 _DESCRIPTION = "Everything beside training and testing one model, which run_recbole does."

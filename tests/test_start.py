@@ -13,7 +13,7 @@ import recbole_midpg
 from recbole_midpg import cli
 from recbole_midpg.command_parser import CommandParser
 from recbole_midpg.commands import analysis, datasets, experiments, prediction
-from recbole_midpg.integration.config.given_words import require_known_words
+from recbole_midpg.commands.given_words import require_known_words
 from recbole_midpg.integration.models.model_names import own_model_names
 from recbole_midpg.integration.models.registry import own_models
 from tests.support.processes import run_python

@@ -17,10 +17,10 @@ from recbole.utils import get_model
 from recbole_midpg.analysis.figures import SizeSweep, SweepPoint, deviation_of, mean_of
 from recbole_midpg.common.arguments import require_positive
 from recbole_midpg.common.choices import VARIANTS
+from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
 from recbole_midpg.integration.config.config import build_config
-from recbole_midpg.integration.config.config_files import read_config_files
 from recbole_midpg.models.base import count_parameters
 
 Counter = Callable[[str, Mapping[str, Any]], int]

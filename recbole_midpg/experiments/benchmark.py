@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from recbole_midpg.common.choices import PROPOSED
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult
 from recbole_midpg.generated import GENERATED, bayes_of_split
-from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.models.outside_models import class_name_of
 
 _COMMON = "common"

@@ -9,10 +9,10 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, ConversionReport, Converter
 from recbole_midpg.atomic_data_scripts.conversion import converter_version
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.generated import GENERATED, read_bayes
 from recbole_midpg.integration.config.config import build_config
-from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.dataset.datasets import (
     ATOMIC_SUFFIXES,
     RAW_FOLDER,
@@ -24,7 +24,7 @@ from recbole_midpg.integration.dataset.datasets import (
     missing_files,
     require_unbroken_conversion,
 )
-from recbole_midpg.integration.dataset.readiness import require_ready
+from recbole_midpg.loading.readiness import require_ready
 
 READY, STALE, REFUSED = "ready", "stale", "not ready"
 _WITHOUT_SCENARIO = "DNN"

@@ -19,7 +19,9 @@ from recbole_midpg.common.arguments import (
     split_arguments,
 )
 from recbole_midpg.common.choices import PROPOSED
+from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
+from recbole_midpg.common.machine import git_state, now
 from recbole_midpg.common.version import versions
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.experiments.benchmark import (
@@ -34,9 +36,7 @@ from recbole_midpg.experiments.table_files import main_table, notes, write_table
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
 from recbole_midpg.integration.config.config import build_config
-from recbole_midpg.integration.config.config_files import read_config_files
 from recbole_midpg.integration.models.registry import get_model
-from recbole_midpg.integration.run.run_report import git_state, now
 from recbole_midpg.training.threads import choose_threads, n_cores
 
 _NOTE_WIDTH = 100

@@ -25,10 +25,10 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.machine import peak_memory_mib
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
-from recbole_midpg.integration.run.run_report import peak_memory_mib
 from recbole_midpg.integration.run.validation import require_validation
 from recbole_midpg.training.threads import share_cores
 

@@ -18,9 +18,9 @@ from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import Dimension, hyperopt_space, read_space
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
-from recbole_midpg.integration.run.device_faults import DeviceLostError
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
+from recbole_midpg.training.device_faults import DeviceLostError
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError, did_you_mean, expected_some_of
 from recbole_midpg.common.rules import Integer
-from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
-from recbole_midpg.integration.scoring.cross_product import score_pairs
+from recbole_midpg.evaluation.cross_product import score_pairs
 from recbole_midpg.integration.scoring.scoring import ScoringModel
 from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder, distinct_values
 from recbole_midpg.loading.items_by_user import SeenItems
@@ -34,6 +34,7 @@ from recbole_midpg.prediction.encoding import (
     read_columns,
 )
 from recbole_midpg.prediction.recognition import ValueCounts
+from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
 RANK, SCORE = "rank", "score"
 
@@ -275,10 +276,15 @@ class ItemRanking:
             given[name] = column.expand(n_requests, *column.shape[1:])
         joined = join_features(self.scoring, given)
         device = config["device"]
+
+        def predict(columns: dict[str, Tensor]) -> Tensor:
+            return model.predict(Interaction(columns))
+
         with reporting_faults(Occupants(config, model, stage="prediction")):
             of_requests = {name: c.to(device) for name, c in (given | joined).items()}
             batch_size = config["eval_batch_size"]
-            return score_pairs(model, of_requests, self._of_items(), n_requests, batch_size).cpu()
+            of_items = self._of_items()
+            return score_pairs(predict, of_requests, of_items, n_requests, batch_size).cpu()
 
     def _of_items(self) -> dict[str, Tensor]:
         """The items' columns on the model's device, copied there once."""

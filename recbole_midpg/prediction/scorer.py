@@ -15,7 +15,6 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
-from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.scoring.scoring import (
     ScoringModel,
     read_scoring_model,
@@ -30,6 +29,7 @@ from recbole_midpg.prediction.encoding import (
 )
 from recbole_midpg.prediction.ranking import ItemRanking, as_columns, pairs_to_exclude
 from recbole_midpg.prediction.recognition import ValueCounts
+from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
 
 class Scorer:

@@ -6,6 +6,7 @@ import pytest
 import recbole
 from scipy import stats
 
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.benchmark import (
     find_settings,
@@ -17,7 +18,6 @@ from recbole_midpg.experiments.benchmark import (
 from recbole_midpg.experiments.table_files import main_table, write_tables
 from recbole_midpg.experiments.trials import TrialResult
 from recbole_midpg.generated import bayes_of_split, generate
-from recbole_midpg.integration.config.config_files import read_config_file
 
 CONFIG = {
     "dataset": "some",

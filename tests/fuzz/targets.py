@@ -17,10 +17,10 @@ from recbole.data import create_dataset
 
 from recbole_midpg.atomic_data_scripts import prepare
 from recbole_midpg.common.arguments import parse_value, split_arguments
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.search_space import read_space
 from recbole_midpg.integration.config.config import build_config
-from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.config.key_names import own_keys, recbole_keys
 from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.integration.run.checkpoint import load_checkpoint

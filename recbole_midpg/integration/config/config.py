@@ -14,6 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType
 
 from recbole_midpg.common.arguments import parse_value
+from recbole_midpg.common.config_files import read_config_file, read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.file_names import require_file_name
 from recbole_midpg.common.rules import (
@@ -27,12 +28,6 @@ from recbole_midpg.common.rules import (
     Switch,
     Text,
     check_settings,
-)
-from recbole_midpg.integration.config.config_files import read_config_file, read_config_files
-from recbole_midpg.integration.config.data_selection import (
-    check_ids,
-    check_selected_fields,
-    check_selection,
 )
 from recbole_midpg.integration.config.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.config.key_names import (
@@ -62,6 +57,11 @@ from recbole_midpg.loading.atomic_header import (
     embeddable_fields,
     feature_fields,
     read_atomic_fields,
+)
+from recbole_midpg.loading.data_selection import (
+    check_ids,
+    check_selected_fields,
+    check_selection,
 )
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.threads import ThreadCount

@@ -31,7 +31,7 @@ from recbole_midpg.common.rules import (
     Word,
     check_settings,
 )
-from recbole_midpg.integration.config.data_selection import Intervals
+from recbole_midpg.loading.data_selection import Intervals
 
 _LARGEST_SEED = 2**32 - 1  # numpy's
 

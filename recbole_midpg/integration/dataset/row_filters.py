@@ -10,7 +10,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.data_selection import set_filters
+from recbole_midpg.loading.data_selection import set_filters
 
 _MISSING, _WITHOUT_FEATURES = "_filter_nan_user_or_item", "_filter_inter_by_user_or_item"
 _KEEPS = "filter_inter_by_user_or_item"

@@ -1,4 +1,8 @@
-"""Where a split's rows live: on the device that trains, or in the host's memory."""
+"""Where a split's rows live: on the device that trains, or in the host's memory.
+
+Of RecBole's it touches ``Dataset.inter_feat``, ``Dataset.user_feat``, ``Dataset.item_feat``,
+``Dataset.uid_field`` and ``Dataset.iid_field``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 import torch
 
 from recbole_midpg.common.rules import Switch
+from recbole_midpg.common.units import in_units
 from recbole_midpg.integration.dataset.compact_interaction import kept_columns
 from recbole_midpg.training.device_rows import DeviceRows, Features, RowTables
 
@@ -92,15 +97,3 @@ def free_bytes(device: torch.device) -> int | None:
     free, _ = torch.cuda.mem_get_info(device.index)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free + kept)
-
-
-_KILO = 1000
-
-
-def in_units(n_bytes: float) -> str:
-    """Write a number of bytes in the decimal unit that suits it, as ``1.8 GB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if n_bytes < _KILO:
-            return f"{n_bytes:,.0f} {unit}"
-        n_bytes /= _KILO
-    return f"{n_bytes:,.1f} GB"

@@ -6,31 +6,11 @@ import functools
 import inspect
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from recbole_midpg.evaluation.run_report import Epoch
 from recbole_midpg.integration.metrics.metrics import rows_of_scenarios
 from recbole_midpg.integration.run.terminal import EpochLines
-
-
-@dataclass
-class Epoch:
-    """An epoch.
-
-    Attributes:
-        epoch: its number, from 0.
-        loss: the training loss by term, the mean of a sample for our models and the sum over
-            batches for RecBole's.
-        training_seconds: how long it trained.
-        valid: the results on the validation split; empty where it was not evaluated.
-        scenario_auc: the validation AUC of each scenario that has rows of both classes.
-    """
-
-    epoch: int
-    loss: dict[str, float]
-    training_seconds: float
-    valid: dict[str, float] = field(default_factory=dict)
-    scenario_auc: dict[str, float] = field(default_factory=dict)
 
 
 def with_history(stock: Any) -> Any:

@@ -26,11 +26,11 @@ import torch
 from torch import distributed
 
 from recbole_midpg.common.errors import ProcessDied, UsageError
+from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.batches import serves
 from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, leave
 from recbole_midpg.integration.run.run import run_recbole
-from recbole_midpg.integration.run.run_results import RunResults
 from recbole_midpg.training.threads import n_cores, share_cores
 
 # Processes come from one that has this module imported and has touched no GPU, where there is fork.

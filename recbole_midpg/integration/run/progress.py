@@ -36,6 +36,7 @@ from recbole_midpg.common.file_names import require_file_name
 from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.common.version import __version__
 from recbole_midpg.common.whole_files import write_text
+from recbole_midpg.evaluation.run_report import Epoch
 from recbole_midpg.integration.dataset.vocabulary import check_vocabulary, digest_of_rows
 from recbole_midpg.integration.run.checkpoint import (
     checkpoint_of,
@@ -44,7 +45,6 @@ from recbole_midpg.integration.run.checkpoint import (
     load_weights,
     write_atomically,
 )
-from recbole_midpg.integration.run.history import Epoch
 from recbole_midpg.integration.run.process_group import gather_objects, rank
 from recbole_midpg.integration.run.process_trainer import ProcessTrainer
 from recbole_midpg.integration.run.terminal import FOR_TERMINAL

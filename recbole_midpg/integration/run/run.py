@@ -18,27 +18,30 @@ from recbole.data.transform import construct_transform
 from recbole.utils import EvaluatorType, ModelType, get_environment, init_seed, set_color
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.machine import now
 from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.evaluation.doubts import doubts
+from recbole_midpg.evaluation.run_report import RunReport, RunTimes
+from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
 from recbole_midpg.integration.dataset import trust
 from recbole_midpg.integration.dataset.number_scaling import scales_numbers, unchanged_numbers
-from recbole_midpg.integration.dataset.readiness import require_ready
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.models.registry import get_flops, get_model
 from recbole_midpg.integration.run import process_group
-from recbole_midpg.integration.run.device_faults import DeviceError, Occupants, reporting_faults
+from recbole_midpg.integration.run.checkpoint import config_to_plain
 from recbole_midpg.integration.run.gpu_choice import describe_device
 from recbole_midpg.integration.run.log_file import init_logger
 from recbole_midpg.integration.run.process_trainer import trainer_of
 from recbole_midpg.integration.run.progress import Progress
 from recbole_midpg.integration.run.run_header import header
-from recbole_midpg.integration.run.run_report import RunReport, RunTimes, now
-from recbole_midpg.integration.run.run_results import RunResults
 from recbole_midpg.integration.run.terminal import tell
+from recbole_midpg.loading.readiness import require_ready
 from recbole_midpg.models.base import count_parameters
+from recbole_midpg.training.device_faults import DeviceError, Occupants, reporting_faults
 from recbole_midpg.training.kernels import set_arithmetic, use_kernels
 from recbole_midpg.training.threads import use_threads
 
@@ -89,7 +92,8 @@ class Run:
                 the GPU fails.
         """
         started = time.monotonic()
-        require_ready(config)
+        if config["MODEL_TYPE"] in OF_ROWS:
+            require_ready(config)
         use_threads(config)
         set_arithmetic(config)
         init_seed(config["seed"], config["reproducibility"])
@@ -210,7 +214,8 @@ class Run:
         """What is to be reported of the run, and of the ``progress`` that it could resume by."""
         parameters, without_embeddings = count_parameters(self.model)
         return RunReport(
-            self.config,
+            config_to_plain(self.config),
+            str(self.config["device"]),
             parameters,
             without_embeddings,
             self.trainer.history,

@@ -1,4 +1,8 @@
-"""What a run is about, in a few lines for the terminal."""
+"""What a run is about, in a few lines for the terminal.
+
+Of RecBole's it touches ``Dataset.inter_num``, ``Dataset.field2type``, ``Dataset.uid_field``,
+``Dataset.iid_field`` and ``Config.external_config_dict``.
+"""
 
 from __future__ import annotations
 

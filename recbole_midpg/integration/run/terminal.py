@@ -3,18 +3,19 @@
 Cause: RecBole shows on the terminal what it writes into the log file, some 260 lines of a short
 run, among which a warning is lost. The file keeps all of it, and so does the terminal with
 ``verbose: True``. Where a program has set up a log of its own, nothing here touches it.
+
+Of RecBole's it touches the handlers that ``logger.colorlog`` formats.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
 
 import colorlog
 
-if TYPE_CHECKING:
-    from recbole_midpg.integration.run.history import Epoch
+from recbole_midpg.evaluation.run_report import Epoch
+from recbole_midpg.evaluation.run_results import plain_results
 
 # For ``extra`` of a record that is for the terminal as well as for the file.
 FOR_TERMINAL = {"for_terminal": True}
@@ -97,8 +98,3 @@ class EpochLines:
             loss += f" ({', '.join(terms)})"
         line = f"epoch {epoch.epoch}: {seconds:.1f} s, loss {loss}"
         return f"{line}; valid {plain_results(epoch.valid)}" if epoch.valid else line
-
-
-def plain_results(results: Any) -> str:
-    """Metrics and their values in a line, as ``auc 0.78, logloss 0.56``."""
-    return ", ".join(f"{name} {value}" for name, value in results.items())

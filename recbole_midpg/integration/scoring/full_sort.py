@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from recbole.data.interaction import Interaction
 from recbole.utils import ModelType, case_study
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.evaluation.cross_product import score_pairs
 from recbole_midpg.integration.dataset.compact_interaction import kept_columns
-from recbole_midpg.integration.scoring.cross_product import score_pairs
 from recbole_midpg.loading.items_by_user import ItemsByUser
 
 stock_full_sort_scores = case_study.full_sort_scores
@@ -82,7 +83,11 @@ def full_sort_scores(
     model.eval()
     left = _columns(of_users[torch.from_numpy(users)], {dataset.uid_field, *read}, device)
     right = _columns(of_items, {dataset.iid_field, *read}, device)
-    scores = score_pairs(model, left, right, len(users), test_data.config["eval_batch_size"])
+
+    def predict(columns: dict[str, Tensor]) -> Tensor:
+        return model.predict(Interaction(columns))
+
+    scores = score_pairs(predict, left, right, len(users), test_data.config["eval_batch_size"])
     scores[:, 0] = -torch.inf
     for row, history in zip(scores, _histories(users, dataset), strict=True):
         row[torch.from_numpy(history).to(device)] = -torch.inf

@@ -19,7 +19,7 @@ from recbole_midpg.integration.dataset.compact_interaction import kept_columns
 from recbole_midpg.integration.dataset.datasets import atomic_files_exist
 from recbole_midpg.integration.dataset.split_columns import column_of
 from recbole_midpg.integration.run.checkpoint import load_checkpoint, restore
-from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
+from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
 # Another device rounds otherwise, and reports are rounded to four digits; other rows differ more.
 _AUC_TOLERANCE = 1e-3

@@ -36,7 +36,6 @@ from recbole_midpg.integration.run.checkpoint import (
     load_plain,
     write_atomically,
 )
-from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
 from recbole_midpg.loading.column_encoding import (
     Encoder,
     EqualBuckets,
@@ -51,6 +50,7 @@ from recbole_midpg.loading.column_encoding import (
     tokens_to_plain,
 )
 from recbole_midpg.loading.items_by_user import ItemsByUser, SeenItems
+from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
 # Where features of users and of items come from, and the dataset's name of the id that joins them.
 _ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from recbole.config import Config
 
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.config.config import _warn_once, model_properties
-from recbole_midpg.integration.config.config_files import read_config_file
 from recbole_midpg.integration.config.key_names import (
     _OTHER_NAMES,
     _keys_read,

@@ -4,9 +4,10 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_midpg.common.units import in_units
 from recbole_midpg.integration.dataset import row_placement
 from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction
-from recbole_midpg.integration.dataset.row_placement import ROWS_SHARE, fit, in_units, place_rows
+from recbole_midpg.integration.dataset.row_placement import ROWS_SHARE, fit, place_rows
 from recbole_midpg.training.device_rows import DeviceRows
 from tests.support.recbole_data import gaps_config, loaders_of
 
@@ -138,13 +139,3 @@ def test_the_columns_are_those_of_the_dataset():
     assert "user_id" not in tables.features[0].columns
     ids = train._dataset.user_feat["user_id"]
     assert torch.equal(ids, torch.arange(len(ids)))  # so that leaving it out changes nothing
-
-
-def test_bytes_in_words():
-    assert [in_units(count) for count in (0, 999, 1000, 21_500_000, 1_800_000_000)] == [
-        "0 bytes",
-        "999 bytes",
-        "1 kB",
-        "22 MB",
-        "1.8 GB",
-    ]

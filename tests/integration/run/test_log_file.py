@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from recbole.utils import init_logger
 
+from recbole_midpg.evaluation.run_report import Epoch
 from recbole_midpg.integration.run import terminal
-from recbole_midpg.integration.run.history import Epoch
 from recbole_midpg.integration.run.terminal import FOR_TERMINAL, show_digest, tell
 from tests.support.recbole_data import gaps_config
 

@@ -12,7 +12,6 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.version import versions
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.run import run
-from recbole_midpg.integration.run.run_report import git_state
 from tests.support.recbole_data import GAPS, gaps_config
 
 ML = {"epochs": 2, "train_batch_size": 8192, "show_progress": False}
@@ -164,8 +163,7 @@ def test_what_is_not_a_number_is_null_in_the_report(tmp_path):
     assert [path.name for path in tmp_path.glob("*.json")] == ["a.json"]
 
 
-def test_the_state_of_a_checkout(tmp_path):
-    assert git_state(tmp_path) is None
+def test_the_versions_of_what_a_run_computes_with():
     assert set(versions()) >= {"python", "torch", "numpy", "pandas", "recbole"}
 
 

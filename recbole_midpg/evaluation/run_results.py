@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
-from recbole_midpg.integration.run.terminal import plain_results
 
 
 class RunResults(dict[str, Any]):
@@ -35,3 +34,8 @@ class RunResults(dict[str, Any]):
         if self.report is not None:
             lines.append(f"report: {self.report}")
         return "\n".join(lines)
+
+
+def plain_results(results: Any) -> str:
+    """Metrics and their values in a line, as ``auc 0.78, logloss 0.56``."""
+    return ", ".join(f"{name} {value}" for name, value in results.items())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.dataset.row_placement import in_units
+from recbole_midpg.common.units import in_units
 
 
 class DeviceError(UsageError):

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError, expected_some_of
-from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.loading.atomic_header import AtomicField, read_atomic_fields
 from recbole_midpg.loading.atomic_problem import find_header_problem
 
 
 def require_ready(config: Any) -> None:
-    """Check the first lines of the files of a context-aware model's dataset.
+    """Check the first lines of the files of a dataset of labelled rows.
 
     Args:
         config: RecBole's ``Config``. Files that are not there yet are passed over.
@@ -24,8 +23,6 @@ def require_ready(config: Any) -> None:
         UsageError: a file has no rows, a column twice, or no ids; or rows that are to be learned
             from have no label.
     """
-    if config["MODEL_TYPE"] not in OF_ROWS:
-        return
     problem = find_header_problem(config)
     if problem is not None:
         raise UsageError(problem)

@@ -10,8 +10,8 @@ from torch import nn
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import tuning
-from recbole_midpg.integration.run import device_faults
-from recbole_midpg.integration.run.device_faults import (
+from recbole_midpg.training import device_faults
+from recbole_midpg.training.device_faults import (
     DeviceError,
     DeviceLostError,
     MemoryUsage,

@@ -4,7 +4,7 @@ import pytest
 from recbole.config import Config
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.data_selection import Intervals
+from recbole_midpg.loading.data_selection import Intervals
 from tests.support.recbole_data import GAPS, gaps_config, loaders_of
 
 

@@ -5,25 +5,38 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recbole_midpg.common.machine import KIB_PER_MIB, git_state, peak_memory_mib
 from recbole_midpg.common.report_files import RUN_FORMAT
 from recbole_midpg.common.version import versions
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.evaluation.scenario_table import ScenarioTable
-from recbole_midpg.integration.run.checkpoint import config_to_plain
-from recbole_midpg.integration.run.history import Epoch
 
-_GIT_SECONDS = 5.0
-_KIB_PER_MIB = 1024
+
+@dataclass
+class Epoch:
+    """An epoch.
+
+    Attributes:
+        epoch: its number, from 0.
+        loss: the training loss by term, the mean of a sample for our models and the sum over
+            batches for RecBole's.
+        training_seconds: how long it trained.
+        valid: the results on the validation split; empty where it was not evaluated.
+        scenario_auc: the validation AUC of each scenario that has rows of both classes.
+    """
+
+    epoch: int
+    loss: dict[str, float]
+    training_seconds: float
+    valid: dict[str, float] = field(default_factory=dict)
+    scenario_auc: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +54,8 @@ class RunReport:
     """What is reported of a finished run.
 
     Attributes:
-        config: RecBole's ``Config``.
+        config: the model's and the dataset's name and the ``values`` of the config, all plain.
+        device: the device, as ``cuda:0``.
         parameters: trainable parameters.
         parameters_without_embeddings: those that are not embeddings.
         epochs: the training, epoch by epoch.
@@ -53,7 +67,8 @@ class RunReport:
             :attr:`~recbole_midpg.integration.run.progress.Progress.identity`; ``None`` of others.
     """
 
-    config: Any
+    config: Mapping[str, Any]
+    device: str
     parameters: int
     parameters_without_embeddings: int
     epochs: Sequence[Epoch]
@@ -65,13 +80,12 @@ class RunReport:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, with what is needed to repeat the run, as plain values."""
-        plain = config_to_plain(self.config)
         scenarios = self.table.scenarios if self.table else ()
         return {
             "format": RUN_FORMAT,
-            "model": plain["model"],
-            "dataset": plain["dataset"],
-            "seed": self.config["seed"],
+            "model": self.config["model"],
+            "dataset": self.config["dataset"],
+            "seed": self.config["values"]["seed"],
             "run": self.identity and dict(self.identity),
             "valid": dict(self.valid),
             "test": dict(self.test),
@@ -83,7 +97,7 @@ class RunReport:
             "times": asdict(self.times),
             "peak_memory_mib": peak_memory_mib(),
             "peak_gpu_memory_mib": peak_gpu_memory_mib(),
-            "device": str(self.config["device"]),
+            "device": self.device,
             "machine": {
                 "system": platform.platform(),
                 "cores": os.cpu_count(),
@@ -91,7 +105,7 @@ class RunReport:
             },
             "versions": versions(),
             "git": git_state(Path(__file__).parent),
-            "config": plain["values"],
+            "config": self.config["values"],
         }
 
     def write(self, path: Path) -> None:
@@ -113,42 +127,8 @@ def _json_value(value: Any) -> Any:
     return value.tolist() if isinstance(value, torch.Tensor) else str(value)
 
 
-def git_state(folder: Path) -> dict[str, Any] | None:
-    """The commit of a checkout and whether files were changed since; ``None`` outside of one."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        # A folder that merely lies in someone's repository, as site-packages may, is not ours.
-        git("ls-files", "--error-unmatch", ".")
-        changed = git("status", "--porcelain", "--untracked-files=no") != ""
-        return {"commit": git("rev-parse", "HEAD"), "changed": changed}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def now() -> str:
-    """The time, in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def peak_memory_mib() -> float | None:
-    """The most memory that this process has held, in MiB; ``None`` where no one counts it."""
-    try:
-        import resource  # noqa: PLC0415 - there is none on Windows
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (_KIB_PER_MIB**2 if sys.platform == "darwin" else _KIB_PER_MIB), 1)
-
-
 def peak_gpu_memory_mib() -> float | None:
     """The most memory that tensors have held on a GPU, in MiB; ``None`` without one."""
     if not torch.cuda.is_available():
         return None
-    return round(torch.cuda.max_memory_allocated() / _KIB_PER_MIB**2, 1)
+    return round(torch.cuda.max_memory_allocated() / KIB_PER_MIB**2, 1)

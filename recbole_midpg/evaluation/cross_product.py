@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
-from recbole.data.interaction import Interaction
 from torch import Tensor
 
 
 @torch.no_grad()
 def score_pairs(
-    model: Any,
+    predict: Callable[[dict[str, Tensor]], Tensor],
     left: Mapping[str, Tensor],
     right: Mapping[str, Tensor],
     n_left: int,
@@ -24,14 +22,14 @@ def score_pairs(
     ones, and are scored as so many rows of a file would be: in that order, in batches.
 
     Args:
-        model: a context-aware model of RecBole's kind, in evaluation mode.
-        left: columns ``(L, ...)`` by name, on the model's device; there may be none.
+        predict: scores the rows of some columns, ``(B,)``.
+        left: columns ``(L, ...)`` by name, on the device that scores; there may be none.
         right: columns ``(R, ...)`` of other names, there too; at least one.
         n_left: ``L``.
-        batch_size: how many pairs the model gets at a time.
+        batch_size: how many pairs ``predict`` gets at a time.
 
     Returns:
-        What ``model.predict`` gives, ``(L, R)``, on that device.
+        What ``predict`` gives, ``(L, R)``, on that device.
     """
     some_column = next(iter(right.values()))
     n_right, device = len(some_column), some_column.device
@@ -41,5 +39,5 @@ def score_pairs(
         of_left, of_right = pairs // n_right, pairs % n_right
         batch = {name: column.index_select(0, of_left) for name, column in left.items()}
         batch |= {name: column.index_select(0, of_right) for name, column in right.items()}
-        scores[start : start + batch_size] = model.predict(Interaction(batch)).view(-1)
+        scores[start : start + batch_size] = predict(batch).view(-1)
     return scores.view(n_left, n_right)

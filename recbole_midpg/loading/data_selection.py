@@ -143,7 +143,6 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
     Raises:
         UsageError: a field is in no file, is not loaded, or is of a type that its key cannot take.
     """
-    _check_ids(config)
     for source, path, columns in columns_of_files(config):
         for key in ("load_col", "unload_col"):
             _check_named_columns(key, source, path.name, columns, config, fields)
@@ -168,7 +167,7 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
 
 
 def check_ids(config: Any, columns: Mapping[str, bool], *, needed: bool) -> None:
-    """Check that the columns which name a row's user and item are loaded with the rows.
+    """Check that a row's user and item are loaded with it, or that nothing needs them.
 
     Args:
         config: RecBole's ``Config``.
@@ -176,7 +175,8 @@ def check_ids(config: Any, columns: Mapping[str, bool], *, needed: bool) -> None
         needed: whether the model needs them; others do without where both keys are ``None``.
 
     Raises:
-        UsageError: a key names a column that is not loaded, or is ``None`` where it is needed.
+        UsageError: a key names a column that is not loaded, or is ``None`` where the model or
+            another key needs it, as of Criteo's rows, which have no users.
     """
     without = "" if needed else " (USER_ID_FIELD: ~ with ITEM_ID_FIELD: ~ does without)"
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
@@ -197,6 +197,23 @@ def check_ids(config: Any, columns: Mapping[str, bool], *, needed: bool) -> None
             f"{selection}: {name!r} of inter is left out, which {key} names{without}, expected it "
             f"to be loaded; unembedded_fields: [{name}] keeps models from embedding it."
         )
+    if config["USER_ID_FIELD"] is None:
+        for key, value in _needing_ids(config).items():
+            raise UsageError(
+                f"{key}: {value!r} needs users and items, and USER_ID_FIELD and ITEM_ID_FIELD are "
+                "~."
+            )
+
+
+def _needing_ids(config: Any) -> dict[str, Any]:
+    """The keys that need users and items, with their values."""
+    arguments = config["eval_args"]
+    needing = set_filters(config, *_OF_USERS_AND_ITEMS)
+    if arguments["group_by"] == "user":
+        needing["eval_args: group_by"] = "user"
+    if "LS" in arguments["split"]:
+        needing["eval_args: split"] = arguments["split"]
+    return needing
 
 
 def _check_columns(key: str, columns: Any, further_files: tuple[str, ...] | list[str]) -> None:
@@ -272,22 +289,6 @@ def _check_type_of_ids(file: str, columns: Mapping[str, str], config: Any) -> No
                 f"{key}: {config[key]!r} is of type {kind} in {file}, expected {config[key]}:token "
                 "in its first line."
             )
-
-
-def _check_ids(config: Any) -> None:
-    """Check what needs users and items where there are none, as in Criteo's rows."""
-    if config["USER_ID_FIELD"] is not None:
-        return
-    arguments = config["eval_args"]
-    needing = set_filters(config, *_OF_USERS_AND_ITEMS)
-    if arguments["group_by"] == "user":
-        needing["eval_args: group_by"] = "user"
-    if "LS" in arguments["split"]:
-        needing["eval_args: split"] = arguments["split"]
-    for key, value in needing.items():
-        raise UsageError(
-            f"{key}: {value!r} needs users and items, and USER_ID_FIELD and ITEM_ID_FIELD are ~."
-        )
 
 
 def _check_unused(config: Any, fields: Mapping[str, AtomicField]) -> None:
