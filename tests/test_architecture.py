@@ -1,11 +1,29 @@
 """Rooms import what is below them: docs/architecture.md's picture, held by the imports."""
 
 import ast
+import inspect
+import re
 from pathlib import Path
+
+import pytest
+import recbole.config.configurator
+import recbole.data.dataset.dataset
+import recbole.utils.logger
 
 import recbole_midpg
 
 PACKAGE = Path(recbole_midpg.__file__).parent
+INTEGRATION = PACKAGE / "integration"
+FILES_OF_INTEGRATION = sorted(
+    path for path in INTEGRATION.rglob("*.py") if path.name != "__init__.py"
+)
+IMPORTS_RECBOLE = re.compile(r"^ *(import|from) recbole[ .]", re.MULTILINE)
+# Where the objects are made whose attributes a docstring may name.
+OWNERS = {
+    "Config": recbole.config.configurator,
+    "Dataset": recbole.data.dataset.dataset,
+    "logger": recbole.utils.logger,
+}
 # From the bottom; rooms of one line may import each other.
 FLOORS = (
     {"common"},
@@ -59,6 +77,67 @@ def test_what_needs_no_recbole_imports_none():
         for path in (PACKAGE / room).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert "import recbole\n" not in text and "from recbole." not in text, path
+
+
+def touches_recbole(path: Path) -> bool:
+    """Whether a file of ``integration/`` has anything to do with RecBole's code."""
+    text = path.read_text(encoding="utf-8")
+    return (
+        IMPORTS_RECBOLE.search(text) is not None
+        or in_the_table_of_seams(path)
+        or "recbole_folder" in text  # it reads the files of the installed RecBole
+        or names_touched(text) != []  # as its docstring says, which the next test checks
+    )
+
+
+def in_the_table_of_seams(path: Path) -> bool:
+    """Whether ``seams.py`` takes functions of a file, to put them in the place of RecBole's."""
+    return path.stem in imported_names((INTEGRATION / "seams.py").read_text(encoding="utf-8"))
+
+
+def imported_names(source: str) -> set[str]:
+    imports = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom)]
+    return {alias.name for node in imports for alias in node.names}
+
+
+def names_touched(source: str) -> list[tuple[str, str]]:
+    """What a file's docstring names after "Of RecBole's it touches": owners and their names."""
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    _, _, told = docstring.partition("Of RecBole's it touches")
+    return re.findall(r"``(\w+)\.(\w+)``", told)
+
+
+# Which of integration/ touch RecBole: the others belong into the rooms below.
+@pytest.mark.parametrize("path", FILES_OF_INTEGRATION, ids=lambda path: path.stem)
+def test_a_file_of_integration_touches_recbole(path):
+    assert touches_recbole(path), (
+        "it neither imports RecBole, nor stands in seams.py, nor reads RecBole's files, nor says "
+        'in its docstring "Of RecBole\'s it touches ``Dataset.inter_feat``", or what it does'
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "owner", "name"),
+    [
+        pytest.param(path, owner, name, id=f"{path.stem}-{owner}.{name}")
+        for path in FILES_OF_INTEGRATION
+        for owner, name in names_touched(path.read_text(encoding="utf-8"))
+    ],
+)
+def test_what_a_docstring_says_to_be_touched_is_recboles_and_is_touched(path, owner, name):
+    assert re.search(rf"\b{name}\b", inspect.getsource(OWNERS[owner]))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [getattr(node, "attr", getattr(node, "id", None)) for node in ast.walk(tree)]
+    assert name in names
+
+
+def test_a_file_that_does_not_touch_recbole_is_seen(tmp_path):
+    plain = tmp_path / "plain.py"
+    plain.write_text("from recbole_midpg.common.errors import UsageError\n")
+    assert not touches_recbole(plain)
+    plain.write_text("def f():\n    from recbole.config import Config\n")
+    assert touches_recbole(plain)
+    assert in_the_table_of_seams(Path("trust.py"))
 
 
 def test_an_import_upwards_is_seen():

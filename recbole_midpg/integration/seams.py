@@ -5,8 +5,8 @@ names, in memory alone. :data:`SEAMS` is the whole list: where the name stands, 
 now, why, and the version of RecBole whose form ours follows. A test installs the table into a new
 RecBole and compares all of RecBole before and after.
 
-One thing stands elsewhere, as it happens later: :mod:`stock_models` changes the module of one of
-RecBole's models once that model is asked for.
+RecBole imports most models when they are first asked for; entries that change such a model's module
+(:class:`OfModel`) are installed then.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import recbole
 import recbole.trainer
 import recbole.utils
@@ -30,7 +31,7 @@ from recbole.data.dataset.dataset import Dataset
 from recbole.evaluator import base_metric, collector
 from recbole.evaluator.evaluator import Evaluator
 from recbole.model import abstract_recommender, layers
-from recbole.model.context_aware_recommender import afm, ffm, fignn, pnn
+from recbole.model.context_aware_recommender import afm, ffm, fignn, kd_dagfm, pnn
 from recbole.quick_start import quick_start
 from recbole.trainer import HyperTuning
 from recbole.trainer import trainer as trainer_module
@@ -57,7 +58,13 @@ from recbole_midpg.integration.dataset import (
     unembedded_fields,
 )
 from recbole_midpg.integration.metrics import collecting, metrics
-from recbole_midpg.integration.models import decision_trees, model_constants, registry
+from recbole_midpg.integration.models import (
+    decision_trees,
+    model_constants,
+    registry,
+    safe_reading,
+    stock_repairs,
+)
 from recbole_midpg.integration.run import (
     checkpoint,
     history,
@@ -80,7 +87,7 @@ class Seam:
     """A name of RecBole's whose value is replaced.
 
     Attributes:
-        owner: the class or module where the name stands.
+        owner: the class or module where the name stands, or its :class:`OfModel`.
         name: the name.
         ours: the value that stands there instead.
         why: the reason.
@@ -106,7 +113,7 @@ class Added(Seam):
     """A name that RecBole does not have, and looks for or carries along."""
 
 
-class Mended(Seam):
+class Shimmed(Seam):
     """A name that ``ours``, a shim for today's packages, changes where the defect is present.
 
     Shims are applied before the table, as plain RecBole is timed with them alone.
@@ -139,9 +146,35 @@ class Wrapped(Seam):
         setattr(self.owner, self.name, value)
 
 
+@dataclass(frozen=True)
+class OfModel:
+    """The module of one of RecBole's models, or a class in it, once that model is asked for.
+
+    Attributes:
+        module: the module, in ``recbole.model``.
+        class_name: the class; ``None`` for the module.
+    """
+
+    module: str
+    class_name: str | None = None
+
+    @property
+    def module_name(self) -> str:
+        """The module's whole name."""
+        return f"recbole.model.{self.module}"
+
+    def found(self) -> Any:
+        """The module or class itself, which has been imported."""
+        module = sys.modules[self.module_name]
+        return module if self.class_name is None else getattr(module, self.class_name)
+
+
 _FIELD_AWARE = ffm.FieldAwareFactorizationMachine
 _DEVICE = "a copy from the host in every batch makes a GPU wait, and cannot be captured in a graph"
 _PANDAS = "pandas 3 changed three things that RecBole's frames rely on, two of them silently"
+_UNPICKLES = "torch.load unpickles the weights that the model begins with, before torch 2.6"
+_SCATTER = "torch_scatter has no wheels in the package index"
+_RERANKED = "it reranks 100 items, of however many there are"
 _IDENTITY = "our models find their trainer where RecBole looks for one of the model's name"
 
 SEAMS: tuple[Seam, ...] = (
@@ -263,7 +296,7 @@ SEAMS: tuple[Seam, ...] = (
         "as Dataset._download, of the knowledge graph's archive",
     ),
     *(
-        Mended(module, "pd", compat.restore_pandas_2_semantics, _PANDAS)
+        Shimmed(module, "pd", compat.restore_pandas_2_semantics, _PANDAS)
         for module in (dataset_module, kg_dataset)
     ),
     # Training
@@ -302,7 +335,7 @@ SEAMS: tuple[Seam, ...] = (
         "Adam on all rows of large tables takes most of a step",
     ),
     Seam(Trainer, "_check_nan", trust.check_loss, "RecBole passes over an infinite loss"),
-    Mended(
+    Shimmed(
         HyperTuning,
         "__init__",
         compat.let_hyperopt_import,
@@ -333,7 +366,7 @@ SEAMS: tuple[Seam, ...] = (
         "RecBole unpickles the file",
     ),
     # Evaluation
-    Mended(
+    Shimmed(
         Evaluator,
         "evaluate",
         compat.return_plain_metric_values,
@@ -405,7 +438,75 @@ SEAMS: tuple[Seam, ...] = (
         for module in (abstract_recommender, layers, ffm)
     ),
     Seam(fignn, "torch", ModuleWith(torch, eye=model_constants.identity_matrix), _DEVICE),
+    # What RecBole's models read
+    *(
+        Seam(owner, "torch", ModuleWith(torch, load=safe_reading.load_weights), _UNPICKLES)
+        for owner in (
+            kd_dagfm,
+            OfModel("general_recommender.convncf"),
+            OfModel("general_recommender.nais"),
+            OfModel("general_recommender.neumf"),
+            OfModel("general_recommender.ract"),
+            OfModel("sequential_recommender.s3rec"),
+        )
+    ),
+    Seam(
+        OfModel("general_recommender.ldiffrec"), "np",
+        ModuleWith(np, load=safe_reading.load_array),
+        "it unpickles a file of the dataset's folder",
+    ),
+    Added(
+        kd_dagfm, "eval", safe_reading.network_named,
+        "it runs the config's teacher as Python",
+    ),
+    # What keeps RecBole's models from running
+    Wrapped(
+        OfModel("knowledge_aware_recommender.kgin", "Aggregator"), "forward",
+        (stock_repairs.aggregating_in_torch,), _SCATTER,
+    ),
+    Wrapped(
+        OfModel("knowledge_aware_recommender.mcclk", "Aggregator"), "forward",
+        (stock_repairs.aggregating_in_torch,), _SCATTER,
+    ),
+    Wrapped(
+        OfModel("knowledge_aware_recommender.kgat", "KGAT"), "__init__",
+        (stock_repairs.counting_edges_without_dgl,),
+        "no DGL that works with today's torch has what it calls",
+    ),
+    Seam(
+        OfModel("general_recommender.dgcf"), "sample_cor_samples",
+        stock_repairs.sample_users_and_items,
+        "it samples more users, or items, than small data has",
+    ),
+    Wrapped(
+        OfModel("general_recommender.ncl", "NCL"), "run_kmeans",
+        (stock_repairs.clustering_where_the_model_is,),
+        "it clusters on a GPU, which faiss-cpu does not know",
+    ),
+    Wrapped(
+        OfModel("general_recommender.ncl", "NCL"), "__init__",
+        (stock_repairs.checked_first(stock_repairs.check_clusters),),
+        "more clusters than users or items end the first epoch",
+    ),
+    Wrapped(
+        OfModel("sequential_recommender.ksr", "KSR"), "__init__",
+        (stock_repairs.keeping_vectors_in_single_precision,),
+        "it multiplies vectors in float64 by weights in float32",
+    ),
+    Wrapped(
+        OfModel("sequential_recommender.gru4reccpr", "GRU4RecCPR"), "__init__",
+        (stock_repairs.checked_first(stock_repairs.check_reranked),), _RERANKED,
+    ),
+    Wrapped(
+        OfModel("sequential_recommender.sasreccpr", "SASRecCPR"), "__init__",
+        (stock_repairs.checked_first(stock_repairs.check_reranked),), _RERANKED,
+    ),
 )  # fmt: skip
+
+
+def _install_of_model(seam: Seam) -> None:
+    """Put an entry of :class:`OfModel` in its place, in the model's module."""
+    replace(seam, owner=seam.owner.found()).install([])
 
 
 def install(also_in: Collection[str] = ()) -> None:
@@ -424,6 +525,10 @@ def install(also_in: Collection[str] = ()) -> None:
         if name.partition(".")[0] == "recbole" or name in also_in
     ]
     for seam in SEAMS:
-        seam.install(modules)
+        owner = seam.owner
+        if isinstance(owner, OfModel):
+            registry.when_asked_for(owner.module_name, functools.partial(_install_of_model, seam))
+        else:
+            seam.install(modules)
     registry.register_models()
     metrics.register_metrics()

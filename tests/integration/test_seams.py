@@ -7,7 +7,9 @@ import pytest
 import recbole
 
 from recbole_midpg.integration import seams
-from recbole_midpg.integration.seams import Added, Function, Mended, Seam, Wrapped
+from recbole_midpg.integration.models.model_names import recbole_models
+from recbole_midpg.integration.models.registry import get_model
+from recbole_midpg.integration.seams import Added, Function, OfModel, Seam, Shimmed, Wrapped
 from tests.support.processes import run_python
 
 # RecBole as it is between its import and the table, in a process of its own: the package's own
@@ -23,6 +25,13 @@ compat.apply_before_recbole()
 import recbole
 for name in MODULES:
     importlib.import_module(name)
+from recbole_midpg.integration.models.model_names import recbole_models
+models = {}
+for name in recbole_models():
+    try:
+        models[name] = recbole.utils.get_model(name)
+    except (ImportError, AttributeError):
+        pass  # it needs a package that is not here
 
 def everything():
     found = {}
@@ -65,18 +74,27 @@ found = set()
 for place in changed(before, after):
     owner, _, name = place.rpartition(".")
     found.add(functions.get(id(before.get((owner, name))), place))
-once = everything()
+for name in models:
+    recbole.utils.get_model(name)
+asked = everything()
+for name in models:
+    recbole.utils.get_model(name)
 seams.install()
 print(json.dumps({
     "found": sorted(found),
     "while importing": [p for p in changed(before, imported)],
-    "second": changed(once, everything()),
+    "once asked for": changed(after, asked),
+    "second": changed(asked, everything()),
+    "models": len(models),
 }))
 """
 
 
 def place(seam: Seam) -> str:
     owner = seam.owner
+    if isinstance(owner, OfModel):
+        colon = f":{owner.class_name}" if owner.class_name else ""
+        return f"{owner.module_name}{colon}.{seam.name}"
     if isinstance(owner, type):
         return f"{owner.__module__}:{owner.__name__}.{seam.name}"
     return f"{owner.__name__}.{seam.name}"
@@ -90,6 +108,7 @@ def comparison(tmp_path_factory):
             if isinstance(seam.owner, type)
             else seam.owner.__name__
             for seam in seams.SEAMS
+            if not isinstance(seam.owner, OfModel)
         }
     )
     code = f"MODULES = {modules!r}\n{COMPARE}"
@@ -99,38 +118,58 @@ def comparison(tmp_path_factory):
 
 
 def test_the_table_is_all_that_is_changed(comparison):
-    ours = {place(seam) for seam in seams.SEAMS if not isinstance(seam, Mended)}
+    ours = {
+        place(seam)
+        for seam in seams.SEAMS
+        if not isinstance(seam, Shimmed) and not isinstance(seam.owner, OfModel)
+    }
     # Shims change nothing where their defect is absent, as with an older pandas.
-    shims = {place(seam) for seam in seams.SEAMS if isinstance(seam, Mended)} - ours
+    shims = {place(seam) for seam in seams.SEAMS if isinstance(seam, Shimmed)} - ours
     assert set(comparison["found"]) - shims == ours | {"recbole._seams_of_midpg"}
 
 
+def test_what_asking_for_models_changes_stands_in_the_table(comparison):
+    assert comparison["models"] >= 90
+    later = [place(seam) for seam in seams.SEAMS if isinstance(seam.owner, OfModel)]
+    assert comparison["once asked for"] == sorted(later)
+
+
 def test_importing_our_modules_changes_nothing_but_what_the_shims_do(comparison):
-    shims = {place(seam) for seam in seams.SEAMS if isinstance(seam, Mended)}
+    shims = {place(seam) for seam in seams.SEAMS if isinstance(seam, Shimmed)}
     assert set(comparison["while importing"]) <= shims
 
 
-def test_a_second_install_changes_nothing(comparison):
+def test_a_second_install_or_request_changes_nothing(comparison):
     assert comparison["second"] == []
+
+
+def found(owner):
+    """An entry's owner, for which its model is asked where it is one's."""
+    if not isinstance(owner, OfModel):
+        return owner
+    (name,) = [name for name in recbole_models() if name.lower() == owner.module.split(".")[1]]
+    assert get_model(name).__module__ == owner.module_name
+    return owner.found()
 
 
 @pytest.mark.parametrize("seam", seams.SEAMS, ids=place)
 def test_each_entry_stands_in_the_installed_recbole(seam):
-    assert hasattr(seam.owner, seam.name)
+    owner = found(seam.owner)
+    assert hasattr(owner, seam.name)
     assert seam.why
     assert seam.since == recbole.__version__.removeprefix("v"), "look at the name's new form"
-    value = getattr(seam.owner, seam.name)
+    value = getattr(owner, seam.name)
     if isinstance(seam, Wrapped):
         for _ in seam.ours:
             value = value.__wrapped__
         ours = value.__module__.startswith("recbole_midpg.")
         assert not ours or value.__module__.endswith(".compat")
-    elif not isinstance(seam, Mended):
+    elif not isinstance(seam, Shimmed):
         assert inspect.unwrap(value) is inspect.unwrap(seam.ours)
 
 
 def test_no_name_stands_twice_but_where_a_shim_stands_below():
-    places = [place(seam) for seam in seams.SEAMS if not isinstance(seam, Mended)]
+    places = [place(seam) for seam in seams.SEAMS if not isinstance(seam, Shimmed)]
     assert len(places) == len(set(places))
 
 
@@ -138,7 +177,7 @@ def test_names_that_are_added_are_not_recboles(tmp_path):
     names = [
         (seam.owner.__name__, seam.name)
         for seam in seams.SEAMS
-        if isinstance(seam, Added) and not isinstance(seam.owner, type)
+        if isinstance(seam, Added) and seam.owner is recbole.trainer
     ]
     assert len(names) >= 8
     code = f"""

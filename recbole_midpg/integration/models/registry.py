@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from recbole.utils import utils as recbole_utils
 
 from recbole_midpg import models
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.models import decision_trees, stock_models
+from recbole_midpg.integration.models import decision_trees
 from recbole_midpg.integration.models.flops import copies_share_data, count_flops
 from recbole_midpg.integration.models.model_names import recbole_models, unknown_model
 from recbole_midpg.integration.models.model_needs import RANK_ALL_ITEMS
@@ -72,11 +73,30 @@ def get_model(model_name: str) -> type:
         # Importing RecBole's SINE, which a look-up among sequential models does, switches on
         # torch's anomaly detection, which slows all training in the process.
         with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
-            return stock_models.repaired(_stock_get_model(model_name))
+            model_class = _stock_get_model(model_name)
     except (ValueError, ImportError, AttributeError) as error:
         if model_name in recbole_models():
             raise UsageError(f"model: {model_name!r} cannot be imported here: {error}.") from error
         raise unknown_model(model_name) from error
+    if not isinstance(model_class, type):  # another name of a module of models, as __init__
+        raise unknown_model(model_name)
+    for change in _CHANGES.pop(model_class.__module__, ()):
+        change()
+    return model_class
+
+
+# By the name of the module of one of RecBole's models: what is changed there, until it is.
+_CHANGES: dict[str, list[Callable[[], None]]] = {}
+
+
+def when_asked_for(module: str, change: Callable[[], None]) -> None:
+    """Let a change wait for the first time that one of RecBole's models is asked for.
+
+    Args:
+        module: the model's, which RecBole imports then.
+        change: what :func:`get_model` does once it is imported.
+    """
+    _CHANGES.setdefault(module, []).append(change)
 
 
 def get_flops(

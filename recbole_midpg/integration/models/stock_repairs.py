@@ -1,7 +1,7 @@
 """Models of RecBole that do not run as they are: one function a defect.
 
-Each changes the module of one model in memory, once it is imported, and is found by the module's
-name in ``REPAIRS``.
+Each wraps a method of a model, or stands in for a function of its module. ``seams.py`` says where,
+and puts it there when the model is first asked for.
 """
 
 from __future__ import annotations
@@ -37,15 +37,18 @@ def _standing_in(module: ModuleType) -> Iterator[None]:
             sys.modules[name] = kept
 
 
-def _with_stand_in(function: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
-    """Wrap a function that imports a package, for which a module stands in."""
+def _with_stand_in(module: ModuleType) -> Callable[[Any], Any]:
+    """Make a wrapper of functions that import a package, for which a module stands in."""
 
-    @functools.wraps(function)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with _standing_in(module):
-            return function(*args, **kwargs)
+    def wrap(stock: Any) -> Any:
+        @functools.wraps(stock)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with _standing_in(module):
+                return stock(*args, **kwargs)
 
-    return wrapped
+        return wrapped
+
+    return wrap
 
 
 def _module(name: str, **members: Any) -> ModuleType:
@@ -58,14 +61,14 @@ def _module(name: str, **members: Any) -> ModuleType:
 # Packages of graphs
 
 
-def _aggregate_in_torch(module: Any) -> None:
-    """Let KGIN and MCCLK aggregate without ``torch_scatter``.
+def aggregating_in_torch(stock: Any) -> Any:
+    """Wrap ``forward`` of KGIN's and MCCLK's aggregator, which then needs no ``torch_scatter``.
 
     Cause: it is compiled against one version of torch, and has no wheels in the package index; of
     all that it has, the two models use these two functions.
     """
     scatter = _module("torch_scatter", scatter_mean=scatter_mean, scatter_softmax=scatter_softmax)
-    module.Aggregator.forward = _with_stand_in(module.Aggregator.forward, scatter)
+    return _with_stand_in(scatter)(stock)
 
 
 class Graph:
@@ -101,54 +104,49 @@ def _edge_subgraph(graph: Graph, edges: Tensor, preserve_nodes: bool) -> Graph:
     return Graph((source[edges], target[edges]), graph.n_nodes)
 
 
-def _build_graph_without_dgl(module: Any) -> None:
-    """Let KGAT count the edges of its graph without ``dgl``.
+def counting_edges_without_dgl(stock: Any) -> Any:
+    """Wrap ``KGAT.__init__``, which then counts the edges of its graph without ``dgl``.
 
     Cause: KGAT calls ``adjacency_matrix(transpose=..., scipy_fmt=...)``, which DGL 1.0 took away,
     and no DGL works with today's torch. It uses it to count the edges of each relation from node to
     node.
     """
-    dgl = _module("dgl", graph=Graph, edge_subgraph=_edge_subgraph)
-    module.KGAT.__init__ = _with_stand_in(module.KGAT.__init__, dgl)
+    return _with_stand_in(_module("dgl", graph=Graph, edge_subgraph=_edge_subgraph))(stock)
 
 
 # --------------------------------------------------------------------------------------------------
 # Single models
 
 
-def _sample_no_more_than_there_are(module: Any) -> None:
-    """Let DGCF's regularisation sample no more users, or items, than the data has.
+def sample_users_and_items(n_users: int, n_items: int, size: int) -> tuple[list[int], list[int]]:
+    """Stand in for DGCF's ``sample_cor_samples``: no more users, or items, than the data has.
 
     Cause: it samples as many of each as a batch's share of the larger number, and so fails where a
     batch holds a good part of the data, and users and items differ in number.
     """
-
-    def sample(n_users: int, n_items: int, size: int) -> tuple[list[int], list[int]]:
-        users, items = (random.sample(range(n), min(n, size)) for n in (n_users, n_items))
-        return users, items
-
-    module.sample_cor_samples = sample
+    users, items = (random.sample(range(n), min(n, size)) for n in (n_users, n_items))
+    return users, items
 
 
-def _checked_first(model_class: Any, check: Callable[[Any, Any], None]) -> None:
-    """Let a model check its config and dataset before it is built."""
-    stock = model_class.__init__
+def checked_first(check: Callable[[Any, Any], None]) -> Callable[[Any], Any]:
+    """Make a wrapper of a model's ``__init__`` that checks its config and dataset before."""
 
-    @functools.wraps(stock)
-    def initialize(self: Any, config: Any, dataset: Any) -> None:
-        check(config, dataset)
-        stock(self, config, dataset)
+    def wrap(stock: Any) -> Any:
+        @functools.wraps(stock)
+        def initialize(self: Any, config: Any, dataset: Any) -> None:
+            check(config, dataset)
+            stock(self, config, dataset)
 
-    model_class.__init__ = initialize
+        return initialize
+
+    return wrap
 
 
-def _cluster_where_the_model_is(module: Any) -> None:
-    """Let NCL's k-means run on the CPU where there is no GPU for it.
+def clustering_where_the_model_is(stock: Any) -> Any:
+    """Wrap ``NCL.run_kmeans``, which then runs on the CPU where there is no GPU for it.
 
-    Cause: it asks for ``gpu=True``, which fails in ``faiss-cpu``. More clusters than there are
-    users or items end in an error of faiss in the first epoch.
+    Cause: it asks for ``gpu=True``, which fails in ``faiss-cpu``.
     """
-    stock = module.NCL.run_kmeans
 
     @functools.wraps(stock)
     def run_kmeans(self: Any, x: Any) -> Any:
@@ -162,11 +160,15 @@ def _cluster_where_the_model_is(module: Any) -> None:
         with _standing_in(_module("faiss", Kmeans=kmeans)):
             return stock(self, x)
 
-    module.NCL.run_kmeans = run_kmeans
-    _checked_first(module.NCL, _check_clusters)
+    return run_kmeans
 
 
-def _check_clusters(config: Any, dataset: Any) -> None:
+def check_clusters(config: Any, dataset: Any) -> None:
+    """Check that NCL has no more clusters than users or items.
+
+    Raises:
+        UsageError: it has; faiss would end the first epoch by an error of its own.
+    """
     at_most = min(dataset.user_num, dataset.item_num)
     if config["num_clusters"] > at_most:
         raise UsageError(
@@ -175,46 +177,29 @@ def _check_clusters(config: Any, dataset: Any) -> None:
         )
 
 
-def _read_vectors_in_single_precision(module: Any) -> None:
-    """Let KSR keep the relations' vectors in the type of its weights.
+def keeping_vectors_in_single_precision(stock: Any) -> Any:
+    """Wrap ``KSR.__init__``, which then keeps the relations' vectors in the type of its weights.
 
     Cause: it keeps them as they are loaded, as float64, and multiplies them by float32.
     """
-    stock = module.KSR.__init__
 
     @functools.wraps(stock)
     def initialize(self: Any, config: Any, dataset: Any) -> None:
         stock(self, config, dataset)
         self.relation_Matrix = self.relation_Matrix.float()
 
-    module.KSR.__init__ = initialize
+    return initialize
 
 
-def _rerank_no_more_than_there_are(module: Any) -> None:
-    """Let the models with reranked items say that there are too few.
+def check_reranked(config: Any, dataset: Any) -> None:
+    """Check that GRU4RecCPR and SASRecCPR find as many items as they rerank.
 
-    Cause: GRU4RecCPR and SASRecCPR take the best 100 items, of however many there are.
+    Raises:
+        UsageError: there are too few; they take the best 100 of however many there are.
     """
-    name = "GRU4RecCPR" if hasattr(module, "GRU4RecCPR") else "SASRecCPR"
-    _checked_first(getattr(module, name), _check_reranked)
-
-
-def _check_reranked(config: Any, dataset: Any) -> None:
     given = config["reranker_CAN_NUM"]
     if max(int(size) for size in str(given).split(",")) > dataset.item_num:
         raise UsageError(
             f"reranker_CAN_NUM: {given!r} is not allowed, expected at most {dataset.item_num}, the "
             "number of items."
         )
-
-
-REPAIRS: dict[str, Callable[[Any], None]] = {
-    "dgcf": _sample_no_more_than_there_are,
-    "gru4reccpr": _rerank_no_more_than_there_are,
-    "kgat": _build_graph_without_dgl,
-    "kgin": _aggregate_in_torch,
-    "ksr": _read_vectors_in_single_precision,
-    "mcclk": _aggregate_in_torch,
-    "ncl": _cluster_where_the_model_is,
-    "sasreccpr": _rerank_no_more_than_there_are,
-}
