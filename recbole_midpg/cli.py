@@ -31,7 +31,8 @@ usage: run_recbole [--model=NAME] [--dataset=NAME] [--config_files="FILE ..."] [
 Train a model on a dataset, keep the epoch that is best on the validation split, evaluate it on the
 test split and print AUC and LogLoss, to standard output; what happens meanwhile, to standard error.
 
-  --model, -m NAME      a model of this package ({models})
+  --model, -m NAME      a model of this package ({models}),
+                        ESMM_ and such a name for clicks and purchases,
                         or any of RecBole's own (default: {default_model})
   --dataset, -d NAME    a folder of RecBole atomic files below data_path
                         (default: {default_dataset}, which RecBole ships)

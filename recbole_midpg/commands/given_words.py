@@ -12,6 +12,7 @@ from recbole_midpg.common.rules import Names
 from recbole_midpg.integration.config.key_names import MODEL_PROPERTIES, require_known_keys
 from recbole_midpg.integration.dataset.datasets import require_known_dataset
 from recbole_midpg.integration.models.model_names import (
+    defaults_of,
     own_model_names,
     recbole_models,
     unknown_model,
@@ -34,11 +35,12 @@ def require_known_words(model: Any, dataset: Any, given: Mapping[str, Any]) -> N
     """
     if not isinstance(model, str) or ":" in model:
         return
-    is_own = model in own_model_names()
+    defaults = defaults_of(model)
+    is_own = defaults in own_model_names()
     if not is_own and model not in recbole_models():
         raise unknown_model(model)
     if Names().accepts(given.get("extra_keys") or ()):
-        require_known_keys(given, [MODEL_PROPERTIES / f"{model}.yaml"] if is_own else [])
+        require_known_keys(given, [MODEL_PROPERTIES / f"{defaults}.yaml"] if is_own else [])
     data_path = given.get("data_path", DATA_PATH)
     if is_own and isinstance(data_path, str):
         require_known_dataset(require_file_name("dataset", dataset), Path(data_path))

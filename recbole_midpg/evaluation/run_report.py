@@ -62,6 +62,7 @@ class RunReport:
         valid: the results of the best epoch on the validation split.
         test: its results on the test split.
         table: the scenarios of the test split, ``None`` where rows have no scenario.
+        tasks: the same for each task of a model of several.
         times: how long it took.
         identity: what identifies a run that can be resumed, see
             :attr:`~recbole_midpg.integration.run.progress.Progress.identity`; ``None`` of others.
@@ -75,6 +76,7 @@ class RunReport:
     valid: Mapping[str, float]
     test: Mapping[str, float]
     table: ScenarioTable | None
+    tasks: Mapping[str, ScenarioTable]
     times: RunTimes
     identity: Mapping[str, str] | None = None
 
@@ -91,6 +93,13 @@ class RunReport:
             "test": dict(self.test),
             "scenarios": [asdict(row) for row in scenarios],
             "scenarios_without_auc": self.table.without_auc if self.table else 0,
+            "tasks": {
+                task: {
+                    "all": asdict(table.everything),
+                    "scenarios": [asdict(row) for row in table.scenarios],
+                }
+                for task, table in self.tasks.items()
+            },
             "parameters": self.parameters,
             "parameters_without_embeddings": self.parameters_without_embeddings,
             "epochs": [asdict(epoch) for epoch in self.epochs],

@@ -17,17 +17,26 @@ class RunResults(dict[str, Any]):
             ``test_result``.
         table: the scenarios of the test split; ``None`` where there is no table of them.
         report: where the report is; ``None`` where none was written.
+        tasks: the scenarios for each task of a model of several; none by default.
     """
 
     def __init__(
-        self, values: Mapping[str, Any], table: ScenarioTable | None, report: Path | None
+        self,
+        values: Mapping[str, Any],
+        table: ScenarioTable | None,
+        report: Path | None,
+        tasks: Mapping[str, ScenarioTable] | None = None,
     ) -> None:
         super().__init__(values)
-        self.table, self.report = table, report
+        self.table, self.report, self.tasks = table, report, dict(tasks or {})
 
     def text(self) -> str:
         """The results for the reader: scenarios with most rows first, then those of all rows."""
-        lines = [self.table.by_size().text(), ""] if self.table else []
+        tables = self.tasks or ({"": self.table} if self.table else {})
+        lines = []
+        for task, table in tables.items():
+            lines += [f"{task}:"] if task else []
+            lines += [table.by_size().text(), ""]
         if self["best_valid_result"]:
             lines.append(f"best valid: {plain_results(self['best_valid_result'])}")
         lines.append(f"test result: {plain_results(self['test_result'])}")

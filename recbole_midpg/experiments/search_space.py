@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_midpg.common.arguments import parse_value
 from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.integration.models.model_names import defaults_of
 from recbole_midpg.integration.models.outside_models import outside_models
 from recbole_midpg.integration.models.registry import get_model
 
@@ -42,7 +43,7 @@ def default_space(model: str) -> Path:
         path = outside_models()[name].space
     else:
         hyper = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper"
-        path = hyper / f"{name}.hyper"
+        path = hyper / f"{defaults_of(name)}.hyper"
     if not path.is_file():
         raise UsageError(
             f"--space: there is no packaged space for {name}, expected a file of lines as "

@@ -302,7 +302,7 @@ SEAMS: tuple[Seam, ...] = (
     # Training
     *(
         Added(recbole.trainer, f"{name}Trainer", ScenarioTrainer, _IDENTITY)
-        for name in registry.own_models()
+        for name in (*registry.own_models(), *registry.entire_space_models())
     ),
     *(
         Seam(

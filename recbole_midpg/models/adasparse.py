@@ -129,10 +129,9 @@ class AdaSparse(ScenarioRecommender):
         """Compute the factors of a batch's neurons, ``(B, N)`` a pruned layer; 0 is pruned."""
         return self._run(interaction)[1]
 
-    def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        """Compute the cross-entropy and the sparsity regulariser, and advance the schedules."""
+    def logits_and_terms(self, interaction: Interaction) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Compute the logits and the sparsity regulariser, and advance the schedules."""
         logits, _, kept = self._run(interaction)
-        cross_entropy = self.cross_entropy(logits, interaction)
         if self.form == "scaling" or (len(logits) == 0 and not is_shared()):
             regulariser = logits.new_zeros(())
         else:
@@ -140,4 +139,4 @@ class AdaSparse(ScenarioRecommender):
             regulariser = sparsity_loss(kept, self.schedule.between(*self.weights), *self.target)
         if self.training:
             self.schedule.advance()
-        return cross_entropy, regulariser
+        return logits, (regulariser,)

@@ -50,6 +50,7 @@ class ScenarioRecommender(ContextRecommender):
     needs_scenario: ClassVar[bool] = True
     fixed_shapes: bool = False
     loss_names: ClassVar[tuple[str, ...]] = ("bce",)
+    entropy_weight: float = 1.0
     settings: ClassVar[Rules] = {
         "embedding_size": Integer(minimum=1),
         "mlp_hidden_size": Sizes(minimum_length=1),
@@ -255,9 +256,22 @@ class ScenarioRecommender(ContextRecommender):
         """Compute the logits ``(B,)`` of a batch."""
         raise NotImplementedError
 
+    def logits_and_terms(self, interaction: Interaction) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Compute a training batch's logits, and what the loss has beside their cross-entropy.
+
+        Returns:
+            The logits ``(B,)``, and a scalar for each of :attr:`loss_names` but the first.
+        """
+        return self.forward(interaction), ()
+
     def calculate_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        """Compute the training loss, a scalar for each of :attr:`loss_names`."""
-        return self.cross_entropy(self.forward(interaction), interaction)
+        """Compute the training loss, a scalar for each of :attr:`loss_names`.
+
+        The first is the cross-entropy, times :attr:`entropy_weight`.
+        """
+        logits, terms = self.logits_and_terms(interaction)
+        cross_entropy = self.entropy_weight * self.cross_entropy(logits, interaction)
+        return (cross_entropy, *terms) if terms else cross_entropy
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Compute the probabilities ``(B,)`` of a batch."""

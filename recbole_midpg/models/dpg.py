@@ -67,7 +67,7 @@ class DPG(ScenarioRecommender):
         super().__init__(config, dataset)
 
         # load parameters info
-        self.alpha: float = config["alpha"]
+        self.entropy_weight: float = config["alpha"]
 
         # define layers
         self.backbone = WeightedMLP(
@@ -98,7 +98,3 @@ class DPG(ScenarioRecommender):
 
     def _apply_backbone(self, interaction: Interaction) -> tuple[Tensor, list[Tensor]]:
         return self.backbone(*self.embed(interaction), self.scenario_ids(interaction))
-
-    def calculate_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        """Compute the weighted cross-entropy, a scalar."""
-        return self.alpha * self.cross_entropy(self.forward(interaction), interaction)

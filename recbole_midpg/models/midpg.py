@@ -74,8 +74,8 @@ class MIDPG(DPG):
         )
         self.mutual_information.apply(initialize_module)
 
-    def calculate_loss(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
-        r"""Compute the loss terms :math:`\alpha\,\text{BCE}` and :math:`\beta\,L_\text{MIR}`."""
+    def logits_and_terms(self, interaction: Interaction) -> tuple[Tensor, tuple[Tensor, ...]]:
+        r"""Compute the logits, and the loss's term :math:`\beta\,L_\text{MIR}`."""
         inputs, scenario = self.embed(interaction)
         scenario_ids = self.scenario_ids(interaction)
         logits, matrices = self.backbone(inputs, scenario, scenario_ids)
@@ -86,5 +86,4 @@ class MIDPG(DPG):
             ),
             *whole_batch(scenario_ids),
         )
-        cross_entropy = self.cross_entropy(logits, interaction)
-        return self.alpha * cross_entropy, self.beta * regularisation
+        return logits, (self.beta * regularisation,)

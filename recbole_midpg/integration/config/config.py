@@ -44,6 +44,7 @@ from recbole_midpg.integration.dataset.number_scaling import NUMERICAL_SCALING
 from recbole_midpg.integration.dataset.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.metrics.metrics import check_metrics
 from recbole_midpg.integration.models.decision_trees import TREE_MODELS
+from recbole_midpg.integration.models.model_names import defaults_of
 from recbole_midpg.integration.models.model_needs import PRELOADED, check_needs
 from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.models.outside_models import class_name_of, outside_models, register
@@ -64,6 +65,7 @@ from recbole_midpg.loading.data_selection import (
     check_selection,
 )
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.training.threads import ThreadCount
 from recbole_midpg.training.trainer import AMP_DTYPES
 
@@ -73,6 +75,7 @@ _COMMON_SETTINGS: Rules = {
     "scenario_fields": OrNone(Names()),
     "scenario_id_field": OrNone(Text("a field's name")),
     "unembedded_fields": OrNone(Names()),
+    "click_field": OrNone(Text("a field's name")),
     "gauc_fields": OrNone(Names()),
     "ece_bins": Integer(minimum=1, maximum=1_000_000),
     "metrics_on_device": Switch(),
@@ -137,7 +140,7 @@ def model_properties(model: str) -> list[Path]:
     A model from outside of the package has the defaults of the model that it extends, of the plain
     network where it extends :class:`ScenarioRecommender` itself, and then those of its own file.
     """
-    files = [MODEL_PROPERTIES / f"{model}.yaml"]
+    files = [MODEL_PROPERTIES / f"{defaults_of(model)}.yaml"]
     if model in outside_models():
         outside = outside_models()[model]
         if issubclass(outside.model_class, ScenarioRecommender):
@@ -315,6 +318,7 @@ def check_config(config: Config) -> None:
         _check_split(config, fields)
         check_splits(values, config.external_config_dict)
         _check_numbers(config, fields)
+        _check_clicks(config, fields)
         _check_unembedded(config, fields)
         _report_unread_weights(config)
         if fields is not None:
@@ -443,6 +447,30 @@ def _check_label(config: Config, fields: dict[str, AtomicField] | None) -> None:
         raise UsageError(
             f"LABEL_FIELD: {name!r} is of type {field.type} in {field.file}, expected "
             f"{name}:float in its first line, and 0 or 1 in its rows."
+        )
+
+
+def _check_clicks(config: Config, fields: dict[str, AtomicField] | None) -> None:
+    """Check ``click_field`` for a model that learns clicks.
+
+    Raises:
+        UsageError: it is not set, no loaded field of numbers, the label, or a feature.
+    """
+    if not issubclass(config.model_class, EntireSpaceModel):
+        return
+    name = config["click_field"]
+    files = (fields or {}).items()
+    numbers = [key for key, field in files if field.loaded and field.type == "float"]
+    others = [key for key in numbers if key != config["LABEL_FIELD"]]
+    if name is None or (fields is not None and name not in others):
+        raise UsageError(
+            f"click_field: {name!r} is not a loaded field of numbers beside the label, and "
+            f"{config.model} learns clicks from one{expected_some_of(others, str(name))}"
+        )
+    if name in config["numerical_features"]:
+        raise UsageError(
+            f"numerical_features: {name!r} is the click_field, which {config.model} predicts, "
+            "expected other fields."
         )
 
 

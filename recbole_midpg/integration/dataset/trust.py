@@ -17,6 +17,7 @@ from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.integration.dataset.repeated_rows import following_rows, repeats, take_digests
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES, column_of
 from recbole_midpg.integration.run.validation import report_missing_validation
+from recbole_midpg.models.entire_space import EntireSpaceModel
 
 # A field whose AUC by itself is above this leaks the label.
 LEAKING_AUC = 0.99
@@ -116,6 +117,8 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         return
     for phase, split in splits.items():
         _check_labels(config["LABEL_FIELD"], _SPLITS[phase], split)
+        if issubclass(config.model_class, EntireSpaceModel):
+            _check_clicks(config, _SPLITS[phase], split)
         for field in config["numerical_features"] or ():
             _check_numbers(field, _SPLITS[phase], split)
     for field in config["scenario_fields"] or ():
@@ -129,6 +132,29 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
         getLogger().warning(suspicion)
     _report_unembedded_numbers(config, train)
     _report_unseen_tokens(config, train, test)
+
+
+def _check_clicks(config: Any, name: str, split: Any) -> None:
+    """Check that clicks are 0 or 1, and that what was bought was clicked.
+
+    Raises:
+        UsageError: they are not, or it was not.
+    """
+    click_field = config["click_field"]
+    columns = split.inter_feat
+    clicks, labels = columns[click_field], columns[config["LABEL_FIELD"]]
+    others = clicks[(clicks != 0) & (clicks != 1)]
+    if len(others):
+        raise UsageError(
+            f"click_field: {click_field!r} is {others[0].item():g} in one of {len(others):,} rows "
+            f"of the {name} split, expected 0 or 1 in all."
+        )
+    without = int(((labels == 1) & (clicks == 0)).sum())
+    if without:
+        raise UsageError(
+            f"click_field: {without:,} of the {int(labels.sum()):,} positive rows of the {name} "
+            f"split have {click_field} 0, expected 1, as {config['LABEL_FIELD']} follows a click."
+        )
 
 
 def _check_sampled(config: Any, phase: str, split: Any) -> None:

@@ -135,6 +135,9 @@ def name_scenarios(data_struct: GrowingDataStruct, config: Any, dataset: Any) ->
     """Keep the names of a dataset's scenarios beside the rows to come."""
     field = config["scenario_id_field"]
     if config["eval_type"] == EvaluatorType.VALUE and field is not None:
-        names = [str(token) for token in dataset.field2id_token[field]]
-        # Token 0 stands for a missing value.
-        data_struct.set(SCENARIO_NAMES, ["missing", *names[1:]])
+        data_struct.set(SCENARIO_NAMES, names_of_scenarios(field, dataset))
+
+
+def names_of_scenarios(field: str, dataset: Any) -> list[str]:
+    """The names of a dataset's scenarios by the id of their token; 0 is a missing one."""
+    return ["missing", *(str(token) for token in dataset.field2id_token[field][1:])]

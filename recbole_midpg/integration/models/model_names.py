@@ -16,6 +16,16 @@ def own_model_names() -> list[str]:
     return sorted((path.stem for path in MODEL_PROPERTIES.glob("*.yaml")), key=str.lower)
 
 
+ENTIRE_SPACE = "ESMM_"
+"""How the names of entire-space models begin; the rest is the name of their tower."""
+
+
+def defaults_of(model: str) -> str:
+    """The model of this package whose file of defaults a model has: its tower's, or its own."""
+    tower = model.removeprefix(ENTIRE_SPACE)
+    return tower if tower in own_model_names() else model
+
+
 @functools.cache
 def recbole_models() -> list[str]:
     """The names of RecBole's own models."""
@@ -32,9 +42,11 @@ def recbole_models() -> list[str]:
 def unknown_model(name: str) -> UsageError:
     """The error of a model that is not known, with those that are."""
     own, stock = own_model_names(), recbole_models()
+    towers = [f"{ENTIRE_SPACE}{tower}" for tower in own]
     return UsageError(
-        f"model: {name!r} is not known{did_you_mean(name, [*own, *stock]) or '.'}\n"
+        f"model: {name!r} is not known{did_you_mean(name, [*own, *towers, *stock]) or '.'}\n"
         f"Models of recbole-midpg: {', '.join(own)}.\n"
+        f"{ENTIRE_SPACE}NAME learns clicks and purchases by two of them.\n"
         f"Models of RecBole: {', '.join(stock)}.\n"
         "A model of your own is named package.module:Class."
     )

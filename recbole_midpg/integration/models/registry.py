@@ -17,10 +17,15 @@ from recbole_midpg import models
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models import decision_trees
 from recbole_midpg.integration.models.flops import copies_share_data, count_flops
-from recbole_midpg.integration.models.model_names import recbole_models, unknown_model
+from recbole_midpg.integration.models.model_names import (
+    ENTIRE_SPACE,
+    recbole_models,
+    unknown_model,
+)
 from recbole_midpg.integration.models.model_needs import RANK_ALL_ITEMS
 from recbole_midpg.integration.models.outside_models import import_model, outside_models
 from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.entire_space import EntireSpaceModel, entire_space_model
 
 _stock_get_model = recbole_utils.get_model
 _stock_get_flops = recbole_utils.get_flops
@@ -47,6 +52,12 @@ def own_models() -> dict[str, type[ScenarioRecommender]]:
     return found
 
 
+@functools.cache
+def entire_space_models() -> dict[str, type[EntireSpaceModel]]:
+    """The entire-space models by name, one with each model of this package as its towers."""
+    return {f"{ENTIRE_SPACE}{tower}": entire_space_model(tower) for tower in own_models()}
+
+
 def get_model(model_name: str) -> type:
     """Stand in for ``recbole.utils.get_model``, with an error that lists what exists.
 
@@ -64,6 +75,8 @@ def get_model(model_name: str) -> type:
         return import_model(model_name)
     if model_name in outside_models():
         return outside_models()[model_name].model_class
+    if model_name in entire_space_models():
+        return entire_space_models()[model_name]
     if model_name in own_models():
         # RecBole would look among its general models first and import them all, for a second.
         return own_models()[model_name]

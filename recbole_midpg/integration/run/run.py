@@ -29,6 +29,7 @@ from recbole_midpg.integration.dataset.number_scaling import scales_numbers, unc
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
+from recbole_midpg.integration.metrics.tasks import tables_of_tasks
 from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.models.registry import get_flops, get_model
 from recbole_midpg.integration.run import process_group
@@ -41,6 +42,7 @@ from recbole_midpg.integration.run.run_header import header
 from recbole_midpg.integration.run.terminal import tell
 from recbole_midpg.loading.readiness import require_ready
 from recbole_midpg.models.base import count_parameters
+from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.training.device_faults import DeviceError, Occupants, reporting_faults
 from recbole_midpg.training.kernels import set_arithmetic, use_kernels
 from recbole_midpg.training.threads import use_threads
@@ -62,6 +64,7 @@ class Run:
             was evaluated.
         test_results: its test results, once tested.
         test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
+        task_tables: the same for each task of a model of several, once tested.
     """
 
     config: Any
@@ -78,6 +81,7 @@ class Run:
     training_seconds: float = 0.0
     test_results: dict[str, float] = field(default_factory=dict)
     test_table: ScenarioTable | None = None
+    task_tables: dict[str, ScenarioTable] = field(default_factory=dict)
     testing_seconds: float = 0.0
 
     @classmethod
@@ -179,6 +183,9 @@ class Run:
             )
         evaluated = self.trainer.evaluator.evaluated
         self.test_table = table_of_scenarios(evaluated)
+        if isinstance(self.model, EntireSpaceModel):
+            with self.reporting_faults():
+                self.task_tables = tables_of_tasks(self.model, self.test_data)
         is_of_rows = self.config["eval_type"] == EvaluatorType.VALUE
         if is_of_rows and self.config["MODEL_TYPE"] == ModelType.CONTEXT:
             self._report_doubts(*scores_and_labels(None, evaluated))
@@ -222,6 +229,7 @@ class Run:
             self.best_valid or {},
             self.test_results,
             self.test_table,
+            self.task_tables,
             RunTimes(
                 self.started,
                 round(self.loading_seconds, 3),
@@ -326,7 +334,7 @@ def run_recbole(
     if progress is not None:
         progress.complete()
     values = _results(config, run.best_valid_score, run.best_valid, run.test_results)
-    return RunResults(values, run.test_table, report)
+    return RunResults(values, run.test_table, report, run.task_tables)
 
 
 def _finished_results(path: Path, config: Any) -> RunResults:
