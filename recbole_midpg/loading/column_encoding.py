@@ -206,10 +206,12 @@ class NumberScale:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> NumberScale:
-        """Undo :meth:`to_plain`."""
+        """Undo :meth:`to_plain`; an array may be a tensor, as in a file."""
         buckets = None
         if plain["buckets"] is not None:
             values = dict(plain["buckets"])
+            if "levels" in values:
+                values["levels"] = np.asarray(values["levels"])
             buckets = _BUCKETS[values.pop("method")](**values)
         scaler = plain.get("scaler")  # which the first version of the file lacks
         return cls(
@@ -410,7 +412,7 @@ def tokens_to_plain(tokens: Tokens) -> dict[str, NDArray[Any]]:
     return {"bytes": tokens.blob, "lengths": lengths.astype(np.min_scalar_type(-longest - 1))}
 
 
-def tokens_from_plain(plain: Mapping[str, NDArray[Any]]) -> Tokens:
-    """Undo :func:`tokens_to_plain`."""
-    ends = np.cumsum(plain["lengths"], dtype=np.int64)
-    return Tokens(plain["bytes"], np.concatenate([np.zeros(1, np.int64), ends]))
+def tokens_from_plain(plain: Mapping[str, Any]) -> Tokens:
+    """Undo :func:`tokens_to_plain`, of arrays or of what numpy takes for some, as tensors."""
+    ends = np.cumsum(np.asarray(plain["lengths"]), dtype=np.int64)
+    return Tokens(np.asarray(plain["bytes"]), np.concatenate([np.zeros(1, np.int64), ends]))

@@ -16,7 +16,6 @@ import struct
 import warnings
 import zipfile
 import zlib
-from enum import Enum
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,13 @@ from recbole.utils import (
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.file_names import require_file_name
+from recbole_midpg.common.plain_values import (
+    NOT_ENCODED,
+    Codec,
+    Kind,
+    NotPlainError,
+    enum_kind,
+)
 from recbole_midpg.common.whole_files import written_whole
 from recbole_midpg.integration.dataset.dataset_download import MAY_DOWNLOAD
 from recbole_midpg.integration.dataset.number_scaling import (
@@ -48,9 +54,6 @@ from recbole_midpg.integration.models.registry import get_model
 from recbole_midpg.integration.run.log_file import init_logger
 from recbole_midpg.integration.run.process_group import rank
 
-_ENUMS: dict[str, type[Enum]] = {
-    enum.__name__: enum for enum in (ModelType, EvaluatorType, InputType)
-}
 # What torch's reader meets in bytes that are not what was written.
 _DAMAGE = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError),
@@ -59,6 +62,11 @@ _DAMAGE = (
 # Made anew from the machine that reads the checkpoint. With a rank, RecBole would join the
 # processes of whatever machine the file names.
 _DEVICE_KEYS = frozenset({"device", "local_rank", "single_spec"})
+
+CONFIG_VALUES = Codec(
+    enum_kind(ModelType, EvaluatorType, InputType), leaves=(torch.Tensor,), otherwise=str
+)
+"""Encodes a config's values and a run's state; what is of no known kind is written as its text."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -76,7 +84,7 @@ def config_to_plain(config: Config) -> dict[str, Any]:
         depends on the machine.
     """
     values = {
-        key: _to_plain(value)
+        key: CONFIG_VALUES.encode(value)
         for key, value in config.final_config_dict.items()
         if key not in _DEVICE_KEYS
     }
@@ -100,7 +108,7 @@ def config_from_plain(plain: dict[str, Any], place: str) -> Config:
         return _rebuilt(plain["model"], plain["dataset"], plain["values"], place)
     except UsageError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except NOT_ENCODED as error:
         raise UsageError(f"{place}: its config is not one of recbole-midpg ({error!r}).") from error
 
 
@@ -113,7 +121,11 @@ def _rebuilt(model: Any, dataset: Any, values: Any, place: str) -> Config:
     config.dataset = require_file_name(f"{place}: its dataset", dataset)
     config.model_class = get_model(config.model)
     config.final_config_dict = {
-        **{key: _from_plain(value) for key, value in values.items() if key not in _DEVICE_KEYS},
+        **{
+            key: CONFIG_VALUES.decode(value)
+            for key, value in values.items()
+            if key not in _DEVICE_KEYS
+        },
         "model": config.model,
         "dataset": config.dataset,
     }
@@ -121,30 +133,35 @@ def _rebuilt(model: Any, dataset: Any, values: Any, place: str) -> Config:
     return config
 
 
-def _to_plain(value: Any) -> Any:
-    if isinstance(value, Enum):
-        return {"enum": type(value).__name__, "member": value.name}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return type(value)(_to_plain(item) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
-        return value
-    return str(value)
-
-
-def _from_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"enum", "member"}:
-            return _ENUMS[value["enum"]][value["member"]]
-        return {key: _from_plain(item) for key, item in value.items()}
-    return value
-
-
 # --------------------------------------------------------------------------------------------------
 # What some of RecBole's models keep beside their parameters
+
+
+def _coordinates(matrix: scipy.sparse.coo_matrix) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in (matrix.row, matrix.col, matrix.data))
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.cpu().numpy()
+
+
+_OTHER_VALUES = Codec(
+    Kind(
+        ("sparse", "shape", "row", "column", "data"),
+        scipy.sparse.issparse,
+        lambda matrix: (matrix.format, list(matrix.shape), *_coordinates(matrix.tocoo())),
+        lambda form, shape, row, column, data: scipy.sparse.coo_matrix(
+            (_array(data), (_array(row), _array(column))), shape=shape
+        ).asformat(form),
+    ),
+    Kind(
+        ("array",),
+        lambda value: isinstance(value, np.ndarray) and value.dtype.kind in "biuf",
+        lambda array: (torch.from_numpy(np.ascontiguousarray(array)),),
+        _array,
+    ),
+    leaves=(torch.Tensor,),
+)
 
 
 def other_to_plain(model: Any) -> dict[str, Any]:
@@ -162,45 +179,18 @@ def other_to_plain(model: Any) -> dict[str, Any]:
     Raises:
         UsageError: the model keeps something else.
     """
-    return {
-        name: _other_value(value, f"{type(model).__name__}.{name}")
-        for name, value in model.other_parameter().items()
-        if not isinstance(value, torch.nn.Module)
-    }
-
-
-def _other_value(value: Any, place: str) -> Any:
-    if scipy.sparse.issparse(value):
-        matrix = value.tocoo()
-        parts = {"row": matrix.row, "column": matrix.col, "data": matrix.data}
-        arrays = {name: torch.from_numpy(array) for name, array in parts.items()}
-        return {"sparse": value.format, "shape": list(value.shape), **arrays}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return {"array": torch.from_numpy(np.ascontiguousarray(value))}
-    if isinstance(value, dict):
-        return {key: _other_value(item, place) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_other_value(item, place) for item in value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, torch.Tensor)):
-        return value
-    raise UsageError(
-        f"checkpoint: {place} holds a {type(value).__module__}.{type(value).__qualname__}, "
-        "which could only be pickled; expected plain values, arrays or tensors."
-    )
-
-
-def _other_from_plain(values: Any) -> Any:
-    if not isinstance(values, dict):
-        return values
-    if values.keys() == {"array"}:
-        return values["array"].cpu().numpy()
-    if "sparse" not in values:
-        return {name: _other_from_plain(value) for name, value in values.items()}
-    row, column, data = (values[name].cpu().numpy() for name in ("row", "column", "data"))
-    matrix = scipy.sparse.coo_matrix((data, (row, column)), shape=values["shape"])
-    return matrix.asformat(values["sparse"])
+    plain = {}
+    for name, value in model.other_parameter().items():
+        if isinstance(value, torch.nn.Module):
+            continue
+        try:
+            plain[name] = _OTHER_VALUES.encode(value)
+        except NotPlainError as error:
+            raise UsageError(
+                f"checkpoint: {type(model).__name__}.{name} holds a {error.type_name}, "
+                "which could only be pickled; expected plain values, arrays or tensors."
+            ) from error
+    return plain
 
 
 # --------------------------------------------------------------------------------------------------
@@ -339,7 +329,7 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
         "number_scalers": scalers_to_plain(getattr(trainer.model, "number_scalers", {})),
     }
     if trainer.run_state is not None:
-        content["run_state"] = _to_plain(trainer.run_state(best_epoch))
+        content["run_state"] = CONFIG_VALUES.encode(trainer.run_state(best_epoch))
     return content
 
 
@@ -391,11 +381,21 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
             f"checkpoint {path!r}: its weights, of model {name} on dataset "
             f"{checkpoint['config']['dataset']}, do not fit this {type(model).__name__} ({error})."
         ) from error
-    others = _other_from_plain(checkpoint.get("other_parameter")) or {}
+    _load_other_values(model, checkpoint.get("other_parameter"), place)
+
+
+def _load_other_values(model: Any, plain: Any, place: str) -> None:
+    """Give a model what it keeps beside its parameters, as :func:`other_to_plain` wrote it."""
+    try:
+        others = dict(_OTHER_VALUES.decode(plain) or {})
+    except NOT_ENCODED as error:
+        raise UsageError(
+            f"{place}: what its model keeps beside its parameters is damaged ({error!r})."
+        ) from error
     unknown = sorted(others.keys() - model.other_parameter().keys())
     if unknown:
         raise UsageError(
-            f"checkpoint {path!r}: it sets {', '.join(map(str, unknown))}, which "
+            f"{place}: it sets {', '.join(map(str, unknown))}, which "
             f"{type(model).__name__} does not keep in a checkpoint."
         )
     model.load_other_parameter(others)

@@ -13,6 +13,7 @@ are removed when the run is complete.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import glob
@@ -33,12 +34,14 @@ from recbole.utils import ModelType
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.file_names import require_file_name
+from recbole_midpg.common.plain_values import NOT_ENCODED
 from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.common.version import __version__
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.evaluation.run_report import Epoch
 from recbole_midpg.integration.dataset.vocabulary import check_vocabulary, digest_of_rows
 from recbole_midpg.integration.run.checkpoint import (
+    CONFIG_VALUES,
     checkpoint_of,
     config_to_plain,
     load_checkpoint,
@@ -419,6 +422,8 @@ def _numpy_state() -> tuple[Any, ...]:
 
 def _run_state(path: Path, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     state = checkpoint.get("run_state")
+    with contextlib.suppress(*NOT_ENCODED):
+        state = CONFIG_VALUES.decode(state)
     if not isinstance(state, dict) or "checkpoint" not in state or not checkpoint.get("vocabulary"):
         raise UsageError(
             f"checkpoint {str(path)!r}: it holds weights and not the state of a run, "

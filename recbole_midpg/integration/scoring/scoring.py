@@ -23,6 +23,7 @@ from recbole.utils import FeatureSource, FeatureType, ModelType, get_model
 from torch import Tensor, nn
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.plain_values import NOT_ENCODED, Codec
 from recbole_midpg.integration.dataset.datasets import atomic_files_exist
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.dataset.number_scaling import scalers_from_plain
@@ -374,10 +375,12 @@ def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> 
         "config": config_to_plain(scoring.config),
         "state_dict": scoring.model.state_dict(),
         "inter_num": scoring.fields.inter_num,
-        "fields": [_field_to_plain(scored) for scored in scoring.fields.scored.values()],
+        "fields": _FIELD_VALUES.encode(
+            [_field_to_plain(scored) for scored in scoring.fields.scored.values()]
+        ),
         "entities": entities,
     }
-    write_atomically(_with_tensors(state), path)
+    write_atomically(state, path)
 
 
 def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
@@ -398,11 +401,13 @@ def _from_bundle(plain: dict[str, Any], place: str) -> ScoringModel:
         entities = [EntityFeatures(**values) for values in plain["entities"]]
     except UsageError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except NOT_ENCODED as error:
         raise UsageError(f"{place}: the file holds no scorer ({error!r}).") from error
     return _assemble(config, table, entities, weights, place)
 
 
+# A field's arrays are tensors in the file, and read as arrays by who makes the encoder of them.
+_FIELD_VALUES = Codec(leaves=(Tensor,), otherwise=lambda array: torch.from_numpy(np.array(array)))
 _ENCODERS: dict[str, Callable[..., Encoder]] = {
     FeatureType.TOKEN.name: TokenEncoder,
     FeatureType.TOKEN_SEQ.name: TokenSequenceEncoder,
@@ -427,7 +432,7 @@ def _field_to_plain(scored: ScoredField) -> dict[str, Any]:
 
 
 def _field_from_plain(plain: Mapping[str, Any]) -> ScoredField:
-    encoder = _with_arrays(plain["encoder"])
+    encoder = dict(plain["encoder"])
     if "tokens" in encoder:
         encoder["tokens"] = tokens_from_plain(encoder["tokens"])
     if "scale" in encoder:
@@ -438,23 +443,3 @@ def _field_from_plain(plain: Mapping[str, Any]) -> ScoredField:
         plain["size"],
         _ENCODERS[plain["type"]](**encoder),
     )
-
-
-def _with_tensors(value: Any) -> Any:
-    """Plain values with every array as a tensor, which is what a plain torch file can hold."""
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.array(value))
-    if isinstance(value, dict):
-        return {key: _with_tensors(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_tensors(item) for item in value]
-    return value
-
-
-def _with_arrays(value: Any) -> Any:
-    """Undo :func:`_with_tensors`."""
-    if isinstance(value, Tensor):
-        return value.numpy()
-    if isinstance(value, dict):
-        return {key: _with_arrays(item) for key, item in value.items()}
-    return value

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from recbole.utils import ModelType
+from recbole.utils import EvaluatorType, ModelType
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.run.checkpoint import (
@@ -41,6 +41,23 @@ def test_config_survives_as_plain_values():
     assert rebuilt["MODEL_TYPE"] is ModelType.CONTEXT
     assert rebuilt.model_class is MIDPG
     assert rebuilt.final_config_dict == config.final_config_dict
+
+
+def test_a_config_of_an_earlier_version_is_read():
+    """As versions 0.1 and 0.2 wrote these of its values."""
+    plain = config_to_plain(gaps_config("MIDPG"))
+    written = {
+        "MODEL_TYPE": {"enum": "ModelType", "member": "CONTEXT"},
+        "eval_type": {"enum": "EvaluatorType", "member": "VALUE"},
+        "MODEL_INPUT_TYPE": {"enum": "InputType", "member": "POINTWISE"},
+        "threshold": {"rating": 4},
+        "mlp_hidden_size": [128, 64, 32],
+    }
+    assert {key: plain["values"][key] for key in written} == written
+    rebuilt = config_from_plain({**plain, "values": {**plain["values"], **written}}, "a file")
+    assert rebuilt["MODEL_TYPE"] is ModelType.CONTEXT
+    assert rebuilt["eval_type"] is EvaluatorType.VALUE
+    assert rebuilt["threshold"] == {"rating": 4}
 
 
 def test_a_checkpoint_holds_plain_values_only():
@@ -177,6 +194,55 @@ def test_matrices_and_modules_that_built_in_models_keep():
     assert trainer.model.similarity.format == "csr"
     assert trainer.model.similarity.toarray().tolist() == [[0.0, 2.0], [3.0, 0.0]]
     assert trainer.model.part is part
+
+
+def keeping(model, **values):
+    """A model that keeps some values beside its parameters."""
+    model.other_parameter_name = list(values)
+    vars(model).update(values)
+    return model
+
+
+def test_what_a_model_of_an_earlier_version_keeps_is_read():
+    """As versions 0.1 and 0.2 wrote an array and a sparse matrix."""
+    trainer, _ = trained()
+    checkpoint = load_checkpoint(trainer.saved_model_file)
+    checkpoint["other_parameter"] = {
+        "matrix": {
+            "sparse": "csr",
+            "shape": [2, 3],
+            "row": torch.tensor([0, 1], dtype=torch.int32),
+            "column": torch.tensor([2, 0], dtype=torch.int32),
+            "data": torch.tensor([5.0, 7.0]),
+        },
+        "table": {"array": torch.arange(4, dtype=torch.int16).reshape(2, 2)},
+        "nested": {"a": [1, (2.5, None)], "weights": torch.ones(2)},
+    }
+    model = keeping(trainer.model, matrix=None, table=None, nested=None)
+    load_weights(model, checkpoint, "saved")
+    assert model.matrix.format == "csr"
+    assert model.matrix.toarray().tolist() == [[0, 0, 5], [7, 0, 0]]
+    assert model.table.dtype == np.int16 and model.table.tolist() == [[0, 1], [2, 3]]
+    assert model.nested["a"] == [1, (2.5, None)] and torch.equal(
+        model.nested["weights"], torch.ones(2)
+    )
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"matrix": {"array": 3}},
+        {"matrix": {"sparse": "csr", "shape": [1], "row": 1, "column": 2, "data": 3}},
+        {"matrix": {"keys": [[]], "values": [1]}},
+        3,
+    ],
+)
+def test_damage_in_what_a_model_keeps_is_reported(damaged):
+    trainer, _ = trained()
+    checkpoint = {**load_checkpoint(trainer.saved_model_file), "other_parameter": damaged}
+    model = keeping(trainer.model, matrix=None)
+    with pytest.raises(UsageError, match=r"'saved'.*beside its parameters is damaged"):
+        load_weights(model, checkpoint, "saved")
 
 
 def pickle_to(state, path):

@@ -100,6 +100,98 @@ def test_the_cache_is_neither_read_nor_changed(tmp_path, monkeypatch):
     assert {path: path.read_bytes() for path in cache.rglob("*") if path.is_file()} == before
 
 
+def texts(*tokens):
+    """Tokens as versions 1 and 2 of the file have them."""
+    blob = "".join(tokens).encode() + bytes(8)
+    lengths = torch.tensor([len(token) for token in tokens], dtype=torch.int8)
+    return {"bytes": torch.tensor(list(blob), dtype=torch.uint8), "lengths": lengths}
+
+
+# What version 0.2 has written for test_a_file_of_the_second_version_is_read's checkpoint.
+FIELDS = [
+    {
+        "type": "TOKEN", "source": "USER_ID", "size": 5,
+        "encoder": {"field": "user_id", "tokens": texts("[PAD]", "u1", "u2", "u3", "u4")},
+    },
+    {
+        "type": "TOKEN", "source": "ITEM_ID", "size": 4,
+        "encoder": {"field": "item_id", "tokens": texts("[PAD]", "i1", "i2", "i3")},
+    },
+    {
+        "type": "FLOAT", "source": "INTERACTION", "size": 4,
+        "encoder": {
+            "field": "price",
+            "scale": {
+                "missing": 34.285714285714285, "bounds": None,
+                "buckets": {
+                    "method": "ED", "lower": 10.0, "upper": 60.000000001, "count": 3, "size": 4,
+                },
+                "scaler": None,
+            },
+        },
+    },
+    {
+        "type": "TOKEN", "source": "INTERACTION", "size": 3,
+        "encoder": {"field": "coupon", "tokens": texts("[PAD]", "c1", "c2")},
+    },
+    {
+        "type": "FLOAT", "source": "USER", "size": 3,
+        "encoder": {
+            "field": "age",
+            "scale": {
+                "missing": 30.0, "bounds": None,
+                "buckets": {
+                    "method": "LD", "levels": torch.tensor([9.0, 12.0, 14.0], dtype=torch.float64),
+                },
+                "scaler": None,
+            },
+        },
+    },
+    {
+        "type": "TOKEN", "source": "USER", "size": 3,
+        "encoder": {"field": "job", "tokens": texts("[PAD]", "nurse", "pilot")},
+    },
+    {
+        "type": "TOKEN_SEQ", "source": "ITEM", "size": 3,
+        "encoder": {
+            "field": "genres", "tokens": texts("[PAD]", "drama", "war"), "separator": " ",
+            "width": 2,
+        },
+    },
+    {
+        "type": "FLOAT_SEQ", "source": "ITEM", "size": 2,
+        "encoder": {
+            "field": "sizes",
+            "scale": {
+                "missing": 1.25, "bounds": None, "buckets": None,
+                "scaler": {"method": "standard", "mean": 1.25, "deviation": 0.829156219959259},
+            },
+            "separator": " ", "width": 2,
+        },
+    },
+]  # fmt: skip
+
+
+def test_a_file_of_the_second_version_is_read(tmp_path):
+    methods = {"age": {"method": "LD"}, "price": {"method": "ED", "bucket": 3}}
+    scoring = read_scoring_model(gaps_checkpoint(tmp_path, discretization=methods).path)
+    path = tmp_path / "gaps.scorer"
+    write_scoring_model(scoring, path)
+    content = torch.load(path, weights_only=True)
+    content["version"], content["fields"] = 2, FIELDS
+    torch.save(content, path)
+    again = read_scoring_model(path).fields.scored
+    columns = {
+        "user_id": ["u2", "new", None], "item_id": ["i3", "", "i1"], "price": [5.0, None, 59.0],
+        "coupon": ["c2", "c1", "c3"], "age": [20.0, None, 90.0], "job": ["pilot", "nurse", ""],
+        "genres": ["war drama", "", "drama"], "sizes": ["1 2", "", "0.5"],
+    }  # fmt: skip
+    assert again.keys() == scoring.fields.scored.keys() == columns.keys()
+    for name, column in columns.items():
+        here = scoring.fields.scored[name].encoder.encode(column)
+        assert np.array_equal(again[name].encoder.encode(column), here), name
+
+
 def test_a_file_of_the_first_version_is_read_as_it_was_written(tmp_path):
     """It scales no number by a scaler, and says so by not naming one."""
     scoring = read_scoring_model(gaps_checkpoint(tmp_path, numerical_scaling="none").path)
