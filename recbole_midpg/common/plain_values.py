@@ -110,7 +110,7 @@ class Codec:
             if kind.includes(value):
                 return self._encode_as(kind, value)
         if isinstance(value, np.generic):
-            return value.item()
+            value = value.item()
         if isinstance(value, self._leaves):
             return value
         if isinstance(value, dict):

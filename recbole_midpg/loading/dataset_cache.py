@@ -1,10 +1,7 @@
-"""Arrays and plain values on disk, found by what they were made of, and checked when read.
+"""Datasets on disk, found by what they were made of.
 
-An entry is one file: a line that names the format, the size and the SHA-256 of a description in
-JSON, the description, then the arrays' bytes. The description gives each array's type, shape,
-place and SHA-256, so that a file that was cut off or changed in any bit is noticed. Nothing is
-unpickled. An entry is written under another name, made durable and renamed, so that a reader finds
-it whole or not at all.
+An entry is written under another name, made durable and renamed, so that a reader finds it whole
+or not at all.
 
 The cache can only save time: where its folder cannot be written or an entry is damaged, that is
 logged in one line and the caller makes the data anew.
@@ -15,51 +12,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
+from recbole_midpg.loading.array_file import Damaged, Entry, read_entry, write_entry
 
-FORMAT = 1
 KEPT_ENTRIES = 4
 
-_MAGIC = b"recbole-midpg dataset cache\n"
-_ALIGNMENT = 64
 _BLOCK_BYTES = 1 << 22
 # File systems may give two changes the same time unless they lie so far from each other.
 _CLOCK_SECONDS = 2.0
 _ABANDONED_SECONDS = 24 * 3600.0
-# What numpy reads as numbers. It would take the bytes of other types for addresses in memory.
-_NUMBERS = frozenset("biuf")
-
-Arrays = Mapping[str, NDArray[Any]]
-
-
-class Damaged(ValueError):  # noqa: N818 - it names the entry's state
-    """An entry is not what was written; the message says how."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What one entry holds.
-
-    Attributes:
-        values: anything that JSON can express.
-        arrays: arrays by name; those of a stored entry are mapped from the file and may be
-            written to, which does not change the file.
-    """
-
-    values: Any
-    arrays: Arrays = field(default_factory=dict)
 
 
 def default_folder() -> Path:
@@ -188,94 +156,6 @@ def file_identity(path: Path) -> list[int]:
     """What changes when a file is written or replaced: size, time in nanoseconds, inode."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
-def write_entry(file: BinaryIO, entry: Entry) -> None:
-    """Write an entry to an open file."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in entry.arrays.items()}
-    described, place = [], 0
-    for (name, array), digest in zip(arrays.items(), _digests(arrays.values()), strict=True):
-        description = {
-            "name": name,
-            "type": array.dtype.str,
-            "shape": array.shape,
-            "place": place,
-            "sha256": digest,
-        }
-        described.append(description)
-        place += _aligned(array.nbytes)
-    text = json.dumps({"format": FORMAT, "values": entry.values, "arrays": described}).encode()
-    head = _head(text)
-    file.write(head + text + bytes(_aligned(len(head) + len(text)) - len(head) - len(text)))
-    for array in arrays.values():
-        file.write(array.reshape(-1).view(np.uint8).data)
-        file.write(bytes(_aligned(array.nbytes) - array.nbytes))
-
-
-def read_entry(path: Path) -> Entry:
-    """Read an entry and check every bit of it.
-
-    Raises:
-        Damaged: the file is not as it was written.
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        head = file.read(len(_head(b"")))
-        size = int.from_bytes(head[len(_MAGIC) : len(_MAGIC) + 8], "little")
-        text = file.read(min(size, path.stat().st_size))
-    if head != _head(text):
-        raise Damaged("its description is damaged")
-    try:
-        return _described(path, text)
-    except Damaged:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(f"it describes no arrays ({error!r})") from error
-
-
-def _described(path: Path, text: bytes) -> Entry:
-    description = json.loads(text)
-    if description["format"] != FORMAT:
-        raise Damaged(f"it is of format {description['format']}, expected {FORMAT}")
-    size = path.stat().st_size
-    begin = _aligned(len(_head(text)) + len(text))
-    arrays = {}
-    for array in description["arrays"]:
-        dtype, start = np.dtype(array["type"]), begin + array["place"]
-        shape = tuple(array["shape"])
-        if dtype.kind not in _NUMBERS or array["place"] < 0 or min(shape, default=0) < 0:
-            raise Damaged("an array of it cannot be one")
-        bytes_of_array = dtype.itemsize * math.prod(shape)
-        if start + bytes_of_array > size:
-            raise Damaged("it is cut off")
-        # A map for each array, which goes when that array goes; an empty one cannot be mapped. Copy
-        # on write: who changes an array changes neither the file nor another reader's.
-        arrays[array["name"]] = (
-            np.asarray(np.memmap(path, dtype, mode="c", offset=start, shape=shape))
-            if bytes_of_array
-            else np.empty(shape, dtype)
-        )
-    digests = [array["sha256"] for array in description["arrays"]]
-    if digests != _digests(arrays.values()):
-        raise Damaged("its arrays are damaged")
-    return Entry(description["values"], arrays)
-
-
-def _head(text: bytes) -> bytes:
-    return _MAGIC + len(text).to_bytes(8, "little") + hashlib.sha256(text).digest()
-
-
-def _aligned(size: int) -> int:
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _digests(arrays: Iterable[NDArray[Any]]) -> list[str]:
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        return list(threads.map(_sha256_of_array, arrays))
-
-
-def _sha256_of_array(array: NDArray[Any]) -> str:
-    return hashlib.sha256(array.reshape(-1).view(np.uint8).data).hexdigest()
 
 
 def sha256_of(file: BinaryIO) -> str:

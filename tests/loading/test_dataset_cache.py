@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_midpg.loading import dataset_cache
+from recbole_midpg.loading import array_file, dataset_cache
+from recbole_midpg.loading.array_file import Entry
 from recbole_midpg.loading.dataset_cache import (
     KEPT_ENTRIES,
     DatasetCache,
-    Entry,
     default_folder,
     key_of,
 )
@@ -81,10 +81,10 @@ def test_every_changed_bit_is_noticed(cache, caplog):
 
 def padding_of(written):
     """The places between the parts, which nobody reads."""
-    begin = len(dataset_cache._head(b""))
+    begin = len(array_file._head(b""))
     size = int.from_bytes(written[begin - 40 : begin - 32], "little")
     arrays = json.loads(written[begin : begin + size])["arrays"]
-    first = dataset_cache._aligned(begin + size)
+    first = array_file._aligned(begin + size)
     read = set(range(begin + size))
     for array in arrays:
         start = first + array["place"]
@@ -106,7 +106,7 @@ def test_a_file_that_was_cut_off_is_noticed(kept, cache, caplog):
 
 def test_another_format_is_not_read(cache, monkeypatch, caplog):
     cache.store("set", KEY, ENTRY)
-    monkeypatch.setattr(dataset_cache, "FORMAT", dataset_cache.FORMAT + 1)
+    monkeypatch.setattr(array_file, "FORMAT", array_file.FORMAT + 1)
     assert cache.load("set", KEY) is None
     assert "format" in caplog.text
 

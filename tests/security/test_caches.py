@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_midpg.integration.dataset.dataset_state import unpack
-from recbole_midpg.loading.dataset_cache import Entry, _head, read_entry, write_entry
+from recbole_midpg.integration.dataset.dataset_state import STATE_FORMAT, unpack
+from recbole_midpg.loading.array_file import Entry, _head, read_entry, write_entry
 from tests.security.attacks import RunsCode
 
 
@@ -37,11 +37,20 @@ ENTRIES = {
 }
 STATES = {
     "a list": ["list"],
-    "no dataset": ["dict", ["list", "x"], ["list", 1]],
-    "a function": ["system", "mkdir ran"],
-    "no enumeration": ["enum", "os", "system"],
-    "an array that is not there": ["array", "9"],
+    "no dataset": {"x": 1},
+    "a number": 5,
+    "a function": {"system": "mkdir ran"},
+    "no enumeration": {"enum": "os", "member": "system"},
+    "an array that is not there": {"array": "9"},
+    "no array's name": {"array": {"array": "0"}},
+    "no table": {"form": "__class__", "tables": 5},
+    "no lengths": {"in_tuples": False, "lengths": "x", "rows": []},
 }
+
+
+def content_of(state):
+    """A dataset's content with any state."""
+    return {"format": STATE_FORMAT, "made of": {"config": {}, "files": {}}, "state": state}
 
 
 @pytest.fixture
@@ -64,22 +73,22 @@ def test_entries_that_are_no_datasets_are_made_anew(attacked, cached):
         assert status == 0, (name, told)
         assert entry.read_bytes() == good, name
     for name, state in STATES.items():
-        with entry.open("wb") as file:
-            write_entry(file, Entry(state))
-        status, told = attacked.run("run_recbole", *words)
-        assert status == 0, (name, told)
+        for values in (state, content_of(state)):
+            with entry.open("wb") as file:
+                write_entry(file, Entry(values))
+            status, told = attacked.run("run_recbole", *words)
+            assert status == 0, (name, told)
 
 
 def test_an_entry_sets_neither_the_config_nor_the_folder(attacked, cached):
     words, entry = cached
     found = read_entry(entry)
-    state = found.values
-    state[1] += ["config", "dataset_path", "logger"]
-    state[2] += [{}, "/etc", "x"]
+    content = found.values
+    content["state"] |= {"config": {}, "dataset_path": "/etc", "logger": "x"}
     arrays = {name: np.array(values) for name, values in found.arrays.items()}
     with entry.open("wb") as file:
-        write_entry(file, Entry(state, arrays))
-    assert "dataset_path" in unpack(state, arrays)
+        write_entry(file, Entry(content, arrays))
+    assert "dataset_path" in unpack(content, arrays)["state"]
     status, told = attacked.run("run_recbole", *words)
     assert status == 0, told
 
@@ -92,21 +101,13 @@ def test_a_saved_dataset_is_not_unpickled(attacked, gaps, name):
         attacked.refused(name, "run_recbole", "--model=DNN", *gaps, f"--dataset_save_path={name}")
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        5,
-        ["system", "mkdir ran"],
-        ["dict", 5],
-        ["enum", "os", "system"],
-        ["objects", "O", 5],
-        ["dict", [["x", ["array", "y"]]]],
-    ],
-)
-def test_a_saved_dataset_of_other_values(attacked, gaps, state):
-    torch.save({"config": {}, "dataset": state}, "mine.pth")
+@pytest.mark.parametrize("name", STATES)
+def test_a_saved_dataset_of_other_values(attacked, gaps, name):
     words = ("--model=DNN", *gaps, "--dataset_save_path=mine.pth")
-    attacked.refused("saved dataset 'mine.pth'", "run_recbole", *words)
+    for values in (STATES[name], content_of(STATES[name])):
+        with Path("mine.pth").open("wb") as file:
+            write_entry(file, Entry(values))
+        attacked.refused("saved dataset 'mine.pth'", "run_recbole", *words)
 
 
 @pytest.mark.parametrize("name", ["loaders.pth", "../outside/victim.pth"])

@@ -23,18 +23,21 @@ import torch
 from numpy.typing import NDArray
 from recbole.data.dataset.dataset import Dataset
 from recbole.utils import FeatureSource, FeatureType, set_color
-from recbole.utils.argument_list import dataset_arguments
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.plain_values import NOT_ENCODED, NotPlainError
 from recbole_midpg.common.replacing import function_with
 from recbole_midpg.common.version import __version__
 from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction
 from recbole_midpg.integration.dataset.dataset_state import (
+    STATE_FORMAT,
+    STATE_KEYS,
     TokenTables,
+    content_of,
+    entry_of,
     make_frame,
     object_array,
-    pack,
-    unpack,
+    take_over,
 )
 from recbole_midpg.integration.dataset.number_scaling import (
     fit_scalers,
@@ -42,6 +45,7 @@ from recbole_midpg.integration.dataset.number_scaling import (
     scales_numbers,
     unchanged_numbers,
 )
+from recbole_midpg.loading.array_file import Damaged, Entry
 from recbole_midpg.loading.atomic_header import files_to_load
 from recbole_midpg.loading.atomic_problem import find_ragged_line
 from recbole_midpg.loading.atomic_reader import (
@@ -57,7 +61,6 @@ from recbole_midpg.loading.atomic_reader import (
 from recbole_midpg.loading.column_encoding import StandardScaler
 from recbole_midpg.loading.dataset_cache import (
     DatasetCache,
-    Entry,
     default_folder,
     file_identity,
     key_of,
@@ -65,15 +68,6 @@ from recbole_midpg.loading.dataset_cache import (
 
 _TOKEN_LIKE = frozenset({FeatureType.TOKEN, FeatureType.TOKEN_SEQ})
 _PADDING = Tokens.of(["[PAD]"])
-# Keys that decide what a dataset holds. RecBole's own list leaves out its own numerical_features
-# and discretization, so that a change of them went unnoticed.
-DATASET_KEYS = (*dataset_arguments, "numerical_features", "discretization")
-# Keys that decide what a cached dataset holds, before it is split.
-_CACHE_KEYS = (*DATASET_KEYS, "dataset", "encoding")
-# The version of the cached state's format.
-_FORMAT = 3
-# Attributes that are not cached: those of the config and place, and one derived from another.
-_OWN_STATE = frozenset({"config", "logger", "dataset_path", "field2token_id"})
 
 
 class FastDataset(Dataset):
@@ -104,7 +98,8 @@ class FastDataset(Dataset):
             return
         files = files_to_load(self.config)
         cache = DatasetCache(self.config["dataset_cache_dir"] or default_folder())
-        key = self._cache_key(cache, files)
+        made_of = self._made_of(cache, files)
+        key = key_of(made_of)
         entry = cache.load(self.dataset_name, key)
         if entry is not None and self._take_over(entry):
             self.logger.info(set_color("Load dataset from", "pink") + f": [{cache.folder}]")
@@ -113,32 +108,32 @@ class FastDataset(Dataset):
         super()._from_scratch()
         # Files that came or changed in the meantime, as by a download, are for the next run.
         if files and before == [file_identity(file) for file in files_to_load(self.config)]:
-            arrays: dict[str, NDArray[Any]] = {}
-            state = {name: value for name, value in vars(self).items() if name not in _OWN_STATE}
-            cache.store(self.dataset_name, key, Entry(pack(state, arrays), arrays))
+            try:
+                cache.store(self.dataset_name, key, entry_of(self, made_of))
+            except NotPlainError as error:
+                self.logger.warning(f"Dataset cache: this dataset is not kept ({error}).")
 
     def _take_over(self, entry: Entry) -> bool:
         """Take a cached dataset's state over; returns whether it was one."""
         try:
-            state = unpack(entry.values, entry.arrays)
-            tokens = dict(state["field2id_token"].tokens())
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            self.logger.warning(f"Dataset cache: an entry holds no dataset ({error!r}).")
+            _, state = content_of(entry)
+            dict(state["field2id_token"].tokens())
+        except (Damaged, *NOT_ENCODED) as error:
+            self.logger.warning(f"Dataset cache: an entry is not used, {error}.")
             return False
-        self._get_preset()
-        kept = {name: value for name, value in state.items() if name not in _OWN_STATE}
-        self.__dict__.update(kept, field2token_id=TokenTables("positions", tokens))
+        take_over(self, self.config, state)
         return True
 
-    def _cache_key(self, cache: DatasetCache, files: list[Path]) -> str:
-        return key_of(
-            {
-                "files": [[file.name, cache.content_key(file)] for file in files],
-                "config": {name: self.config[name] for name in _CACHE_KEYS},
-                "format": _FORMAT,
-                "versions": [__version__, *(module.__version__ for module in (recbole, pd, np))],
-            }
-        )
+    def _made_of(self, cache: DatasetCache, files: list[Path]) -> dict[str, Any]:
+        return {
+            "files": {file.name: cache.content_key(file) for file in files},
+            "config": {name: self.config[name] for name in STATE_KEYS},
+            "versions": [
+                STATE_FORMAT,
+                __version__,
+                *(module.__version__ for module in (recbole, pd, np)),
+            ],
+        }
 
     # ----------------------------------------------------------------------------------------------
     # Reading

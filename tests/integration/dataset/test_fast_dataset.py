@@ -419,7 +419,7 @@ def test_a_saved_dataset_is_the_dataset(tmp_path):
         config = gaps_config(**values)
         FastDataset(config).save()
         stock_parts = build(Dataset, config)[1]
-        loaded, _ = load_dataset(saved_dataset_path(config, FastDataset), FastDataset)
+        loaded, _ = load_dataset(saved_dataset_path(config, FastDataset), FastDataset, config)
         init_seed(7, reproducibility=True)
         assert loaded.num("user_id") == 5
         for fast_part, stock_part in zip(loaded.build(), stock_parts, strict=True):

@@ -1,6 +1,5 @@
 import pickle
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,10 @@ import torch
 from recbole.data import create_dataset
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.dataset.saved_dataset import _to_plain
+from recbole_midpg.integration.dataset.dataset_state import STATE_FORMAT
+from recbole_midpg.loading.array_file import Entry, read_entry, write_entry
 from tests.security.attacks import RunsCode
-from tests.support.recbole_data import DATA, gaps_config
+from tests.support.recbole_data import DATA, GAPS, gaps_config
 
 
 def tensors(dataset):
@@ -26,7 +26,7 @@ def tensors(dataset):
 def test_a_saved_dataset_is_the_dataset():
     built = create_dataset(gaps_config(save_dataset=True))
     path = Path("saved/gaps-Dataset.pth")
-    torch.load(path, weights_only=True)
+    assert read_entry(path).arrays
     built.inter_feat = None  # the next one cannot share it
     loaded = create_dataset(gaps_config())
     fresh = create_dataset(gaps_config(checkpoint_dir="elsewhere"))
@@ -82,27 +82,58 @@ def test_pickled_dataloaders_are_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_is_said_of_arrays_that_cannot_be_written_to():
-    values = np.arange(3.0)
-    values.flags.writeable = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        tag, tensor = _to_plain(values)
-    assert tag == "array" and tensor.tolist() == [0, 1, 2]
+def written(values):
+    Path("saved").mkdir(exist_ok=True)
+    with Path("saved/gaps-Dataset.pth").open("wb") as file:
+        write_entry(file, Entry(values))
 
 
 @pytest.mark.parametrize(
-    "saved",
+    "values",
     [
-        {"config": {"a": 1}, "files": {}, "dataset": {}},
-        {"config": 3, "files": {}, "dataset": 4},
+        {},
+        {"format": STATE_FORMAT, "made of": {"config": {}, "files": {}}, "state": {}},
+        {"format": STATE_FORMAT, "made of": 3, "state": 4},
+        {"format": STATE_FORMAT, "made of": {"files": 5}, "state": {}},
     ],
 )
-def test_a_saved_dataset_of_another_program_is_refused(saved):
-    Path("saved").mkdir()
-    torch.save(saved, "saved/gaps-Dataset.pth")
-    with pytest.raises(UsageError, match=r"gaps-Dataset\.pth': it.* not one of recbole-midpg"):
+def test_a_saved_dataset_of_another_program_is_refused(values):
+    written(values)
+    with pytest.raises(UsageError, match=r"gaps-Dataset\.pth': .*holds no dataset"):
         create_dataset(gaps_config())
+
+
+def test_a_damaged_file_is_refused():
+    create_dataset(gaps_config(save_dataset=True))
+    path = Path("saved/gaps-Dataset.pth")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UsageError, match=r"gaps-Dataset\.pth': .*is cut off.*remove it"):
+        create_dataset(gaps_config())
+
+
+def test_a_saved_dataset_is_split_as_this_run_asks():
+    """Not as the run did that saved it."""
+    create_dataset(gaps_config(save_dataset=True))
+    halves = {**GAPS["eval_args"], "split": {"RS": [0.8, 0.1, 0.1]}}
+    dataset = create_dataset(gaps_config(eval_args=halves, seed=1))
+    assert dataset.config["eval_args"]["split"] == {"RS": [0.8, 0.1, 0.1]}
+    assert len(dataset.build()[0]) > 0.7 * dataset.inter_num
+
+
+def test_a_dataset_of_recboles_other_models_is_saved_too():
+    model, values = "BPR", {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
+    built = create_dataset(gaps_config(model, save_dataset=True, **values))
+    (path,) = Path("saved").glob("*.pth")
+    assert read_entry(path).arrays
+    loaded = create_dataset(gaps_config(model, **values))
+    assert type(loaded) is type(built) and vars(loaded).keys() == vars(built).keys()
+    for name in built.feat_name_list:
+        here, there = getattr(built, name), getattr(loaded, name)
+        assert [repr(value) for value in here.to_numpy().ravel()] == [
+            repr(value) for value in there.to_numpy().ravel()
+        ]
+    for name, tokens in built.field2token_id.items():
+        assert loaded.field2token_id[name] == tokens
 
 
 @pytest.fixture
