@@ -52,6 +52,7 @@ from recbole_midpg.integration.dataset import (
     batches,
     dataset_download,
     number_scaling,
+    rare_tokens,
     row_filters,
     saved_dataset,
     trust,
@@ -343,8 +344,9 @@ SEAMS: tuple[Seam, ...] = (
     ),
     # Checkpoints
     Wrapped(
-        abstract_recommender.ContextRecommender, "__init__", (number_scaling.keeping_scalers,),
-        "a model keeps the scale of its numbers, which its checkpoints hold",
+        abstract_recommender.ContextRecommender, "__init__",
+        (number_scaling.keeping_scalers, rare_tokens.keeping_rare_tokens),
+        "a model keeps the scale of its numbers and its rare tokens, which its checkpoints hold",
     ),
     Added(Trainer, "vocabulary", None, "tokens and fields, for predictions from the checkpoint"),
     Added(Trainer, "run_state", None, "what a resumed run goes on from"),

@@ -1,13 +1,14 @@
 """Columns of new rows as a trained model reads them: token ids, and numbers on training's scale.
 
 An encoder holds what training learned of one field, in plain values and arrays, and gives new
-values exactly the form that training gave its own. What training has not seen has one form too: a
-token without an id, an empty value and a missing one are all token 0, and a missing number is the
-training rows' mean.
+values exactly the form that training gave its own. What training has not seen has one form too: an
+empty token and a missing one are token 0, as is one without an id where its field has no unknown
+token, and a missing number is the training rows' mean.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.loading.atomic_reader import MISSING, Integers, Tokens
+from recbole_midpg.loading.rare_tokens import RareTokens
 
 _MISSING = frozenset(MISSING)
 
@@ -254,16 +256,29 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class TokenEncoder(Encoder):
-    """Tokens to their ids, ``(rows,)``; 0 for a token that training has not seen.
+    """Tokens to their ids, ``(rows,)``; one that training has not seen to :attr:`unknown`.
 
     A number stands for the token that it is written as; a whole float also for the integer, as
     which pandas gives the integers of a column with missing values.
 
     Attributes:
-        tokens: the tokens in the order of their ids, the padding token first.
+        tokens: the tokens in the order of their ids, the padding token first, the unknown one last
+            where there is one.
+        rare: those that the model reads as the unknown one, where there is one.
     """
 
     tokens: Tokens
+    rare: RareTokens | None = dataclasses.field(default=None, kw_only=True)
+
+    @property
+    def unknown(self) -> int:
+        """The id of a token that training has not seen: 0 where the field has no unknown token."""
+        return 0 if self.rare is None else self.rare.unknown
+
+    @property
+    def names(self) -> list[str]:
+        """The tokens but for the padding and the unknown one, in the order of their ids."""
+        return self.tokens.texts()[1 : None if self.rare is None else -1]
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -273,11 +288,11 @@ class TokenEncoder(Encoder):
     def id_of(self, value: object) -> int:
         """The id of one value that is not missing."""
         if isinstance(value, str):
-            return 0 if value in _MISSING else self.ids.get(value, 0)
-        known = self.ids.get(str(value), 0)
+            return 0 if value in _MISSING else self.ids.get(value, self.unknown)
+        known = self.ids.get(str(value))
         if not known and isinstance(value, (float, np.floating)) and value.is_integer():
-            return self.ids.get(str(int(value)), 0)
-        return known
+            return self.ids.get(str(int(value)), self.unknown)
+        return known or self.unknown
 
     def encode(self, column: Any) -> NDArray[np.int64]:
         """See :class:`Encoder`."""
@@ -288,6 +303,13 @@ class TokenEncoder(Encoder):
         ids = np.fromiter(map(self.id_of, distinct), np.int64, len(distinct))
         return np.append(ids, 0)[codes]
 
+    def read(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids as the model reads them: those of rare tokens as the unknown one's.
+
+        A rare user's features are found by the id that :meth:`encode` gives.
+        """
+        return ids if self.rare is None else self.rare.read_as[ids].astype(np.int64)
+
 
 @dataclass(frozen=True)
 class TokenSequenceEncoder(TokenEncoder):
@@ -295,7 +317,7 @@ class TokenSequenceEncoder(TokenEncoder):
 
     A sequence is a text with separators, as in an atomic file, or a list of tokens. Of a longer one
     than ``width`` the end is cut, as in training. A token that training has not seen counts as
-    absent.
+    absent where the field has no unknown token.
 
     Attributes:
         separator: what stands between two tokens.
@@ -311,7 +333,9 @@ class TokenSequenceEncoder(TokenEncoder):
         rows = np.zeros((len(distinct) + 1, self.width), np.int64)
         for row, value in zip(rows, distinct, strict=False):
             elements = elements_of(value, self.separator)[: self.width]
-            row[: len(elements)] = [self.ids.get(str(element), 0) for element in elements]
+            row[: len(elements)] = [
+                self.ids.get(str(element), self.unknown) for element in elements
+            ]
         return rows[codes]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from recbole_midpg.layers.scenario_grouping import (
     ScenarioLayout,
     ScenarioTiles,
 )
+from recbole_midpg.loading.rare_tokens import RareTokens
 from recbole_midpg.models.fields import Fields
 
 
@@ -51,6 +53,8 @@ class ScenarioRecommender(ContextRecommender):
     fixed_shapes: bool = False
     loss_names: ClassVar[tuple[str, ...]] = ("bce",)
     entropy_weight: float = 1.0
+    # The tokens that the dataset's splits read as unknown ones, by field (min_count).
+    rare_tokens: Mapping[str, RareTokens] = MappingProxyType({})
     settings: ClassVar[Rules] = {
         "embedding_size": Integer(minimum=1),
         "mlp_hidden_size": Sizes(minimum_length=1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
@@ -27,7 +28,8 @@ class STAR(ScenarioRecommender):
     embeddings as they are, the scenario's among them.
 
     The scenario of a row is its token in ``scenario_id_field``. Token 0 (padding, unknown) is a
-    scenario like the others, so that ``S`` counts it. Parameters without embeddings:
+    scenario like the others, so that ``S`` counts it, as it does ``[UNK]`` and the rare tokens that
+    are read as it (``min_count``). Parameters without embeddings:
     :math:`(S+1)\,(\text{those of DNN} + 2 d_0)`, and those of the auxiliary network: with ``a``
     hidden units, :math:`a\,(d_0 + 2) + 1`.
 
@@ -91,11 +93,15 @@ class STAR(ScenarioRecommender):
         """Name the scenarios that were never normalised by their own rows in training."""
         if self.norm is None:
             return []
-        unseen = [slot for slot in self.norm.unseen().tolist() if slot > 0]
+        rare = self.rare_tokens.get(str(self.scenario_id_field))
+        read = np.arange(self.n_scenarios) if rare is None else rare.read_as
+        # A rare scenario's own slot is never used.
+        unseen = [slot for slot in self.norm.unseen().tolist() if 0 < slot == read[slot]]
         if not unseen:
             return []
+        n_read = len(set(read.tolist()) - {0})
         return [
-            f"STAR: {len(unseen)} of {self.n_scenarios - 1} scenarios had no training batch with "
+            f"STAR: {len(unseen)} of {n_read} scenarios had no training batch with "
             f"{self.norm.min_rows} rows (pn_min_rows) and are normalised with mean 0 and "
             f"variance 1; their tokens of {self.scenario_id_field}: {unseen}."
         ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.scoring.scoring import ScoringModel
+from recbole_midpg.loading.column_encoding import TokenEncoder
 from recbole_midpg.prediction.recognition import ValueCounts, count_values, warning
 from recbole_midpg.training.device_rows import widen
 
@@ -66,6 +67,17 @@ def join_features(scoring: ScoringModel, encoded: Mapping[str, Tensor]) -> dict[
         if entity.id_field in encoded
         for name, features in entity.columns.items()
         if name not in encoded
+    }
+
+
+def read_rare_tokens(scoring: ScoringModel, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Encoded columns as the model reads them, features joined: rare tokens as unknown ones."""
+    scored = scoring.fields.scored
+    return {
+        name: torch.from_numpy(encoder.read(column.numpy()))
+        if isinstance(encoder := scored[name].encoder, TokenEncoder)
+        else column
+        for name, column in encoded.items()
     }
 
 

@@ -32,6 +32,7 @@ from recbole_midpg.prediction.encoding import (
     encode_columns,
     join_features,
     read_columns,
+    read_rare_tokens,
 )
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.training.device_faults import Occupants, reporting_faults
@@ -102,7 +103,7 @@ class ItemRanking:
         columns = self._items_or_all(items)
         self._given_of_items = encode_columns(scoring, columns)
         joined = join_features(scoring, self._given_of_items)
-        self._items_columns = self._given_of_items | joined
+        self._items_columns = read_rare_tokens(scoring, self._given_of_items | joined)
         self.items = pd.Series(list(columns[self.item_field]))
         self._given_of_all = self._encoded_context()
         self.counts: dict[str, ValueCounts] = count_columns(
@@ -121,7 +122,7 @@ class ItemRanking:
         """The candidates' columns, checked."""
         if items is None:
             encoder = cast(TokenEncoder, self.scoring.fields.scored[self.item_field].encoder)
-            return {self.item_field: encoder.tokens.texts()[1:]}
+            return {self.item_field: encoder.names}
         columns = as_columns("items", self.item_field, items)
         self._check_sources("items", columns, _OF_USERS)
         tokens = columns[self.item_field]
@@ -274,14 +275,14 @@ class ItemRanking:
         given = dict(encoded)
         for name, column in self._given_of_all.items():
             given[name] = column.expand(n_requests, *column.shape[1:])
-        joined = join_features(self.scoring, given)
+        read = read_rare_tokens(self.scoring, given | join_features(self.scoring, given))
         device = config["device"]
 
         def predict(columns: dict[str, Tensor]) -> Tensor:
             return model.predict(Interaction(columns))
 
         with reporting_faults(Occupants(config, model, stage="prediction")):
-            of_requests = {name: c.to(device) for name, c in (given | joined).items()}
+            of_requests = {name: c.to(device) for name, c in read.items()}
             batch_size = config["eval_batch_size"]
             of_items = self._of_items()
             return score_pairs(predict, of_requests, of_items, n_requests, batch_size).cpu()

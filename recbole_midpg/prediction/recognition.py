@@ -1,8 +1,8 @@
 """How many values of new rows training has seen, and how those that it has not may be misspelt.
 
-A token that training has not seen is scored as ``[PAD]``. One that is new and one that is only
-written otherwise (``7.0`` for ``7``, ``APP`` for ``app``) look alike to a model; by the tokens that
-it knows they can be distinguished.
+A token that training has not seen is scored as ``[PAD]``, or as ``[UNK]`` where its field has one.
+One that is new and one that is only written otherwise (``7.0`` for ``7``, ``APP`` for ``app``) look
+alike to a model; by the tokens that it knows they can be distinguished.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from recbole_midpg.loading.column_encoding import (
     distinct_values,
     elements_of,
 )
+from recbole_midpg.loading.rare_tokens import UNKNOWN
 
 MAX_EXAMPLES = 100
 """How many distinct unknown values of a column are kept: the first ones."""
@@ -94,19 +95,24 @@ def count_values(encoder: Encoder, column: Any, encoded: NDArray[Any]) -> ValueC
     if isinstance(encoder, (TokenSequenceEncoder, NumberSequenceEncoder)):
         return _count_elements(encoder, column)
     if isinstance(encoder, TokenEncoder):
-        return _count_tokens(column, encoded)
+        return _count_tokens(encoder, column, encoded)
     missing = int(_are_missing(_as_array(column)).sum())
     return ValueCounts(len(encoded) - missing, 0, missing)
 
 
-def _count_tokens(column: Any, ids: NDArray[np.int64]) -> ValueCounts:
-    without_id = _as_array(column)[ids == 0]
-    unknown = without_id[~_are_missing(without_id)]
+def _count_tokens(encoder: TokenEncoder, column: Any, ids: NDArray[np.int64]) -> ValueCounts:
+    doubtful = _as_array(column)[(ids == 0) | (ids == encoder.unknown)]
+    present = doubtful[~_are_missing(doubtful)]
+    if encoder.rare is not None:  # training has seen the rare tokens
+        codes, distinct = distinct_values(present)
+        known = np.array([encoder.id_of(value) != encoder.unknown for value in distinct], bool)
+        present = present[~known[codes]]
+    missing = int(_are_missing(doubtful).sum())
     return ValueCounts(
-        int(np.count_nonzero(ids)),
-        len(unknown),
-        len(without_id) - len(unknown),
-        _first_distinct(map(str, unknown)),
+        len(ids) - missing - len(present),
+        len(present),
+        missing,
+        _first_distinct(map(str, present)),
     )
 
 
@@ -197,7 +203,8 @@ def warning(encoder: Encoder, counts: ValueCounts) -> str | None:
         return None
     unknown = (
         f"{encoder.field}: {counts.unknown:,} of {counts.known + counts.unknown:,} values "
-        f"({counts.unknown_share:.1%}) are unknown to training and scored as [PAD]"
+        f"({counts.unknown_share:.1%}) are unknown to training and scored as "
+        f"{'[PAD]' if encoder.rare is None else UNKNOWN}"
     )
     for example, cause in causes:
         if cause and cause.name == frequent[0][0]:

@@ -25,6 +25,7 @@ from recbole_midpg.prediction.encoding import (
     count_columns,
     encode_columns,
     join_features,
+    read_rare_tokens,
     unknown_warnings,
 )
 from recbole_midpg.prediction.ranking import ItemRanking, as_columns, pairs_to_exclude
@@ -37,14 +38,19 @@ class Scorer:
 
     A row's features are taken from its own columns; those of its user or item that it does not
     bring are the ones that training had for that user or item. What training has not seen is
-    treated as RecBole treats what is missing:
+    treated as follows:
 
-    * a token without an id, an empty one and a missing one are token 0, ``[PAD]``. Its embedding
-      has learned only from training rows in which the field was missing; where there were none, it
-      is as it was drawn at the start. An unknown token of a sequence counts as absent.
-    * an unknown user or item has the features of token 0: its tokens are 0, its numbers the mean.
-    * an unknown scenario is scenario 0, which each model knows how to score: the models with
-      parameters of each scenario have a slot for it, the others generate theirs from its embedding.
+    * a token without an id is ``[UNK]``, which the rare tokens of its field have trained, where
+      ``min_count`` has given the field one. Else it is treated as RecBole treats one that is
+      missing.
+    * an empty token and a missing one are token 0, ``[PAD]``. Its embedding has learned only from
+      training rows in which the field was missing; where there were none, it is as it was drawn at
+      the start. An unknown token of a sequence counts as absent where there is no ``[UNK]``.
+    * an unknown user or item has unknown features: its tokens are ``[UNK]``, its numbers the mean.
+      Where its own field has no ``[UNK]``, it has the features of token 0, which are missing.
+    * an unknown scenario is ``[UNK]``, else scenario 0, both of which each model knows how to
+      score: the models with parameters of each scenario have a slot for it, the others generate
+      theirs from its embedding.
     * a missing number is the mean; one beyond the training numbers keeps its place on the scale,
       and the nearest bucket where the field is discretized.
 
@@ -139,7 +145,7 @@ class Scorer:
         """
         self.check([str(name) for name in columns])
         encoded = encode_columns(self.scoring, columns)
-        return encoded | join_features(self.scoring, encoded)
+        return read_rare_tokens(self.scoring, encoded | join_features(self.scoring, encoded))
 
     def counts(
         self, columns: Mapping[str, Any], encoded: Mapping[str, Tensor]

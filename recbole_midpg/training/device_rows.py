@@ -23,7 +23,7 @@ def widen(column: Tensor) -> Tensor:
 
 
 class Features(NamedTuple):
-    """The features of all users or of all items.
+    """The features of all users or of all items, or what else is looked up by a column of a row.
 
     Attributes:
         key: the column of a row that names its user or item.

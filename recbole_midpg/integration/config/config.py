@@ -41,6 +41,11 @@ from recbole_midpg.integration.config.key_names import (
 from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
 from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.dataset.number_scaling import NUMERICAL_SCALING
+from recbole_midpg.integration.dataset.rare_tokens import (
+    MinCount,
+    check_min_count,
+    refuse_min_count,
+)
 from recbole_midpg.integration.dataset.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.metrics.metrics import check_metrics
 from recbole_midpg.integration.models.decision_trees import TREE_MODELS
@@ -95,6 +100,7 @@ _COMMON_SETTINGS: Rules = {
     "synthetic_seed": OrNone(Integer(minimum=0)),
     "max_left_out": Number(maximum=1.0),
     "numerical_scaling": NUMERICAL_SCALING,
+    "min_count": MinCount(),
 }
 
 
@@ -319,6 +325,7 @@ def check_config(config: Config) -> None:
         check_splits(values, config.external_config_dict)
         _check_numbers(config, fields)
         _check_clicks(config, fields)
+        check_min_count(config, fields)
         _check_unembedded(config, fields)
         _report_unread_weights(config)
         if fields is not None:
@@ -328,6 +335,8 @@ def check_config(config: Config) -> None:
         if is_own_model and fields is not None:
             input_size = len(feature_fields(config, fields)) * values["embedding_size"]
             config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+    else:
+        refuse_min_count(config)
     columns = columns_of_rows(config)
     if columns:
         check_ids(config, columns, needed=not is_context_aware)

@@ -45,6 +45,7 @@ from recbole_midpg.integration.dataset.number_scaling import (
     scales_numbers,
     unchanged_numbers,
 )
+from recbole_midpg.integration.dataset.rare_tokens import ReadsRareTokens
 from recbole_midpg.loading.array_file import Damaged, Entry
 from recbole_midpg.loading.atomic_header import files_to_load
 from recbole_midpg.loading.atomic_problem import find_ragged_line
@@ -70,7 +71,7 @@ _TOKEN_LIKE = frozenset({FeatureType.TOKEN, FeatureType.TOKEN_SEQ})
 _PADDING = Tokens.of(["[PAD]"])
 
 
-class FastDataset(Dataset):
+class FastDataset(ReadsRareTokens):
     """A ``Dataset`` of the same tensors, mappings and statistics, loaded faster.
 
     Before :meth:`build` a frame differs from RecBole's in that numbers with an embedding
@@ -81,6 +82,8 @@ class FastDataset(Dataset):
 
     With ``numerical_scaling: standard`` such numbers of the three splits are scaled, see
     :mod:`~recbole_midpg.integration.dataset.number_scaling`; those of the dataset itself never are.
+    With ``min_count`` the splits read rare tokens as unknown ones, see
+    :mod:`~recbole_midpg.integration.dataset.rare_tokens`.
 
     With ``dataset_cache: True`` a loaded dataset is kept in ``dataset_cache_dir``, by default the
     user's folder of caches, and found there again as long as files, config and versions stay.

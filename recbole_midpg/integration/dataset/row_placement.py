@@ -14,6 +14,7 @@ import torch
 from recbole_midpg.common.rules import Switch
 from recbole_midpg.common.units import in_units
 from recbole_midpg.integration.dataset.compact_interaction import kept_columns
+from recbole_midpg.integration.dataset.rare_tokens import reading_rare_tokens
 from recbole_midpg.training.device_rows import DeviceRows, Features, RowTables
 
 DATA_ON_DEVICE = Switch()
@@ -26,7 +27,7 @@ ROWS_SHARE = 0.4
 
 
 def row_tables(dataset: Any) -> RowTables:
-    """The columns of a split as they are kept, not copied.
+    """The columns of a split as they are kept, not copied, and how a model reads them.
 
     Args:
         dataset: RecBole's ``Dataset`` of the split.
@@ -41,7 +42,7 @@ def row_tables(dataset: Any) -> RowTables:
         )
         if table is not None and key in rows
     ]
-    return RowTables(rows, features)
+    return reading_rare_tokens(RowTables(rows, features), dataset)
 
 
 def place_rows(dataset: Any, config: Any, n_order_bytes: int, use: str) -> DeviceRows | None:

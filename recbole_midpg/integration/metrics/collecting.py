@@ -20,6 +20,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor
 
 from recbole_midpg.integration.dataset.batches import Batch
+from recbole_midpg.integration.dataset.rare_tokens import as_loaded
 from recbole_midpg.integration.run.process_group import gather_batches, is_on_gpus
 
 SCENARIO = "data.scenario"
@@ -125,10 +126,16 @@ def collect_batch(
         return
     scenario_field = self.config["scenario_id_field"]
     if scenario_field is not None:
-        self.data_struct.update_tensor(SCENARIO, interaction[scenario_field])
+        self.data_struct.update_tensor(SCENARIO, _as_loaded(interaction, scenario_field))
     if self.register.has_metric("FieldGAUC"):
         for field in self.config["gauc_fields"]:
-            self.data_struct.update_tensor(group_key(field), interaction[field])
+            self.data_struct.update_tensor(group_key(field), _as_loaded(interaction, field))
+
+
+def _as_loaded(interaction: Any, field: str) -> Tensor:
+    """A batch's tokens of a field, those too that the model reads as unknown."""
+    name = as_loaded(field)
+    return interaction[name if name in interaction else field]
 
 
 def name_scenarios(data_struct: GrowingDataStruct, config: Any, dataset: Any) -> None:

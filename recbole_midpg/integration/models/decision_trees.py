@@ -26,6 +26,7 @@ from torch import Tensor
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import log_loss
 from recbole_midpg.integration.dataset.number_scaling import scalers_of
+from recbole_midpg.integration.dataset.rare_tokens import rare_tokens_of
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES
 
 Features: TypeAlias = "NDArray[np.float32] | scipy.sparse.csr_matrix"
@@ -151,7 +152,8 @@ class DecisionTrees(AbstractRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__()
-        self.number_scalers = scalers_of(dataset)  # as a ContextRecommender keeps them
+        # As a ContextRecommender keeps them.
+        self.number_scalers, self.rare_tokens = scalers_of(dataset), rare_tokens_of(dataset)
         self._features = _features_of(config, dataset)
         self._params = {"seed": config["seed"], **(config[f"{self.prefix}_params"] or {})}
         self._rounds = config[f"{self.prefix}_num_boost_round"]

@@ -49,6 +49,11 @@ from recbole_midpg.integration.dataset.number_scaling import (
     scalers_from_plain,
     scalers_to_plain,
 )
+from recbole_midpg.integration.dataset.rare_tokens import (
+    check_rare_tokens,
+    rare_tokens_from_plain,
+    rare_tokens_to_plain,
+)
 from recbole_midpg.integration.dataset.vocabulary import check_vocabulary, vocabulary_of
 from recbole_midpg.integration.models.registry import get_model
 from recbole_midpg.integration.run.log_file import init_logger
@@ -314,8 +319,8 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
 
     Returns:
         RecBole's own entries as plain values; the vocabulary of the dataset that embeddings belong
-        to, ``None`` where the trainer has none; how numbers were scaled; and, for a run that
-        can go on, its state.
+        to, ``None`` where the trainer has none; how numbers were scaled and which tokens were rare;
+        and, for a run that can go on, its state.
     """
     content = {
         "config": config_to_plain(trainer.config),
@@ -327,6 +332,7 @@ def checkpoint_of(trainer: Any, epoch: int, best_epoch: int | None) -> dict[str,
         "optimizer": trainer.optimizer.state_dict(),
         "vocabulary": trainer.vocabulary,
         "number_scalers": scalers_to_plain(getattr(trainer.model, "number_scalers", {})),
+        "rare_tokens": rare_tokens_to_plain(getattr(trainer.model, "rare_tokens", {})),
     }
     if trainer.run_state is not None:
         content["run_state"] = CONFIG_VALUES.encode(trainer.run_state(best_epoch))
@@ -368,11 +374,14 @@ def load_weights(model: Any, checkpoint: dict[str, Any], path: str) -> None:
         path: where it was read, for the error.
 
     Raises:
-        UsageError: they do not fit, or were trained on numbers that were scaled otherwise.
+        UsageError: they do not fit, or were trained on numbers that were scaled otherwise, or with
+            other rare tokens.
     """
     place = f"checkpoint {path!r}"
     saved_scalers = scalers_from_plain(checkpoint.get("number_scalers"), place)
     check_scalers(saved_scalers, getattr(model, "number_scalers", {}), place)
+    saved_rare = rare_tokens_from_plain(checkpoint.get("rare_tokens"), place)
+    check_rare_tokens(saved_rare, getattr(model, "rare_tokens", {}), place)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -488,6 +497,7 @@ def restore(checkpoint: dict[str, Any], path: str) -> tuple[Any, Any, Any, Any, 
     place = f"checkpoint {path!r}"
     # The same split would give the same numbers, but its values may have changed since.
     dataset.number_scalers = scalers_from_plain(checkpoint.get("number_scalers"), place)
+    dataset.fitted_rare_tokens = rare_tokens_from_plain(checkpoint.get("rare_tokens"), place)
     if checkpoint.get("vocabulary") is not None:
         check_vocabulary(checkpoint["vocabulary"], vocabulary_of(dataset), place)
     train_data, valid_data, test_data = quick_start.data_preparation(config, dataset)

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.plain_values import NOT_ENCODED, Codec
+from recbole_midpg.integration.dataset.compact_interaction import narrow
 from recbole_midpg.integration.dataset.datasets import atomic_files_exist
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.dataset.number_scaling import scalers_from_plain
+from recbole_midpg.integration.dataset.rare_tokens import rare_tokens_from_plain
 from recbole_midpg.integration.dataset.saved_dataset import build_dataset, dataset_class_of
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES
 from recbole_midpg.integration.dataset.vocabulary import check_vocabulary, vocabulary_of
@@ -51,6 +53,7 @@ from recbole_midpg.loading.column_encoding import (
     tokens_to_plain,
 )
 from recbole_midpg.loading.items_by_user import ItemsByUser, SeenItems
+from recbole_midpg.loading.rare_tokens import RareTokens
 from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
 # Where features of users and of items come from, and the dataset's name of the id that joins them.
@@ -85,8 +88,8 @@ class EntityFeatures:
 
     Attributes:
         id_field: the field that names the user or the item.
-        columns: the features as the model reads them, each by id, ``(ids, ...)``, narrow; at id 0
-            those of an unknown one.
+        columns: the features, each by id, ``(ids, ...)``, narrow; at id 0 those of a missing one,
+            and at the last id of an unknown one where the ids have one.
     """
 
     id_field: str
@@ -192,6 +195,7 @@ def read_scoring_model(path: str | os.PathLike[str], keep_seen: bool = False) ->
     if vocabulary is not None:
         check_vocabulary(vocabulary, vocabulary_of(dataset), place)
     dataset.use_scalers(scalers_from_plain(checkpoint.get("number_scalers"), place))
+    dataset.fitted_rare_tokens = rare_tokens_from_plain(checkpoint.get("rare_tokens"), place)
     seen = _seen_items(dataset) if keep_seen else None
     fields, entities = _learned_by_training(dataset)
     scoring = _assemble(config, fields, entities, checkpoint["state_dict"], place)
@@ -260,7 +264,8 @@ def _learned_by_training(dataset: _ObservedDataset) -> tuple[FieldTable, list[En
         if name == config["LABEL_FIELD"] or (is_number and name not in dataset.scales):
             continue
         values = tables.get(source, training.inter_feat).narrow_columns[name]
-        encoder = _encoder(dataset, name, kind, values.shape[1] if values.dim() > 1 else 1)
+        width = values.shape[1] if values.dim() > 1 else 1
+        encoder = _encoder(dataset, training, name, width)
         scored[name] = ScoredField(kind, source, training.num(name), encoder)
     entities = []
     for source, id_field in _ENTITIES.items():
@@ -268,21 +273,38 @@ def _learned_by_training(dataset: _ObservedDataset) -> tuple[FieldTable, list[En
         if features:
             columns = tables[source].narrow_columns
             id_name = getattr(training, id_field)
-            entities.append(EntityFeatures(id_name, {name: columns[name] for name in features}))
+            of_all = {name: columns[name] for name in features}
+            if id_name in training.rare_tokens:
+                of_all = {
+                    name: _with_unknown_entity(column, training.rare_tokens.get(name))
+                    for name, column in of_all.items()
+                }
+            entities.append(EntityFeatures(id_name, of_all))
     unembedded = frozenset(scored).difference(embedded)
     return FieldTable(scored, training.inter_num, unembedded), entities
 
 
-def _encoder(dataset: _ObservedDataset, name: str, kind: FeatureType, width: int) -> Encoder:
-    separator = dataset.config["seq_separator"]
+def _with_unknown_entity(column: Tensor, rare: RareTokens | None) -> Tensor:
+    """A feature's column, by id, with the unknown user's or item's at the end.
+
+    Of an unknown one no feature is known: it is missing, as that of id 0, and a token is unknown.
+    """
+    last = column[:1].long() if rare is not None else column[:1]
+    if rare is not None:
+        last.view(1, -1)[:, :1] = rare.unknown
+    return narrow(torch.cat([column, last]))
+
+
+def _encoder(dataset: _ObservedDataset, training: Any, name: str, width: int) -> Encoder:
+    separator, kind = dataset.config["seq_separator"], training.field2type[name]
     if kind is FeatureType.FLOAT:
         return NumberEncoder(name, dataset.scales[name])
     if kind is FeatureType.FLOAT_SEQ:
         return NumberSequenceEncoder(name, dataset.scales[name], separator, width)
-    tokens = dict(dataset.field2id_token.tokens())[name]
+    tokens, rare = dict(training.field2id_token.tokens())[name], training.rare_tokens.get(name)
     if kind is FeatureType.TOKEN:
-        return TokenEncoder(name, tokens)
-    return TokenSequenceEncoder(name, tokens, separator, width)
+        return TokenEncoder(name, tokens, rare=rare)
+    return TokenSequenceEncoder(name, tokens, separator, width, rare=rare)
 
 
 class _ObservedDataset(FastDataset):
@@ -419,6 +441,9 @@ _ENCODERS: dict[str, Callable[..., Encoder]] = {
 def _field_to_plain(scored: ScoredField) -> dict[str, Any]:
     encoder: dict[str, Any] = dict(vars(scored.encoder))
     encoder.pop("ids", None)  # made of the tokens when they are first looked up
+    rare = encoder.pop("rare", None)
+    if rare is not None:
+        encoder["rare"] = rare.to_plain()
     if "tokens" in encoder:
         encoder["tokens"] = tokens_to_plain(encoder["tokens"])
     if "scale" in encoder:
@@ -435,6 +460,8 @@ def _field_from_plain(plain: Mapping[str, Any]) -> ScoredField:
     encoder = dict(plain["encoder"])
     if "tokens" in encoder:
         encoder["tokens"] = tokens_from_plain(encoder["tokens"])
+    if "rare" in encoder:
+        encoder["rare"] = RareTokens.from_plain(encoder["rare"])
     if "scale" in encoder:
         encoder["scale"] = NumberScale.from_plain(encoder["scale"])
     return ScoredField(
