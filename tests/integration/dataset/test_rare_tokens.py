@@ -353,6 +353,15 @@ def test_results_are_grouped_by_the_tokens_of_the_files(shop):
     assert told == {f"logloss/{place or 'missing'}" for place in lines["place"]}
 
 
+def test_star_tells_of_the_scenarios_that_it_reads():
+    run = Run.prepare(config_of("STAR", min_count={"place": 12}))
+    rare = run.train_data.dataset.rare_tokens["place"]
+    read = [*np.flatnonzero(~rare.is_rare)[1:].tolist(), rare.unknown]
+    (remark,) = run.model.remarks()
+    assert remark.startswith(f"STAR: {len(read)} of {len(read)} scenarios had no training batch")
+    assert remark.endswith(f"their tokens of place: {read}.")
+
+
 # --------------------------------------------------------------------------------------------------
 # Checkpoints
 
@@ -374,6 +383,15 @@ def test_a_checkpoint_reads_its_own_rare_tokens_whatever_the_rows_say_now(shop):
     lines.to_csv("dataset/shop/shop.inter", sep="\t", index=False)
     scores = Scorer.read(path).scores(columns)
     np.testing.assert_array_equal(scores, expected)
+
+
+def test_trees_keep_their_rare_tokens_too():
+    pytest.importorskip("lightgbm")
+    run = trained("LightGBM", scenario_fields=None)
+    path = run.trainer.saved_model_file
+    assert load_checkpoint(path)["rare_tokens"].keys() == set(TOKEN_FIELDS)
+    _, model, _, _, _, again = load_data_and_model(path)
+    np.testing.assert_array_equal(predictions(model, again), predictions(run.model, run.test_data))
 
 
 def test_the_same_run_goes_on_and_another_one_does_not():
