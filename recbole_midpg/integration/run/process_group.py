@@ -144,12 +144,26 @@ class _NoBoard:
         """Write no hyperparameters."""
 
 
+_has_board = True
+
+
+@contextmanager
+def without_board() -> Iterator[None]:
+    """Build trainers that write no events, and make no folder for them."""
+    global _has_board  # noqa: PLW0603 - RecBole's constructor cannot be told
+    before, _has_board = _has_board, False
+    try:
+        yield
+    finally:
+        _has_board = before
+
+
 def for_rank_0(get_tensorboard: Any) -> Any:
     """Wrap ``get_tensorboard``: other ranks have a writer that writes nothing."""
 
     @functools.wraps(get_tensorboard)
     def get(logger: Any) -> Any:
-        return get_tensorboard(logger) if rank() == 0 else _NoBoard()
+        return get_tensorboard(logger) if rank() == 0 and _has_board else _NoBoard()
 
     return get
 

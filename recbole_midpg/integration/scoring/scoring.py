@@ -59,7 +59,7 @@ from recbole_midpg.training.device_faults import Occupants, reporting_faults
 # Where features of users and of items come from, and the dataset's name of the id that joins them.
 _ENTITIES = {FeatureSource.USER: "uid_field", FeatureSource.ITEM: "iid_field"}
 TOKEN_LIKE = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
-_BUNDLE = "recbole_midpg.scorer"
+BUNDLE = "recbole_midpg.scorer"
 _BUNDLE_VERSION = 2
 # Files of the first version have no scalers of numbers.
 _READ_VERSIONS = (1, _BUNDLE_VERSION)
@@ -173,7 +173,7 @@ def read_scoring_model(path: str | os.PathLike[str], keep_seen: bool = False) ->
     if not Path(path).is_file():
         raise UsageError(f"{place}: there is no such file.")
     plain = load_plain(path, "cpu", "checkpoint")
-    if isinstance(plain, dict) and plain.get("format") == _BUNDLE:
+    if isinstance(plain, dict) and plain.get("format") == BUNDLE:
         if keep_seen:
             raise UsageError(
                 f"{place}: it does not hold which items a user has met, expected the checkpoint "
@@ -384,15 +384,24 @@ def _buckets(
 # A file that has all it takes
 
 
-def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> None:
+def write_scoring_model(
+    scoring: ScoringModel,
+    path: str | os.PathLike[str],
+    learning: Mapping[str, Any] | None = None,
+) -> None:
     """Write all that scoring takes into one file of plain values and tensors, or nothing.
+
+    Args:
+        scoring: the model.
+        path: the file.
+        learning: what it takes besides to learn on, plain values and tensors; nothing by default.
 
     Raises:
         UsageError: the file cannot be written.
     """
     entities = [{"id_field": e.id_field, "columns": e.columns} for e in scoring.entities]
     state = {
-        "format": _BUNDLE,
+        "format": BUNDLE,
         "version": _BUNDLE_VERSION,
         "config": config_to_plain(scoring.config),
         "state_dict": scoring.model.state_dict(),
@@ -402,6 +411,8 @@ def write_scoring_model(scoring: ScoringModel, path: str | os.PathLike[str]) -> 
         ),
         "entities": entities,
     }
+    if learning is not None:
+        state["learning"] = learning
     write_atomically(state, path)
 
 

@@ -1,0 +1,236 @@
+r"""Weights and moments of a model whose fields have got new tokens.
+
+Where a tensor of a model grows is measured and not written down for each model: on small models,
+of which each has one token more in one field than the first. A size that follows has the form
+
+.. math:: \text{size} = \sum_f c_f \, n_f + r
+
+with :math:`n_f` tokens of field :math:`f`. An embedding table of one field has :math:`c_f = 1` and
+:math:`r = 0`, the joint table of all token fields :math:`c_f = 1` for each, parameters of each
+scenario :math:`c_f` slots a scenario, and PLE's experts :math:`r` shared ones behind those of the
+scenarios. What is known is moved to its new place; the rest is as a new model draws it, but for
+scenarios: a new one starts at the mean of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.scoring.scoring import TOKEN_LIKE, FieldTable
+
+# Tokens of each field of the small models, padding included.
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How long a dimension of a tensor is.
+
+    Attributes:
+        slots: how many places a token has, by field, in the order of the fields' blocks.
+        rest: how many places stand behind all blocks.
+    """
+
+    slots: Mapping[str, int]
+    rest: int
+
+    def blocks(self, fields: FieldTable) -> list[tuple[str, int, int]]:
+        """The field of each block, where it begins and where it ends."""
+        lengths = [slots * fields.num(name) for name, slots in self.slots.items()]
+        ends = list(accumulate(lengths))
+        return [
+            (name, end - length, end)
+            for name, length, end in zip(self.slots, lengths, ends, strict=True)
+        ]
+
+    def size(self, fields: FieldTable) -> int:
+        """The length with these fields."""
+        return sum(slots * fields.num(name) for name, slots in self.slots.items()) + self.rest
+
+
+# By a tensor's name in the ``state_dict``, its one dimension that grows, and how.
+Axes = Mapping[str, tuple[int, Axis]]
+
+
+def measure_axes(model_class: type[nn.Module], config: Any, fields: FieldTable) -> Axes:
+    """Find out which tensors of a model grow with the tokens of its fields.
+
+    Args:
+        model_class: the model's class.
+        config: RecBole's ``Config``.
+        fields: what the model reads.
+
+    Raises:
+        UsageError: several dimensions of one tensor grow.
+    """
+    names = [name for name, scored in fields.scored.items() if scored.type in TOKEN_LIKE]
+    few = dict.fromkeys(names, _FEW)
+    with torch.random.fork_rng(devices=[]):
+        small = model_class(config, _with_sizes(fields, few))
+        larger = {
+            name: _shapes(model_class(config, _with_sizes(fields, {**few, name: _FEW + 1})))
+            for name in names
+        }
+    axes: dict[str, tuple[int, Axis]] = {}
+    for tensor, shape in _shapes(small).items():
+        in_order = [name for name in _order_of_blocks(small, tensor, names) if name in larger]
+        for place, length in enumerate(shape):
+            slots = {name: larger[name][tensor][place] - length for name in in_order}
+            slots = {name: count for name, count in slots.items() if count}
+            if slots and tensor in axes:
+                raise _cannot_grow(model_class, f"several dimensions of {tensor} grow")
+            if slots:
+                axes[tensor] = place, Axis(slots, length - _FEW * sum(slots.values()))
+    return axes
+
+
+def _with_sizes(fields: FieldTable, sizes: Mapping[str, int]) -> FieldTable:
+    resized = {
+        name: replace(scored, size=sizes.get(name, scored.size))
+        for name, scored in fields.scored.items()
+    }
+    return replace(fields, scored=resized)
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _order_of_blocks(model: nn.Module, tensor: str, names: Sequence[str]) -> list[str]:
+    """The order in which a tensor has the fields: that of the module which names its own."""
+    parent = tensor
+    while parent:
+        parent = parent.rpartition(".")[0]
+        own = getattr(model.get_submodule(parent), "token_field_names", None)
+        if own is not None:
+            return [*own, *(name for name in names if name not in own)]
+    return list(names)
+
+
+def _cannot_grow(model_class: type, reason: str) -> UsageError:
+    return UsageError(
+        f"model: {model_class.__name__} cannot get new tokens ({reason}), expected a model whose "
+        "parameters grow by the token, or training anew."
+    )
+
+
+def grown_weights(
+    old: Mapping[str, Tensor],
+    fresh: Mapping[str, Tensor],
+    axes: Axes,
+    fields: tuple[FieldTable, FieldTable],
+    scenario_fields: Collection[str],
+) -> dict[str, Tensor]:
+    """The weights of a model that has grown.
+
+    Args:
+        old: the weights so far, by name.
+        fresh: those of the larger model as it was drawn.
+        axes: see :func:`measure_axes`.
+        fields: before and after.
+        scenario_fields: whose new tokens start at the mean of the known ones but padding.
+
+    Raises:
+        UsageError: a tensor has another size than its axis says.
+    """
+    grown = {}
+    for name, weight in fresh.items():
+        if name not in axes:
+            grown[name] = old[name].clone()
+            continue
+        _require_size(name, old[name], axes, fields[0])
+        _require_size(name, weight, axes, fields[1])
+        grown[name] = _moved(old[name], weight, *axes[name], fields)
+        for field in scenario_fields:
+            if field in axes[name][1].slots and fields[1].num(field) > fields[0].num(field):
+                _start_at_mean(grown[name], field, *axes[name], fields)
+    return grown
+
+
+def _require_size(name: str, tensor: Tensor, axes: Axes, fields: FieldTable) -> None:
+    place, axis = axes[name]
+    if tensor.shape[place] != axis.size(fields):
+        raise UsageError(
+            f"model: {name} has {tensor.shape[place]} places, expected {axis.size(fields)} by the "
+            "tokens of its fields; such a model is trained anew."
+        )
+
+
+def grown_optimizer(
+    state: Mapping[str, Any],
+    old: Sequence[tuple[str, tuple[int, ...]]],
+    axes: Axes,
+    fields: tuple[FieldTable, FieldTable],
+) -> dict[str, Any]:
+    """An optimizer's state for a model that has grown: what was learned of new places is zero.
+
+    Args:
+        state: in torch's format; counts of steps stay as they are.
+        old: the name and the shape of each parameter before, in the optimizer's order.
+        axes: see :func:`measure_axes`.
+        fields: before and after.
+    """
+
+    def grown(position: int, value: Any) -> Any:
+        name, shape = old[position]
+        if not isinstance(value, Tensor):
+            return value
+        if name not in axes or tuple(value.shape) != shape:
+            return value.clone()
+        place, axis = axes[name]
+        zeros = value.new_zeros([*shape[:place], axis.size(fields[1]), *shape[place + 1 :]])
+        return _moved(value, zeros, place, axis, fields)
+
+    entries = {
+        position: {key: grown(position, value) for key, value in entry.items()}
+        for position, entry in state["state"].items()
+    }
+    return {**state, "state": entries}
+
+
+def _moved(
+    old: Tensor,
+    into: Tensor,
+    place: int,
+    axis: Axis,
+    fields: tuple[FieldTable, FieldTable],
+) -> Tensor:
+    """A copy of a larger tensor, with what is known at its new place."""
+    result = into.detach().clone()
+    before, after = (axis.blocks(table) for table in fields)
+    for (_, start, end), (_, new_start, _) in zip(before, after, strict=True):
+        _part(result, place, new_start, new_start + end - start).copy_(
+            _part(old, place, start, end)
+        )
+    if axis.rest:
+        rest = old.shape[place] - axis.rest
+        _part(result, place, result.shape[place] - axis.rest, result.shape[place]).copy_(
+            _part(old, place, rest, old.shape[place])
+        )
+    return result
+
+
+def _start_at_mean(
+    tensor: Tensor, field: str, place: int, axis: Axis, fields: tuple[FieldTable, FieldTable]
+) -> None:
+    """Set the places of a field's new tokens to the mean of the known ones but padding, in place.
+
+    Where a token has several places, each has the mean of its own.
+    """
+    start, end = next(block[1:] for block in axis.blocks(fields[1]) if block[0] == field)
+    by_token = _part(tensor, place, start, end).unflatten(place, (-1, axis.slots[field]))
+    known, tokens = fields[0].num(field), fields[1].num(field)
+    if known > 1:
+        mean = _part(by_token, place, 1, known).double().mean(place, keepdim=True)
+        _part(by_token, place, known, tokens).copy_(mean)
+
+
+def _part(tensor: Tensor, place: int, start: int, end: int) -> Tensor:
+    return tensor.narrow(place, start, end - start)

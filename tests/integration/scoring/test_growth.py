@@ -1,0 +1,141 @@
+"""Models that get new tokens: what is known stays, to the last bit, and where it is put."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from recbole.utils import get_model
+
+from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.integration.scoring.growth import (
+    Axis,
+    grown_optimizer,
+    grown_weights,
+    measure_axes,
+)
+from recbole_midpg.integration.scoring.scoring import read_scoring_model
+from recbole_midpg.prediction.scorer import Scorer
+from tests.prediction.checkpoints import checkpoint_of
+from tests.support.shop import shop_config
+
+RECBOLE = [
+    *("AFM", "AutoInt", "DCN", "DCNV2", "DSSM", "DeepFM", "FFM", "FM", "FNN", "FiGNN"),
+    *("LR", "NFM", "PNN", "WideDeep", "xDeepFM", "EulerNet"),
+]
+ROWS = {
+    "user_id": ["u1", "u2", "u3", "u7", "", "u5"],
+    "item_id": ["i1", "i12", "i3", "i5", "i6", "?"],
+    "channel": ["app", "web", "web", "app", "", "app"],
+    "price": ["1.5", "20", "", "3", "4", "5"],
+}
+GROWN = {"user_id": 5, "item_id": 3, "channel": 2, "tags": 4, "job": 1}
+# Several levels of experts, so that they have a shared gate.
+SETTINGS = {"PLE": {"expert_levels": 2, "specific_experts": 2, "shared_experts": 3}}
+
+
+def larger(fields, by=GROWN):
+    scored = {
+        name: replace(scored, size=scored.size + by.get(name, 0))
+        for name, scored in fields.scored.items()
+    }
+    return replace(fields, scored=scored)
+
+
+def grown_model(folder, model, by=GROWN, **values):
+    """A trained model and the same with more tokens."""
+    settings = {**SETTINGS.get(model, {}), **values}
+    config = shop_config(folder, model, **settings)
+    scoring = read_scoring_model(checkpoint_of(config).path)
+    fields = larger(scoring.fields, by)
+    axes = measure_axes(get_model(model), scoring.config, scoring.fields)
+    torch.manual_seed(5)
+    fresh = get_model(model)(scoring.config, fields)
+    drawn = {name: tensor.clone() for name, tensor in fresh.state_dict().items()}
+    weights = grown_weights(
+        scoring.model.state_dict(), drawn, axes, (scoring.fields, fields), {"channel"}
+    )
+    fresh.load_state_dict(weights)
+    return scoring, replace(scoring, model=fresh.eval(), fields=fields), axes, drawn
+
+
+@pytest.mark.parametrize("model", [*own_models(), *RECBOLE])
+def test_known_tokens_are_predicted_as_before(tmp_path, model):
+    # PLE's shared gate mixes the experts of all scenarios, those of a new one too.
+    by = GROWN if model != "PLE" else {**GROWN, "channel": 0}
+    before, after, _, _ = grown_model(tmp_path, model, by)
+    assert after.fields.num("user_id") == before.fields.num("user_id") + 5
+    encoded = Scorer(before).encode(ROWS)
+    expected, found = (Scorer(scoring).probabilities(encoded) for scoring in (before, after))
+    assert len(set(expected.tolist())) > 3
+    # DCNV2's products of matrices depend on where torch has put them.
+    tolerance = 1e-6 if model == "DCNV2" else 0
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+
+
+def test_one_level_of_experts_predicts_as_before_whatever_grows(tmp_path):
+    before, after, _, _ = grown_model(tmp_path, "PLE", expert_levels=1)
+    encoded = Scorer(before).encode(ROWS)
+    expected, found = (Scorer(scoring).probabilities(encoded) for scoring in (before, after))
+    assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("model", own_models())
+def test_a_new_scenario_starts_at_the_mean_of_the_others(tmp_path, model):
+    before, after, axes, drawn = grown_model(tmp_path, model)
+    known, scenarios = before.fields.num("channel"), after.fields.num("channel")
+    assert (known, scenarios) == (3, 5)
+    grown = {name: axis for name, axis in axes.items() if "channel" in axis[1].slots}
+    assert "token_embedding_table.embedding.weight" in grown
+    old, new = before.model.state_dict(), after.model.state_dict()
+    for name, (place, axis) in grown.items():
+        slots = axis.slots["channel"]
+        start, of_old = offset(axis, after.fields), offset(axis, before.fields)
+        as_first = old[name].movedim(place, 0)
+        mean = torch.stack([as_first[of_old + t * slots :][:slots] for t in range(1, known)])
+        expected = mean.double().mean(0).to(as_first.dtype)
+        for token in range(known, scenarios):
+            place_of_token = new[name].movedim(place, 0)[start + token * slots :][:slots]
+            torch.testing.assert_close(place_of_token, expected, rtol=0, atol=0)
+    table = "token_embedding_table.embedding.weight"
+    users = slice(before.fields.num("user_id"), after.fields.num("user_id"))
+    assert axes[table][1].blocks(after.fields)[0][0] == "user_id"
+    torch.testing.assert_close(new[table][users], drawn[table][users], rtol=0, atol=0)
+
+
+def offset(axis, fields):
+    return next(start for name, start, _ in axis.blocks(fields) if name == "channel")
+
+
+def test_what_grows_in_ple(tmp_path):
+    _, _, axes, _ = grown_model(tmp_path, "PLE")
+    assert axes["levels.0.weight"] == (0, Axis({"channel": 2}, rest=3))
+    assert axes["levels.0.shared_gate.weight"] == (0, Axis({"channel": 2}, rest=3))
+    assert axes["levels.0.gates"] == (0, Axis({"channel": 1}, rest=0))
+    assert axes["towers.layers.0.weight"] == (0, Axis({"channel": 1}, rest=0))
+    assert axes["token_seq_embedding_table.0.weight"] == (0, Axis({"tags": 1}, rest=0))
+
+
+def test_moments_of_known_tokens_stay_and_new_ones_are_zero(tmp_path):
+    before, after, axes, _ = grown_model(tmp_path, "STAR")
+    parameters = list(before.model.named_parameters())
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        position: {
+            "step": torch.tensor(7.0),
+            "exp_avg": torch.randn(parameter.shape, generator=generator),
+        }
+        for position, (_, parameter) in enumerate(parameters)
+    }
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in parameters]
+    fields = (before.fields, after.fields)
+    whole = {"state": state, "param_groups": [{"lr": 0.1}]}
+    grown = grown_optimizer(whole, shapes, axes, fields)
+    assert grown["param_groups"] == whole["param_groups"]
+    for position, parameter in enumerate(after.model.parameters()):
+        assert grown["state"][position]["step"] == 7
+        moments = grown["state"][position]["exp_avg"]
+        assert moments.shape == parameter.shape
+        # Every known moment is somewhere, and nothing else is.
+        kept = moments[moments != 0].sort().values
+        torch.testing.assert_close(kept, state[position]["exp_avg"].flatten().sort().values)
