@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from recbole_midpg.command_parser import CommandParser
-from recbole_midpg.commands import analysis, datasets, experiments, prediction
+from recbole_midpg.commands import analysis, daily, datasets, experiments, prediction
 from recbole_midpg.commands.given_words import require_known_words
 from recbole_midpg.commands.running import run_by
 from recbole_midpg.common.arguments import parse_value, split_arguments
@@ -40,6 +40,8 @@ test split and print AUC and LogLoss, to standard output; what happens meanwhile
   --KEY VALUE           any config key, also as --KEY=VALUE; lists as [a,b]
   --resume              go on with this command's run after its last complete epoch, where it was
                         cut off; --resume=auto starts anew where there is none
+  --continue_from FILE  train a checkpoint once more, on new rows alone: --new_rows FILE or [a,b], a
+                        .csv or .inter with the label, --checkpoint_out FILE, --force
   --verbose             show the whole log on the terminal, as the log file has it
   --nproc N             processes on this machine, with a GPU each or on the CPU (default: 1)
   --world_size N        processes on all machines (default: nproc)
@@ -126,6 +128,13 @@ def _versions() -> str:
 
 
 def _train(texts: dict[str, str]) -> None:
+    if "continue_from" in texts:
+        sys.argv[1:] = []
+        run_by("recbole_midpg.daily.command:continue_training")(texts=texts)
+        return
+    for key in ("new_rows", "checkpoint_out", "force"):
+        if key in texts:
+            raise UsageError(f"{key}: it is for --continue_from, expected that beside it.")
     # RecBole reads the rest of the configuration from the command line itself, in workers too.
     sys.argv[1:] = [f"--{key}={text}" for key, text in texts.items()]
     config_files = texts.get("config_files", "").split()
@@ -184,6 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prediction.add_predict(commands)
     prediction.add_recommend(commands)
     prediction.add_export(commands)
+    daily.add_daily(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)
     sys.argv[1:] = []  # what is left there RecBole would take for config values

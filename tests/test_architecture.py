@@ -32,6 +32,7 @@ FLOORS = (
     {"integration"},
     {"experiments"},
     {"analysis", "prediction"},
+    {"daily"},
     {"commands", "command_parser"},
     {"actions"},
     {"cli"},

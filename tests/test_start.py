@@ -12,7 +12,7 @@ import pytest
 import recbole_midpg
 from recbole_midpg import cli
 from recbole_midpg.command_parser import CommandParser
-from recbole_midpg.commands import analysis, datasets, experiments, prediction
+from recbole_midpg.commands import analysis, daily, datasets, experiments, prediction
 from recbole_midpg.commands.given_words import require_known_words
 from recbole_midpg.integration.models.model_names import own_model_names
 from recbole_midpg.integration.models.registry import own_models
@@ -127,7 +127,7 @@ def test_keys_that_may_pass_are_left_to_the_config():
 def test_every_action_takes_the_options_of_its_command(monkeypatch):
     """Its place is a text, which no other tool looks up."""
     places = []
-    for module in (analysis, datasets, experiments, prediction):
+    for module in (analysis, daily, datasets, experiments, prediction):
         monkeypatch.setattr(module, "run_by", lambda place: places.append(place) or place)
     monkeypatch.setattr(CommandParser, "parse_known_args", lambda self, words: end(self))
 
@@ -140,7 +140,7 @@ def test_every_action_takes_the_options_of_its_command(monkeypatch):
     with pytest.raises(Parsed) as parsed:
         cli.main([])
     checked = [check_action(parser) for parser in commands_of(parsed.value.args[0])]
-    assert sorted(checked) == sorted(places) and len(places) == 15
+    assert sorted(checked) == sorted(places) and len(places) == 16
 
 
 def commands_of(parser):

@@ -12,7 +12,7 @@ from recbole_midpg.common.errors import UsageError
 
 _SHORT_NAMES = {"-m": "--model", "-d": "--dataset"}
 # Keys that may stand alone, and what they mean then.
-_ALONE = {"resume": "True", "verbose": "True"}
+_ALONE = {"resume": "True", "verbose": "True", "force": "True"}
 # What YAML's safe loader raises, beside its own errors, for a value such as 2001-99-99.
 YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 _MOST_VALUES = 100_000
@@ -88,7 +88,8 @@ def split_arguments(arguments: Sequence[str]) -> dict[str, str]:
 
     Args:
         arguments: ``--key=value`` or ``--key value``, also ``-m`` and ``-d`` for model and dataset;
-            ``--config_files`` takes several values, ``--resume`` and ``--verbose`` may stand alone.
+            ``--config_files`` takes several values, ``--resume``, ``--verbose`` and ``--force`` may
+            stand alone.
 
     Returns:
         The text of each key's value; several values are joined by spaces.

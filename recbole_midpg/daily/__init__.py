@@ -1,0 +1,1 @@
+"""Learning from one file of new rows after the other, and what was predicted before each."""

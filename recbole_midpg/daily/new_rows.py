@@ -1,0 +1,293 @@
+"""Labelled rows of a file: for a model to learn from, or to be measured on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.dataset.compact_interaction import narrow
+from recbole_midpg.integration.run.continuing import EncodedRows
+from recbole_midpg.integration.scoring.scoring import ScoringModel
+from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder
+from recbole_midpg.loading.growing_tokens import GrowingTokens
+from recbole_midpg.prediction.rows import RowBlock, RowSource, open_rows
+from recbole_midpg.prediction.scorer import Scorer
+
+_BLOCK_ROWS = 1 << 15
+# By which rows of several users and items can hold one token in two fields.
+_SHARED_TOKENS = ("alias_of_user_id", "alias_of_item_id", "alias_of_entity_id")
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """The earliest and the latest time of rows, ``None`` where they have none."""
+
+    first: float | None = None
+    last: float | None = None
+
+    def with_times(self, times: Sequence[float]) -> TimeSpan:
+        """The span of these times as well."""
+        known = [*times, *(time for time in (self.first, self.last) if time is not None)]
+        return TimeSpan(min(known), max(known)) if known else self
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """A file of labelled rows, encoded for a model that knows all of their tokens.
+
+    Attributes:
+        rows: the rows.
+        times: their span.
+        added: how many new tokens each field got, of those that got some.
+    """
+
+    rows: EncodedRows
+    times: TimeSpan
+    added: dict[str, int]
+
+
+class LabelColumn:
+    """How a model's label is read from a row.
+
+    Args:
+        config: RecBole's ``Config``; with a ``threshold`` the label is whether a number reaches it.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._threshold: float | None = None
+        self.name: str = config["LABEL_FIELD"]
+        for field, value in (config["threshold"] or {}).items():
+            self.name, self._threshold = field, float(value)
+
+    def check(self, source: RowSource) -> None:
+        """Check that a file has it.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.name not in source.names:
+            raise UsageError(
+                f"{source.path}, line 1: column {self.name!r} is missing, the label to learn from; "
+                f"found {', '.join(source.names)}."
+            )
+
+    def read(self, block: RowBlock, path: str) -> NDArray[np.float32]:
+        """The labels of some rows, ``(rows,)``, 0 or 1.
+
+        Raises:
+            UsageError: a row has none, or another value.
+        """
+        numbers = _numbers(block.columns[self.name])
+        labels = numbers >= self._threshold if self._threshold is not None else numbers
+        bad = np.isnan(numbers) | (False if self._threshold is not None else ~_is_binary(numbers))
+        if bad.any():
+            row = int(np.argmax(bad))
+            allowed = "a number" if self._threshold is not None else "0 or 1"
+            raise UsageError(
+                f"{path}, line {block.line_of(row)}, column {self.name!r}: "
+                f"{block.columns[self.name][row]!r} is no label, expected {allowed}."
+            )
+        return labels.astype(np.float32)
+
+
+def _is_binary(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (numbers == 0) | (numbers == 1)
+
+
+def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Texts as numbers; NaN for what is none."""
+    try:
+        return np.array(texts, np.float64)
+    except ValueError:
+        return np.array([_number(text) for text in texts])
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def read_new_rows(
+    scoring: ScoringModel, path: str | os.PathLike[str], show_progress: bool | None
+) -> NewRows:
+    """Read a file of labelled rows, whose tokens a model need not know.
+
+    All rows are in memory at once, in as few bytes as their ids take.
+
+    Args:
+        scoring: the model and its fields, which stay as they are.
+        path: a file as ``predict`` takes it, with the label.
+        show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+
+    Raises:
+        UsageError: the file cannot be read or has no row, or a line, column, label or value is not
+            allowed.
+    """
+    _require_own_tokens(scoring.config)
+    scored = scoring.fields.scored
+    growing = {
+        name: GrowingTokens(encoder)
+        for name in scored
+        if isinstance(encoder := scored[name].encoder, TokenEncoder)
+    }
+    encoders = {name: growing.get(name, scored[name].encoder) for name in scored}
+    with _labelled(scoring, path) as (source, label):
+        given = [name for name in scored if name in source.names]
+        parts: dict[str, list[Tensor]] = {name: [] for name in given}
+        labels: list[NDArray[np.float32]] = []
+        times = TimeSpan()
+        for block in _blocks(source, f"reading {source.path}", show_progress):
+            labels.append(label.read(block, source.path))
+            times = times.with_times(_times(scoring.config, block))
+            for name in given:
+                with _naming_the_line(block, source.path):
+                    encoded = encoders[name].encode(block.columns[name])
+                parts[name].append(narrow(torch.from_numpy(encoded)))
+    if not labels:
+        raise UsageError(f"{os.fspath(path)}: it has no row, expected rows to learn from.")
+    columns = {name: torch.cat(of_column) for name, of_column in parts.items()}
+    grown = {
+        name: replace(
+            scored[name],
+            encoder=tokens.grown(),
+            size=scored[name].size + tokens.added,
+        )
+        for name, tokens in growing.items()
+    }
+    fields = replace(scoring.fields, scored={**scored, **grown})
+    rows = EncodedRows(fields, columns, torch.from_numpy(np.concatenate(labels)))
+    added = {name: tokens.added for name, tokens in growing.items() if tokens.added}
+    return NewRows(rows, times, added)
+
+
+def _require_own_tokens(config: Any) -> None:
+    for key in _SHARED_TOKENS:
+        if config[key]:
+            raise UsageError(
+                f"{key}: {config[key]} share their tokens, to which none can be added, expected "
+                "fields of their own tokens."
+            )
+
+
+@contextmanager
+def _labelled(
+    scoring: ScoringModel, path: str | os.PathLike[str]
+) -> Iterator[tuple[RowSource, LabelColumn]]:
+    """Open a file of labelled rows, whose columns are those that the model reads."""
+    scorer, label = Scorer(scoring), LabelColumn(scoring.config)
+    with open_rows(path, scorer.fields, scoring.config["field_separator"]) as source:
+        label.check(source)
+        try:
+            scorer.check(source.names)
+        except UsageError as error:
+            raise UsageError(f"{source.path}, line 1: {error}") from error
+        yield source, label
+
+
+def _blocks(source: RowSource, title: str, show_progress: bool | None) -> Iterator[RowBlock]:
+    progress, rows = ProgressBar(title, show_progress), 0
+    try:
+        for block in source.blocks(_BLOCK_ROWS):
+            yield block
+            rows += len(next(iter(block.columns.values())))
+            progress.update(source.share_read, rows)
+    finally:
+        progress.close()
+
+
+@contextmanager
+def _naming_the_line(block: RowBlock, path: str) -> Iterator[None]:
+    try:
+        yield
+    except BadValueError as error:
+        raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
+
+
+def _times(config: Any, block: RowBlock) -> list[float]:
+    """The least and the greatest time of some rows, where they have the time field."""
+    texts = block.columns.get(config["TIME_FIELD"])
+    if texts is None:
+        return []
+    numbers = _numbers(texts)
+    finite = numbers[np.isfinite(numbers)]
+    return [float(finite.min()), float(finite.max())] if len(finite) else []
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for labelled rows.
+
+    Attributes:
+        labels: ``(N,)``, 0 or 1.
+        scores: probabilities, ``(N,)``.
+        scenarios: the number of each row's scenario, ``(N,)``; all 0 for a model without.
+        names: the scenarios' names by number, as the rows have them; empty for a model without.
+    """
+
+    labels: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    scenarios: NDArray[np.int64]
+    names: list[str]
+
+
+def predict_rows(
+    scoring: ScoringModel, path: str | os.PathLike[str], show_progress: bool | None
+) -> Predictions:
+    """Score the labelled rows of a file, whose tokens a model need not know.
+
+    Args:
+        scoring: the model and its fields.
+        path: see :func:`read_new_rows`.
+        show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+
+    Raises:
+        UsageError: see :func:`read_new_rows`; a file without a row is none.
+    """
+    scorer = Scorer(scoring)
+    field = scoring.config["scenario_id_field"]
+    numbers: dict[str, int] = {}
+    labels, scores, scenarios = ([np.zeros(0, dtype)] for dtype in (np.float32, np.float32, int))
+    with _labelled(scoring, path) as (source, label):
+        for block in _blocks(source, f"scoring {source.path}", show_progress):
+            labels.append(label.read(block, source.path))
+            with _naming_the_line(block, source.path):
+                encoded = scorer.encode(block.columns)
+            scores.append(scorer.probabilities(encoded))
+            names = _scenario_names(scoring, field, block.columns, encoded)
+            of_rows = [numbers.setdefault(name, len(numbers)) for name in names]
+            scenarios.append(np.array(of_rows, int) if names else np.zeros(len(labels[-1]), int))
+    return Predictions(
+        np.concatenate(labels), np.concatenate(scores), np.concatenate(scenarios), list(numbers)
+    )
+
+
+def _scenario_names(
+    scoring: ScoringModel,
+    field: str | None,
+    columns: Mapping[str, Sequence[str]],
+    encoded: Mapping[str, Tensor],
+) -> list[str]:
+    """The scenario of each row as it is written, or as training had it for a user's or an item's.
+
+    Returns:
+        A name a row; none where the model has no scenarios.
+    """
+    if field is None or field not in scoring.fields.scored:
+        return []
+    if field in columns:
+        return [text or "(missing)" for text in columns[field]]
+    encoder: Any = scoring.fields.scored[field].encoder
+    texts = encoder.tokens.texts()
+    return [texts[token] if token else "(unknown)" for token in encoded[field].tolist()]
