@@ -181,7 +181,8 @@ def test_a_killed_command_ends_with_the_same_bits(shop, tmp_path):
         write_day(tmp_path / "days" / f"day{number}.csv", rows)
     assert daily(shop, tmp_path, output="whole").returncode == 0
     words = ["daily", "--checkpoint", shop, "--days", "days/*.csv", "--output", "killed"]
-    command = [sys.executable, "-m", "recbole_midpg", *words]
+    program = "from recbole_midpg.cli import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", program, *words]
     environment = {**os.environ, "PYTHONPATH": str(Path(recbole_midpg.__file__).parents[1])}
     kills = 0
     for turn in range(60):

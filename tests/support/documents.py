@@ -193,6 +193,8 @@ def run_program(block: Block) -> None:
 
 def shortened(words: list[str]) -> list[str]:
     """A command with options that make it short in the place of its own."""
+    if any(word.startswith("--continue_from") for word in words):
+        return words  # which trains once on a few rows
     options = next((_SHORT[word] for word in words if word in _SHORT), ())
     if options and any("_synth" in word for word in words):
         options = (*options, _FEW_ROWS)
