@@ -63,7 +63,11 @@ def draw_days(curves: DayCurves) -> Any:
         values: dict[str, list[float | None]] = getattr(curves, key)
         scenarios = [name for name in values if name != EVERYTHING]
         for number, name in reversed(list(enumerate(scenarios))):
-            marks = line_marks(number) if number < _NAMED else {"color": "0.8", "linewidth": 0.6}
+            marks = (
+                line_marks(number, _NAMED)
+                if number < _NAMED
+                else {"color": "0.8", "linewidth": 0.6}
+            )
             panel.plot(places, _numbers(values[name]), label=name, **marks)
         everything = _numbers(values.get(EVERYTHING, []))
         panel.plot(places, everything, color="black", linewidth=2.2, label="all rows")

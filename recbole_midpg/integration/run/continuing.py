@@ -15,7 +15,6 @@ from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.compact_interaction import narrow
-from recbole_midpg.integration.run.device_faults import Occupants, reporting_faults
 from recbole_midpg.integration.run.process_group import without_board
 from recbole_midpg.integration.scoring.growth import (
     Axes,
@@ -30,6 +29,7 @@ from recbole_midpg.integration.scoring.scoring import (
     FieldTable,
     ScoringModel,
 )
+from recbole_midpg.training.device_faults import Occupants, reporting_faults
 from recbole_midpg.training.device_rows import Features, RowTables, widen
 from recbole_midpg.training.kernels import use_kernels
 from recbole_midpg.training.trainer import ScenarioTrainer
