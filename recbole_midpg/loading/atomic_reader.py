@@ -166,6 +166,18 @@ def number_texts(
     return codes, first
 
 
+def distinct_texts(
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[Integers, Tokens]:
+    """Number equal texts alike, and keep one of each; arguments as :func:`number_texts`.
+
+    Returns:
+        The number of each text, ``(texts,)``, and the text of each number.
+    """
+    codes, first = number_texts(buffer, starts, lengths)
+    return codes, _copy_texts(buffer, starts[first], lengths[first])
+
+
 @dataclass(frozen=True)
 class TextColumn:
     """A column of texts.

@@ -29,6 +29,7 @@ from recbole_midpg.common.rules import (
     Text,
     check_settings,
 )
+from recbole_midpg.event_logs.schema import LOG_SCHEMA, read_plain_schema
 from recbole_midpg.integration.config.eval_modes import check_evaluated_rows, check_evaluation
 from recbole_midpg.integration.config.key_names import (
     COMMON_DEFAULTS,
@@ -101,6 +102,7 @@ _COMMON_SETTINGS: Rules = {
     "max_left_out": Number(maximum=1.0),
     "numerical_scaling": NUMERICAL_SCALING,
     "min_count": MinCount(),
+    "log_schema": OrNone(LOG_SCHEMA),
 }
 
 
@@ -319,6 +321,8 @@ def check_config(config: Config) -> None:
     is_context_aware = values["MODEL_TYPE"] in OF_ROWS
     if is_context_aware:
         require_dataset(config)
+        if values["log_schema"] is None:
+            values["log_schema"] = read_plain_schema(Path(config["data_path"]), config["dataset"])
         fields = read_atomic_fields(config)
         _check_label(config, fields)
         _check_split(config, fields)
