@@ -126,6 +126,8 @@ class ConversionReport:
         counts = self.counts
         names = [name for name in counts if "=" not in name]
         names += [name for name in self.published if name not in names]
+        if not self.published:
+            return _table([(name, f"{counts[name]:,}") for name in names])
         rows = [("", "here", "published")]
         for name in names:
             published = self.published.get(name)

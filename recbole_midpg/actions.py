@@ -11,8 +11,10 @@ from recbole.quick_start import run
 from tabulate import tabulate
 
 from recbole_midpg.atomic_data_scripts import prepare
+from recbole_midpg.commands.log_options import LOG_OPTIONS
 from recbole_midpg.common.choices import DATA_PATH, DEFAULT_MODEL
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
 from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.integration.config.config import build_config
@@ -37,9 +39,20 @@ def train(model: str, dataset: str, config_files: Sequence[str], **machine: Any)
 
 
 def prepare_dataset(
-    name: str, raw: str | None, download: bool, output: str, **options: Any
+    name: str,
+    raw: str | None,
+    download: bool,
+    csv: list[str] | None,
+    parquet: list[str] | None,
+    output: str,
+    **options: Any,
 ) -> None:
-    """Convert a raw file into atomic files."""
+    """Make atomic files of a raw file, or of a log."""
+    log_options = {option: options.pop(option) for option in LOG_OPTIONS}
+    if csv is not None or parquet is not None:
+        prepare_own_log(name, csv, parquet, output, log_options, **options)
+        return
+    refuse_without_log(log_options)
     if name in GENERATED:
         raise UsageError(f"{name!r} has no raw file; recbole-midpg generate {name} makes it.")
     if download:

@@ -6,6 +6,7 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
+from recbole_midpg.commands.log_options import add_log_options
 from recbole_midpg.commands.running import run_by
 from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.generated import GENERATED
@@ -14,12 +15,26 @@ from recbole_midpg.generated.generate import DEFAULT_SEED
 
 def add_prepare(commands: Any) -> None:
     """Add ``prepare`` to a parser's commands."""
-    parser = commands.add_parser("prepare", help="convert a raw file into atomic files")
-    parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(CONVERTERS)}")
+    parser = commands.add_parser(
+        "prepare", help="make atomic files of your own log, or of a known dataset's raw file"
+    )
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        help=f"with --csv or --parquet what you call it, else one of {', '.join(CONVERTERS)}",
+    )
     source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--csv",
+        nargs="+",
+        metavar="FILE",
+        help="your log, plain, gzip or zip; also as 'days/*.csv'",
+    )
+    source.add_argument("--parquet", nargs="+", metavar="FILE", help="your log, as days/*.parquet")
     source.add_argument("--raw", help="the raw file, plain, gzip or zip")
     source.add_argument("--download", action="store_true", help="fetch the public raw file first")
     add_conversion_options(parser)
+    add_log_options(parser)
     parser.set_defaults(action=run_by("recbole_midpg.actions:prepare_dataset"))
 
 

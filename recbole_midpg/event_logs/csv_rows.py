@@ -36,6 +36,11 @@ class BadLine:
     text: str
     reason: str
 
+    @property
+    def problem(self) -> str:
+        """A sentence without its place."""
+        return f"{self.reason}, in {shown(self.text)}."
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -191,8 +196,3 @@ def _row_pattern(separator: str) -> re.Pattern[bytes]:
 
 def _text(line: bytes) -> str:
     return line[: LONGEST_LINE + 1].decode(errors="backslashreplace")
-
-
-def sentence(path: str, bad: BadLine) -> str:
-    """The sentence on a bad line, with its place."""
-    return f"{path}, line {bad.line}: {bad.reason}, in {shown(bad.text)}."

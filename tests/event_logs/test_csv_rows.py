@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.event_logs.csv_rows import sentence, split_rows
+from recbole_midpg.event_logs.csv_rows import split_rows
 
 VALUES = st.text(st.sampled_from('ab ,"\nÄ\t'), max_size=5)
 
@@ -68,7 +68,7 @@ def test_a_bad_line_between_good_ones(line, reason):
     assert cells.lines.tolist() == [2, 6]
     (bad,) = cells.bad
     assert bad.line == 4
-    assert sentence("log.csv", bad).startswith(f"log.csv, line 4: {reason}")
+    assert bad.problem.startswith(reason)
 
 
 def test_quotes_are_parts_of_values_where_values_are_not_quoted():

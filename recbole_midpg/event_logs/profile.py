@@ -1,0 +1,247 @@
+"""What a pass over a log finds out about its columns, in memory that does not grow with the log."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from recbole_midpg.evaluation.binary_metrics import auc
+from recbole_midpg.event_logs.distinct import Distinct, spread, text_of, texts_of
+from recbole_midpg.event_logs.log_files import LogBlock
+from recbole_midpg.event_logs.schema import PADDING, Outcome, outcome_word
+from recbole_midpg.event_logs.times import ISO, TimeForm
+from recbole_midpg.loading.atomic_reader import MISSING
+
+FEW = 1_000
+"""Distinct values of a column that are remembered."""
+SEPARATORS = ("|", ";", ",")
+"""What may stand between the elements of a sequence."""
+
+_SAMPLE_ROWS = 100_000
+# Distinct values are counted by which of so many places their hashes fall on: the share of places
+# that stay empty tells how many there were, to a thousandth for up to twenty million.
+_PLACES = 1 << 22
+_QUANTILES = 64
+# A value of a column with few of them that comes with positive rows only, as far as these say.
+_VALUES_OF_OUTCOMES = 20
+_PURE_ROWS = 20
+_PURE = 0.99
+_PURE_RATE = 0.7
+_DATE = re.compile(r"\s*\d{4}-\d\d?-\d\d?")
+
+
+class ColumnProfile:
+    """What is known of a column.
+
+    Attributes:
+        rows: how many rows there are.
+        missing: those without a value.
+        numbers: those with a finite number.
+        largest: the largest number's size.
+        dates: those with a point in time in ISO 8601.
+        is_whole: whether all numbers are whole ones.
+        is_boolean: whether all values are true or false.
+        is_list: whether there are lists, as Parquet has them.
+        few: the rows of each text, while there are at most :data:`FEW` texts.
+        example: its first value.
+        no_number: the first value that is no number.
+        elements: by separator the share of distinct values that have it.
+    """
+
+    def __init__(self, missing_words: frozenset[str]) -> None:
+        self.rows = self.missing = self.numbers = self.dates = 0
+        self.largest = 0.0
+        self.is_whole, self.is_boolean, self.is_list = True, True, False
+        self.few: Counter[str] | None = Counter()
+        self.example = self.no_number = ""
+        self.elements: dict[str, float] = {}
+        self._missing_words = missing_words
+        self._places = np.zeros(_PLACES, np.bool_)
+
+    @property
+    def present(self) -> int:
+        """The rows with a value."""
+        return self.rows - self.missing
+
+    @property
+    def distinct(self) -> int:
+        """How many distinct values there are, about; exact up to :data:`FEW`."""
+        if self.few is not None:
+            return len(self.few)
+        free = _PLACES - int(np.count_nonzero(self._places))
+        return min(round(_PLACES * np.log(_PLACES / max(free, 1))), self.present)
+
+    def add(self, column: Distinct) -> NDArray[np.object_]:
+        """Take in some rows.
+
+        Returns:
+            The text of each distinct value, empty where it is a missing one.
+        """
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
+        texts = self._texts(column)
+        there = texts != ""
+        self.rows += len(column)
+        self.missing += len(column) - int(counts[there].sum())
+        found, counts = texts[there], counts[there]
+        if len(found):
+            self._take_in(column, found, counts)
+        return texts
+
+    def _texts(self, column: Distinct) -> NDArray[np.object_]:
+        if len(column.values) and isinstance(column.values[0], tuple):
+            self.is_list = True
+            values: Iterable[str] = [
+                " ".join("" if part is None else text_of(part) for part in value)
+                for value in np.asarray(column.values)
+            ]
+        else:
+            values = texts_of(column.values)
+        stripped = [text.strip() for text in values]
+        texts = np.empty(len(stripped), dtype=object)
+        texts[:] = ["" if text in self._missing_words else text for text in stripped]
+        return texts
+
+    def _take_in(
+        self, column: Distinct, texts: NDArray[np.object_], counts: NDArray[np.int64]
+    ) -> None:
+        first = str(texts[0])
+        self.example = self.example or first
+        if not self.elements:
+            self.elements = {
+                mark: float(np.mean([mark in text for text in texts[:FEW]])) for mark in SEPARATORS
+            }
+        self._places[pd.util.hash_array(texts) % np.uint64(_PLACES)] = True
+        if self.few is not None:
+            if len(texts) <= FEW:
+                self.few.update(dict(zip(texts.tolist(), counts.tolist(), strict=True)))
+            if len(texts) > FEW or len(self.few) > FEW:
+                self.few = None
+        self.is_boolean &= len(texts) <= FEW and all(
+            text.lower() in {"true", "false"} for text in texts
+        )
+        if isinstance(column.values, pd.DatetimeIndex):
+            self.dates += int(counts.sum())
+        elif _DATE.match(first):
+            self.dates += int(counts[~np.isnan(TimeForm(ISO).seconds(texts))].sum())
+        # Of many texts the first ones tell whether to look at all of them.
+        tried = texts if len(texts) <= FEW or _numbers(texts[:FEW]).any() else texts[:FEW]
+        numbers = _numbers(tried)
+        self.numbers += int(counts[: len(tried)][numbers].sum())
+        if not numbers.all():
+            self.no_number = self.no_number or str(tried[~numbers][0])
+        if numbers.any():
+            values = tried[numbers].astype(np.float64)
+            self.is_whole &= bool((values % 1 == 0).all())
+            self.largest = max(self.largest, float(np.abs(values).max()))
+
+
+def _numbers(texts: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Which texts are finite numbers, ``(texts,)``."""
+    read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
+    return np.isfinite(read.to_numpy(np.float64))
+
+
+@dataclass
+class LogProfile:
+    """What is known of a log.
+
+    Args:
+        names: its columns.
+        label: the column that is predicted, of which the others may tell too much.
+        missing: words for missing values beside those of every atomic file.
+
+    Attributes:
+        columns: the profile of each column.
+        rows: how many rows there are.
+    """
+
+    names: Sequence[str]
+    label: Outcome
+    missing: Sequence[str] = ()
+    rows: int = 0
+    columns: dict[str, ColumnProfile] = field(init=False)
+
+    def __post_init__(self) -> None:
+        words = frozenset((*MISSING, PADDING, *self.missing))
+        self.columns = {name: ColumnProfile(words) for name in self.names}
+        self._sample: dict[str, list[NDArray[np.object_]]] = {name: [] for name in self.names}
+        self._step = 1
+
+    def add(self, block: LogBlock) -> None:
+        """Take in a block of rows, with all columns."""
+        self.rows += len(block)
+        rows = slice(None, None, self._step)
+        for name, profile in self.columns.items():
+            texts = profile.add(block.columns[name])
+            self._sample[name].append(spread(texts, block.columns[name].codes[rows]))
+        # Once there are too many rows, every second one is let go, and half as many are taken.
+        if sum(map(len, self._sample[self.label.name])) > _SAMPLE_ROWS:
+            self._step *= 2
+            for name, parts in self._sample.items():
+                self._sample[name] = [np.concatenate(parts)[::2]]
+
+    def telling(self, name: str) -> float:
+        """How well a column tells the label by itself: the AUC, 0.5 where it says nothing.
+
+        Half of a sample's rows give the rate of positives of each value, or of each of 64 ranges
+        of numbers, and the other half is ranked by it.
+        """
+        labels = self._labels()
+        known = labels >= 0
+        labels = labels[known]
+        codes = self._codes(name)[known]
+        fitted = np.arange(len(labels)) % 2 == 0
+        if fitted.all():
+            return 0.5
+        rate = labels[fitted].mean()
+        positives = np.bincount(codes[fitted], labels[fitted], minlength=codes.max() + 1)
+        rows = np.bincount(codes[fitted], minlength=codes.max() + 1)
+        scores = ((positives + rate) / (rows + 1))[codes[~fitted]]
+        area = auc(labels[~fitted], scores)
+        return 0.5 if np.isnan(area) else area
+
+    def follows_from(self, name: str) -> bool:
+        """Whether a column of few values has one that comes with positive rows only.
+
+        As a purchase with clicks: it says little of most rows and is known too late.
+        """
+        few, labels = self.columns[name].few, self._labels()
+        if few is None or len(few) > _VALUES_OF_OUTCOMES:
+            return False
+        codes = self._codes(name)[labels >= 0]
+        labels = labels[labels >= 0]
+        rows = np.bincount(codes)
+        pure = (rows >= _PURE_ROWS) & (np.bincount(codes, labels) >= _PURE * rows)
+        return bool(pure.any()) and labels.mean() < _PURE_RATE
+
+    def _labels(self) -> NDArray[np.float64]:
+        """The sample's labels, -1 where there is none, ``(rows,)``."""
+        codes, texts = pd.factorize(np.concatenate(self._sample[self.label.name]))
+        words = [outcome_word(text) for text in texts]
+        numbers = [
+            1.0 if word in self.label.positive else 0.0 if self._is_negative(word) else -1.0
+            for word in words
+        ]
+        return np.array(numbers, np.float64)[codes]
+
+    def _is_negative(self, word: str) -> bool:
+        negative = self.label.negative
+        return word in negative if negative is not None else word != ""
+
+    def _codes(self, name: str) -> NDArray[np.int64]:
+        """The sample's values of a column, as numbers from 0; of many numbers their ranges."""
+        texts = np.concatenate(self._sample[name])
+        profile = self.columns[name]
+        if profile.few is None and profile.numbers == profile.present:
+            numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy()
+            bounds = np.nanquantile(numbers, np.linspace(0, 1, _QUANTILES + 1)[1:-1])
+            return np.where(
+                np.isnan(numbers), _QUANTILES, np.searchsorted(np.unique(bounds), numbers)
+            )
+        return pd.factorize(texts)[0].astype(np.int64)

@@ -1,0 +1,226 @@
+"""``recbole-midpg prepare NAME --csv FILES`` as a user types it."""
+
+import gzip
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_midpg.event_logs.log_files import open_log
+from recbole_midpg.event_logs.schema import LogForm, LogSchema, read_plain_schema
+from recbole_midpg.integration.config.config import build_config
+from recbole_midpg.integration.config.config_files import read_config_file
+from tests.support.typed import midpg, run_recbole
+
+ROLES = (
+    *("--label", "clicked", "--user", "user_id", "--item", "item id", "--scenario", "channel"),
+    *("--time", "event_time", "--multi", "tags=|"),
+)
+
+
+def log_of(rows, seed=3):
+    random = np.random.default_rng(seed)
+    clicked = random.integers(0, 2, rows)
+    return pd.DataFrame(
+        {
+            "impression": np.arange(rows),
+            "user_id": random.integers(0, 40, rows),
+            "item id": random.integers(0, 30, rows),
+            "channel": random.choice(["app", "web", "Außen"], rows),
+            "event_time": pd.Timestamp("2026-11-01") + pd.to_timedelta(np.arange(rows), "min"),
+            "price": random.lognormal(size=rows).round(2),
+            "stock": random.integers(0, 500, rows),
+            "tags": random.choice(["a|b", "", "c", "b|c|d"], rows),
+            "age": np.where(random.random(rows) < 0.1, np.nan, random.integers(18, 70, rows)),
+            "member": random.random(rows) < 0.5,
+            "version": "v1",
+            "empty": np.nan,
+            "dwell": clicked * random.random(rows).round(3),
+            "bought": clicked * random.integers(0, 2, rows),
+            "clicked": clicked,
+        }
+    )
+
+
+@pytest.fixture
+def log(tmp_path):
+    log_of(1_500).to_csv(tmp_path / "log.csv", index=False)
+    return tmp_path
+
+
+def test_a_log_becomes_a_dataset_that_trains(log):
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    lines = {line.split()[0]: line for line in made.stdout.splitlines() if line}
+    for column, words in {
+        "impression": "an id of rows",
+        "user_id": "token",
+        "price": "numbers with fractions",
+        "stock": "whole numbers, more than 100 distinct",
+        "tags": "sequence",
+        "age": "whole numbers, at most 100 distinct",
+        "member": "true or false",
+        "version": "the same in all rows",
+        "empty": "always missing",
+        "dwell": "tells the label",
+        "bought": "comes with positive rows only",
+    }.items():
+        assert words in lines[column], column
+    assert "1,500 rows in = 1,500 rows out + 0 rows rejected" in made.stdout
+    config = read_config_file(log / "dataset_configs" / "shop.yaml")
+    assert config["scenario_fields"] == ["channel"]
+    assert config["numerical_features"] == ["price", "stock"]
+    assert not {"dwell", "bought", "impression"} & set(config["load_col"]["inter"])
+    trained = run_recbole("--dataset=shop", "--model=DNN", "--epochs=1", cwd=log)
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_the_schema_is_in_the_config_and_reads_the_next_file_as_the_first(log, monkeypatch):
+    midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    monkeypatch.chdir(log)
+    plain = build_config("DNN", "shop")["log_schema"]
+    assert plain == read_plain_schema(log / "dataset" / "shop", "shop")
+    schema = LogSchema.from_plain(plain)
+    written = (log / "dataset/shop/shop.inter").read_text(encoding="utf-8").splitlines()
+    names = [name.partition(":")[0] for name in written[0].split("\t")]
+    rows = [
+        row
+        for block in open_log(log / "log.csv", schema.form).blocks()
+        for row in zip(*(schema.fields_of(block.columns)[name] for name in names), strict=True)
+    ]
+    assert ["\t".join(row) for row in rows] == written[1:]
+    refused = run_recbole("--dataset=shop", "--model=DNN", "--log_schema=x", cwd=log)
+    assert refused.returncode == 2
+    assert "log_schema: 'x' is not allowed" in refused.stderr
+
+
+def test_several_files_and_parquet_make_the_same_rows(log):
+    frame = log_of(1_500)
+    midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    frame[:700].to_csv(log / "day1.csv", index=False)
+    with gzip.open(log / "day2.csv.gz", "wt", encoding="utf-8") as file:
+        frame[700:].to_csv(file, index=False, lineterminator="\r\n")
+    midpg("prepare", "days", "--csv", "day1.csv", "day2.csv.gz", *ROLES, cwd=log)
+    text = (log / "dataset/shop/shop.inter").read_bytes()
+    assert (log / "dataset/days/days.inter").read_bytes() == text
+    pytest.importorskip("pyarrow")
+    frame.assign(tags=frame["tags"].str.split("|")).to_parquet(log / "log.parquet")
+    made = midpg("prepare", "pq", "--parquet", "*.parquet", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert (log / "dataset/pq/pq.inter").read_bytes() == text
+
+
+def test_purchases_given_clicks(log):
+    roles = ["bought" if word == "clicked" else word for word in ROLES]
+    made = midpg("prepare", "cvr", "--csv", "log.csv", *roles, "--given", "clicked", cwd=log)
+    assert made.returncode == 0, made.stderr
+    clicked = int(log_of(1_500)["clicked"].sum())
+    assert f"{1_500 - clicked:,} rows are left out, in which clicked is not 1." in made.stdout
+    text = (log / "dataset/cvr/cvr.inter").read_text(encoding="utf-8")
+    assert text.count("\n") == clicked + 1
+    assert "clicked" not in text.partition("\n")[0]
+
+
+def test_other_outcomes_are_loaded_and_no_features(log):
+    roles = ["bought" if word == "clicked" else word for word in ROLES]
+    made = midpg("prepare", "both", "--csv", "log.csv", *roles, "--outcome", "clicked", cwd=log)
+    assert made.returncode == 0, made.stderr
+    config = read_config_file(log / "dataset_configs" / "both.yaml")
+    assert {"clicked", "bought"} <= set(config["load_col"]["inter"])
+    assert "clicked" not in config["numerical_features"]
+    header = (log / "dataset/both/both.inter").read_text(encoding="utf-8").partition("\n")[0]
+    assert header.endswith("clicked:float\tbought:float")
+
+
+def test_bad_lines_stop_or_are_listed(log):
+    lines = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    bad = {
+        10: lines[10] + ",more",
+        20: lines[20].rsplit(",", 1)[0] + ",2",
+        30: lines[30].replace("2026-11-01", "yesterday"),
+        40: ",".join(["40", "", *lines[40].split(",")[2:]]),
+    }
+    text = "\n".join(bad.get(number, line) for number, line in enumerate(lines))
+    (log / "log.csv").write_text(text + "\n" + lines[1] + "\n\n", encoding="utf-8")
+    stopped = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert stopped.returncode == 2
+    assert "log.csv, line 11: 16 values, expected 15 as in line 1" in stopped.stderr
+    assert not list((log / "dataset" / "shop").glob("*"))
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--on-error", "skip", cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert "1,501 rows in = 1,497 rows out + 4 rows rejected" in made.stdout
+    assert "1 rows are exact copies of an earlier one; they are kept." in made.stdout
+    rejected = (log / "dataset/shop/shop.rejected.tsv").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[1] for line in rejected[1:]] == ["11", "21", "31", "41"]
+    assert "expected 1 or true for 1" in rejected[2]
+    assert "expected a time as" in rejected[3]
+    assert "'' is missing, expected a value in each row" in rejected[4]
+
+
+def test_an_edited_config_stays(log):
+    midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    config = log / "dataset_configs" / "shop.yaml"
+    config.write_text("scenario_fields: [member]\n", encoding="utf-8")
+    again = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert again.returncode == 2
+    assert "shop.inter: it is there already, --force writes over it." in again.stderr
+    (log / "dataset/shop/shop.inter").unlink()
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert "stays as it is" in made.stdout
+    assert config.read_text(encoding="utf-8") == "scenario_fields: [member]\n"
+    midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--force", cwd=log)
+    assert "USER_ID_FIELD" in config.read_text(encoding="utf-8")
+    manifest = json.loads((log / "dataset/shop/shop.manifest.json").read_text(encoding="utf-8"))
+    assert manifest["report"]["rows_out"] == 1_500
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        (["--label", "cliked"], "--label: there is no column 'cliked'.*did you mean 'clicked'"),
+        (["--drop", "clicked"], "column 'clicked': --label and --drop name it"),
+        (["--zone", "Mars"], "--zone: 'Mars' is no time zone"),
+        (["--delimiter", ";"], r"one column is found with the separator ';'.*--delimiter ','"),
+        (["--delimiter", ";;"], "expected one character"),
+        (["--encoding", "utf-16"], "--encoding: 'utf-16' is not allowed"),
+        (["--time", "channel"], "column 'channel': --scenario and --time name it"),
+        (["--time-format", "x"], "--time-format: 'x' is not allowed"),
+        (["--duplicates", "stop"], "--duplicates: 'stop' is for --raw"),
+        (["--csv", "nothing.csv"], "--csv: there is no file 'nothing.csv'"),
+    ],
+)
+def test_wrong_words(log, words, problem):
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, *words, cwd=log)
+    assert refused.returncode == 2
+    assert re.search(problem, refused.stderr), refused.stderr
+    assert not (log / "dataset" / "shop" / "shop.inter").exists()
+
+
+def test_options_of_logs_are_for_logs(tmp_path):
+    refused = midpg("prepare", "iaac", "--raw", "x.txt", "--label", "clicked", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--label: it is for your own log, expected --csv or --parquet." in refused.stderr
+    refused = midpg("prepare", "iaac", "--csv", "x.csv", *ROLES, cwd=tmp_path)
+    assert "NAME: 'iaac' is a known dataset" in refused.stderr
+
+
+def test_an_empty_log(tmp_path):
+    (tmp_path / "log.csv").write_text("clicked,user_id,item id,channel,event_time,tags\n")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "there are no rows below the columns' names" in refused.stderr
+
+
+def test_label_of_several_positive_values(tmp_path):
+    frame = log_of(300)
+    frame["stars"] = np.arange(300) % 5 + 1
+    frame.drop(columns=["clicked", "dwell", "bought"]).to_csv(tmp_path / "log.csv", index=False)
+    roles = ["stars" if word == "clicked" else word for word in ROLES]
+    made = midpg("prepare", "s", "--csv", "log.csv", *roles, "--positive", "4", "5", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    (schema,) = (LogSchema.from_plain(read_plain_schema(tmp_path / "dataset/s", "s")),)
+    assert schema.label.positive == ("4", "5")
+    assert schema.form == LogForm()
+    assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
