@@ -1,7 +1,7 @@
 """Trained models in the Open Neural Network Exchange format, for other languages and servers.
 
 A file of ONNX computes scores of token ids and scaled numbers. What these are, a JSON file beside
-it says: each field's tokens in the order of their ids, and what training did to its numbers.
+it says: the id of each of a field's tokens, and what training did to its numbers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def export_onnx(scorer: Scorer, path: str | os.PathLike[str]) -> None:
     index of its embedding. The features of a row's user and item are inputs too. Its output is
     :data:`SCORE`. The vocabulary's entry of a field has its ``type`` as in an atomic file, and
 
-    * ``tokens``: the tokens in the order of their ids; 0 stands for what is missing or unknown;
+    * ``ids`` of tokens, that of a ``missing`` one and that of all others, ``unknown``;
     * ``length`` and ``separator`` of a sequence;
     * ``scale`` of numbers, see :class:`~recbole_midpg.loading.column_encoding.NumberScale`.
 
@@ -193,7 +194,9 @@ def _input_of(scored: ScoredField) -> dict[str, Any]:
     if isinstance(encoder, (TokenSequenceEncoder, NumberSequenceEncoder)):
         entry |= {"length": encoder.width, "separator": encoder.separator}
     if isinstance(encoder, TokenEncoder):
-        entry["tokens"] = list(encoder.tokens.texts())
+        read_as = encoder.read(np.arange(len(encoder.tokens.texts()))).tolist()
+        ids = {token: read_as[place] for token, place in encoder.ids.items() if place}
+        entry |= {"ids": ids, "missing": 0, "unknown": encoder.unknown}
     if isinstance(encoder, NumberEncoder):
         entry["scale"] = encoder.scale.to_plain()
     return entry

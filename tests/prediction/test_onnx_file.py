@@ -66,8 +66,8 @@ def test_onnxruntime_and_model_agree_in_batches_of_any_size(tmp_path, model, val
 
 
 def ids_of(entry, tokens):
-    numbers = {token: place for place, token in enumerate(entry["tokens"])}
-    return [numbers.get(token, 0) for token in tokens]
+    known = {"": entry["missing"], **entry["ids"]}
+    return [known.get(token, entry["unknown"]) for token in tokens]
 
 
 def scaled(entry, numbers):
@@ -100,8 +100,9 @@ def filled(values, length, filler):
     return (values + length * [filler])[:length]
 
 
-def test_the_vocabulary_alone_encodes_rows(tmp_path):
-    scorer = scorer_of(tmp_path, "STAR")
+@pytest.mark.parametrize("min_count", [None, {"job": 2, "genres": 2}])
+def test_the_vocabulary_alone_encodes_rows(tmp_path, min_count):
+    scorer = scorer_of(tmp_path, "STAR", min_count=min_count)
     session = exported(scorer, tmp_path / "model.onnx")
     vocabulary = json.loads((tmp_path / "model.vocabulary.json").read_text())
     assert {entry.name for entry in session.get_inputs()} == vocabulary["inputs"].keys()

@@ -317,29 +317,9 @@ def check_config(config: Config) -> None:
     check_selection(values)
     check_optimizer(values)
     check_needs(config)
-    fields = None
     is_context_aware = values["MODEL_TYPE"] in OF_ROWS
-    if is_context_aware:
-        require_dataset(config)
-        if values["log_schema"] is None:
-            values["log_schema"] = read_plain_schema(Path(config["data_path"]), config["dataset"])
-        fields = read_atomic_fields(config)
-        _check_label(config, fields)
-        _check_split(config, fields)
-        check_splits(values, config.external_config_dict)
-        _check_numbers(config, fields)
-        _check_clicks(config, fields)
-        check_min_count(config, fields)
-        _check_unembedded(config, fields)
-        _report_unread_weights(config)
-        if fields is not None:
-            check_selected_fields(config, fields)
-            check_evaluated_rows(config, fields)
-        _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
-        if is_own_model and fields is not None:
-            input_size = len(feature_fields(config, fields)) * values["embedding_size"]
-            config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
-    else:
+    fields = _check_rows(config) if is_context_aware else None
+    if not is_context_aware:
         refuse_min_count(config)
     columns = columns_of_rows(config)
     if columns:
@@ -347,6 +327,36 @@ def check_config(config: Config) -> None:
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)
     _check_direction(values, config.external_config_dict.get("valid_metric_bigger"))
+
+
+def _check_rows(config: Config) -> dict[str, AtomicField] | None:
+    """Check what a model that reads rows finds in the dataset's headers; see :func:`check_config`.
+
+    Returns:
+        The dataset's fields by name; ``None`` where its files are not there yet.
+    """
+    values = config.final_config_dict
+    require_dataset(config)
+    if values["log_schema"] is None:
+        values["log_schema"] = read_plain_schema(Path(config["data_path"]), config["dataset"])
+    fields = read_atomic_fields(config)
+    _check_label(config, fields)
+    _check_split(config, fields)
+    check_splits(values, config.external_config_dict)
+    _check_numbers(config, fields)
+    _check_clicks(config, fields)
+    check_min_count(config, fields)
+    _check_unembedded(config, fields)
+    _report_unread_weights(config)
+    if fields is not None:
+        check_selected_fields(config, fields)
+        check_evaluated_rows(config, fields)
+    is_own_model = issubclass(config.model_class, ScenarioRecommender)
+    _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
+    if is_own_model and fields is not None:
+        input_size = len(feature_fields(config, fields)) * values["embedding_size"]
+        config.model_class.check_sizes(values, [input_size, *values["mlp_hidden_size"], 1])
+    return fields
 
 
 def _report_unread_weights(config: Config) -> None:
