@@ -16,7 +16,7 @@ from torch import Tensor
 from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.compact_interaction import narrow
-from recbole_midpg.integration.run.continuing import EncodedRows
+from recbole_midpg.integration.run.continuing import EncodedRows, read_sequences
 from recbole_midpg.integration.scoring.scoring import ScoringModel
 from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder
 from recbole_midpg.loading.growing_tokens import GrowingTokens
@@ -157,7 +157,6 @@ def read_new_rows(
                 parts[name].append(narrow(torch.from_numpy(encoded)))
     if not labels:
         raise UsageError(f"{os.fspath(path)}: it has no row, expected rows to learn from.")
-    columns = {name: torch.cat(of_column) for name, of_column in parts.items()}
     grown = {
         name: replace(
             scored[name],
@@ -165,6 +164,10 @@ def read_new_rows(
             size=scored[name].size + tokens.added,
         )
         for name, tokens in growing.items()
+    }
+    columns = {
+        name: read_sequences(torch.cat(of_column), grown.get(name, scored[name]).encoder)
+        for name, of_column in parts.items()
     }
     fields = replace(scoring.fields, scored={**scored, **grown})
     rows = EncodedRows(fields, columns, torch.from_numpy(np.concatenate(labels)))

@@ -262,8 +262,8 @@ class TokenEncoder(Encoder):
     which pandas gives the integers of a column with missing values.
 
     Attributes:
-        tokens: the tokens in the order of their ids, the padding token first, the unknown one last
-            where there is one.
+        tokens: the tokens in the order of their ids: the padding token, those of training, the
+            unknown one where there is one, and those of rows that were learned later.
         rare: those that the model reads as the unknown one, where there is one.
     """
 
@@ -278,7 +278,10 @@ class TokenEncoder(Encoder):
     @property
     def names(self) -> list[str]:
         """The tokens but for the padding and the unknown one, in the order of their ids."""
-        return self.tokens.texts()[1 : None if self.rare is None else -1]
+        texts = self.tokens.texts()
+        return (
+            texts[1:] if self.rare is None else texts[1 : self.unknown] + texts[self.unknown + 1 :]
+        )
 
     @cached_property
     def ids(self) -> dict[str, int]:

@@ -59,7 +59,8 @@ class GrowingTokens:
         if isinstance(self._known, TokenSequenceEncoder):
             kept = elements_of(value, self._known.separator)[: self._known.width]
             return [str(element) for element in kept]
-        is_known = value in _MISSING or isinstance(value, tuple) or self._encoder.id_of(value)
+        is_none = value in _MISSING or isinstance(value, tuple)
+        is_known = is_none or self._encoder.id_of(value) != self._encoder.unknown
         return [] if is_known else [str(value)]
 
     def grown(self) -> TokenEncoder:
@@ -67,4 +68,7 @@ class GrowingTokens:
         if not self._added:
             return self._known
         tokens = concatenate([self._known.tokens, Tokens.of(self._added)])
-        return replace(self._known, tokens=tokens)
+        rare = self._known.rare
+        if rare is not None:
+            rare = replace(rare, added=rare.added + self.added)
+        return replace(self._known, tokens=tokens, rare=rare)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recbole_midpg.loading.atomic_reader import Integers, Tokens
 
 UNKNOWN = "[UNK]"
-"""The unknown token, the last one of its field."""
+"""The unknown token, the last one that training gives a field."""
 
 _BLOCK_ROWS = 1 << 20
 
@@ -30,9 +30,12 @@ class RareTokens:
 
     Attributes:
         is_rare: of each token, ``[PAD]`` first, whether it is rare, ``(tokens,)``.
+        added: how many tokens stand behind the unknown one: those of rows that were learned later,
+            of which none is rare.
     """
 
     is_rare: NDArray[np.bool_]
+    added: int = 0
 
     @classmethod
     def fit(cls, rows: NDArray[np.floating], min_count: int, tokens: Tokens) -> RareTokens:
@@ -55,9 +58,10 @@ class RareTokens:
 
     @cached_property
     def read_as(self) -> Integers:
-        """The id as which each id is read, the unknown token's too, ``(tokens + 1,)``, narrow."""
-        ids = np.arange(self.unknown + 1, dtype=np.min_scalar_type(-self.unknown - 1))
-        ids[:-1][self.is_rare] = self.unknown
+        """The id as which each id is read, ``(tokens + 1 + added,)``, narrow."""
+        size = self.unknown + 1 + self.added
+        ids = np.arange(size, dtype=np.min_scalar_type(-size))
+        ids[: self.unknown][self.is_rare] = self.unknown
         return ids
 
     def equals(self, other: RareTokens) -> bool:
@@ -66,7 +70,8 @@ class RareTokens:
 
     def to_plain(self) -> dict[str, Any]:
         """The rare tokens in a bit each."""
-        return {"tokens": len(self.is_rare), "bits": np.packbits(self.is_rare)}
+        bits = np.packbits(self.is_rare)
+        return {"tokens": len(self.is_rare), "bits": bits, "added": self.added}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RareTokens:
@@ -76,12 +81,13 @@ class RareTokens:
             ValueError: there are not as many bits as tokens, or ``[PAD]`` is rare.
         """
         count, bits = int(plain["tokens"]), np.asarray(plain["bits"], np.uint8)
-        if count < 1 or bits.shape != (-(-count // 8),):
+        added = int(plain.get("added", 0))
+        if count < 1 or added < 0 or bits.shape != (-(-count // 8),):
             raise ValueError(f"{bits.size} bytes are not the bits of {count} tokens")
         is_rare = np.unpackbits(bits, count=count).astype(np.bool_)
         if is_rare[0]:
             raise ValueError("[PAD] is no rare token")
-        return cls(is_rare)
+        return cls(is_rare, added)
 
 
 def rows_by_token(

@@ -29,6 +29,7 @@ from recbole_midpg.integration.scoring.scoring import (
     FieldTable,
     ScoringModel,
 )
+from recbole_midpg.loading.column_encoding import Encoder, TokenEncoder, TokenSequenceEncoder
 from recbole_midpg.training.device_faults import Occupants, reporting_faults
 from recbole_midpg.training.device_rows import Features, RowTables, widen
 from recbole_midpg.training.kernels import use_kernels
@@ -45,8 +46,9 @@ class EncodedRows:
 
     Attributes:
         fields: what the model reads, the new tokens included.
-        columns: the rows in their order, ``(N, ...)`` each, narrow: the fields that they bring;
-            features of users and items that they do not bring are joined.
+        columns: the rows in their order, ``(N, ...)`` each, narrow: the fields that they bring,
+            sequences as the model reads them; features of users and items that they do not bring
+            are joined.
         labels: ``(N,)``, 0 or 1.
     """
 
@@ -150,9 +152,11 @@ def grown_entities(entities: Sequence[EntityFeatures], rows: EncodedRows) -> lis
     for entity in entities:
         size = rows.fields.num(entity.id_field)
         ids = widen(rows.columns[entity.id_field])
+        id_encoder: Any = rows.fields.scored[entity.id_field].encoder
+        unknown = id_encoder.unknown
         columns = {}
         for name, known in entity.columns.items():
-            of_unknown = known[:1].expand(size - len(known), *known.shape[1:])
+            of_unknown = known[unknown : unknown + 1].expand(size - len(known), *known.shape[1:])
             column = widen(torch.cat([known, of_unknown]))
             if name in rows.columns:
                 new = (ids >= len(known)).nonzero().squeeze(1)
@@ -171,9 +175,23 @@ def _row_tables(rows: EncodedRows, entities: Sequence[EntityFeatures], label: st
         )
         for entity in entities
     ]
-    return RowTables(
-        {**rows.columns, label: rows.labels}, [part for part in joined if part.columns]
-    )
+    read_as = [
+        Features(name, {name: torch.from_numpy(scored.encoder.rare.read_as)})
+        for name, scored in rows.fields.scored.items()
+        if type(scored.encoder) is TokenEncoder and scored.encoder.rare is not None
+    ]
+    features = [*(part for part in joined if part.columns), *read_as]
+    return RowTables({**rows.columns, label: rows.labels}, features)
+
+
+def read_sequences(column: Tensor, encoder: Encoder) -> Tensor:
+    """A column of sequences of tokens as the model reads it; any other as it is.
+
+    Single tokens stay what they are, as by a rare user's own id the features are found.
+    """
+    if not isinstance(encoder, TokenSequenceEncoder) or encoder.rare is None:
+        return column
+    return narrow(torch.from_numpy(encoder.read(widen(column).numpy())))
 
 
 def _require_same_predictions(

@@ -19,11 +19,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.scoring.scoring import TOKEN_LIKE, FieldTable
+from recbole_midpg.loading.column_encoding import TokenEncoder
 
 # Tokens of each field of the small models, padding included.
 _FEW = 3
@@ -135,7 +137,8 @@ def grown_weights(
         fresh: those of the larger model as it was drawn.
         axes: see :func:`measure_axes`.
         fields: before and after.
-        scenario_fields: whose new tokens start at the mean of the known ones but padding.
+        scenario_fields: whose new tokens start at the mean of the known ones but padding and those
+            that are read as the unknown one.
 
     Raises:
         UsageError: a tensor has another size than its axis says.
@@ -220,16 +223,19 @@ def _moved(
 def _start_at_mean(
     tensor: Tensor, field: str, place: int, axis: Axis, fields: tuple[FieldTable, FieldTable]
 ) -> None:
-    """Set the places of a field's new tokens to the mean of the known ones but padding, in place.
+    """Set the places of a field's new tokens to the mean of those that were read, in place.
 
     Where a token has several places, each has the mean of its own.
     """
     start, end = next(block[1:] for block in axis.blocks(fields[1]) if block[0] == field)
     by_token = _part(tensor, place, start, end).unflatten(place, (-1, axis.slots[field]))
     known, tokens = fields[0].num(field), fields[1].num(field)
-    if known > 1:
-        mean = _part(by_token, place, 1, known).double().mean(place, keepdim=True)
-        _part(by_token, place, known, tokens).copy_(mean)
+    encoder = fields[0].scored[field].encoder
+    rare = encoder.rare if isinstance(encoder, TokenEncoder) else None
+    read = np.unique(np.arange(1, known) if rare is None else rare.read_as[1:known])
+    if len(read):
+        rows = by_token.index_select(place, torch.from_numpy(read.astype(np.int64)))
+        _part(by_token, place, known, tokens).copy_(rows.double().mean(place, keepdim=True))
 
 
 def _part(tensor: Tensor, place: int, start: int, end: int) -> Tensor:
