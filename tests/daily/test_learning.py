@@ -14,6 +14,7 @@ from recbole_midpg.integration.scoring.learning_state import (
     write_learning_state,
 )
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.daily.days import NAMES, day_rows, shop_checkpoint, write_day
 from tests.support.typed import midpg, run_recbole
 
@@ -268,3 +269,61 @@ def test_an_atomic_file_is_a_csv_file(shop, tmp_path):
     first, second = (state.scoring.model.state_dict() for state in states)
     np.testing.assert_equal(len(first), len(second))
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+
+
+def table_rows(state, field, tokens):
+    """The embeddings of a field's tokens, by their ids."""
+    scored = state.scoring.fields.scored
+    names = state.scoring.model.token_field_names
+    place = sum(scored[name].size for name in names[: names.index(field)])
+    ids = scored[field].encoder.ids
+    table = state.scoring.model.token_embedding_table.embedding.weight
+    return torch.stack([table[place + ids[token]] for token in tokens])
+
+
+def test_rare_tokens_stay_unknown_and_new_ones_stand_behind_them(tmp_path):
+    shop = shop_checkpoint(tmp_path, min_count={"user_id": 6, "channel": 2, "tags": 2})
+    before = read_learning_state(shop)
+    encoder = before.scoring.fields.scored["user_id"].encoder
+    rare = [encoder.tokens.texts()[place] for place in np.flatnonzero(encoder.rare.is_rare)]
+    frequent = [user for user in encoder.names if user not in rare]
+    assert rare and frequent
+    users = [rare[0], frequent[0], "new"]
+    path = write_day(tmp_path / "day2.csv", day_rows(2, users=users, channels=["app", "kiosk"]))
+    learned = learn_file(before, path)
+    assert learned.added["user_id"] == learned.added["channel"] == 1
+    write_learning_state(learned.state, tmp_path / "c.pth")
+    after = read_learning_state(tmp_path / "c.pth")
+    grown = after.scoring.fields.scored["user_id"].encoder
+    assert grown.tokens.texts()[-2:] == ["[UNK]", "new"] and grown.unknown == encoder.unknown
+    assert "[UNK]" not in grown.names and grown.names[-1] == "new"
+    # A rare user's rows train the unknown one's embedding, and never its own.
+    was, now = (table_rows(state, "user_id", [rare[0], "[UNK]"]) for state in (before, after))
+    assert torch.equal(was[0], now[0]) and not torch.equal(was[1], now[1])
+    scorer = Scorer(after.scoring)
+    columns = {"item_id": ["i1"] * 4, "channel": ["app"] * 4, "price": ["20"] * 4,
+               "age": ["30"] * 4, "job": ["job1"] * 4}  # fmt: skip
+    rare_user, nobody, new, other = scorer.scores(
+        {"user_id": [rare[0], "nobody", "new", frequent[0]], **columns}
+    )
+    assert rare_user == nobody
+    assert len({nobody, new, other}) == 3
+    again = write_day(tmp_path / "day3.csv", day_rows(3, users=["new", "newer"]))
+    twice = learn_file(after, again).state.scoring.fields.scored["user_id"].encoder
+    assert twice.tokens.texts()[-3:] == ["[UNK]", "new", "newer"]
+    assert (twice.rare.added, twice.unknown) == (2, encoder.unknown)
+
+
+def test_a_new_scenario_starts_at_the_mean_of_those_that_were_read(tmp_path, monkeypatch):
+    shop = shop_checkpoint(tmp_path, min_count={"job": 12}, scenario_fields=["job"])
+    before = read_learning_state(shop)
+    encoder = before.scoring.fields.scored["job"].encoder
+    rare = [encoder.tokens.texts()[place] for place in np.flatnonzero(encoder.rare.is_rare)]
+    read = [*(name for name in encoder.names if name not in rare), *(["[UNK]"] if rare else [])]
+    assert rare
+    monkeypatch.setattr(ScenarioTrainer, "_train_epoch", lambda *_, **__: None)
+    names = [*NAMES, "job"]
+    rows = [(*row, "job7") for row in day_rows(2)]
+    state = learn_file(before, write_day(tmp_path / "day2.csv", rows, names)).state
+    mean = table_rows(before, "job", read).double().mean(0)
+    torch.testing.assert_close(table_rows(state, "job", ["job7"])[0].double(), mean)
