@@ -116,7 +116,7 @@ class ColumnProfile:
             self.elements = {
                 mark: float(np.mean([mark in text for text in texts[:FEW]])) for mark in SEPARATORS
             }
-        self._places[pd.util.hash_array(texts) % np.uint64(_PLACES)] = True
+        self._places[pd.util.hash_array(texts, categorize=False) % np.uint64(_PLACES)] = True
         if self.few is not None:
             if len(texts) <= FEW:
                 self.few.update(dict(zip(texts.tolist(), counts.tolist(), strict=True)))

@@ -73,7 +73,9 @@ class TimeForm:
     def _parsed(
         self, texts: NDArray[np.object_], pattern: str, has_zone: bool
     ) -> NDArray[np.float64]:
-        times = pd.to_datetime(pd.Index(texts), format=pattern, errors="coerce", utc=has_zone)
+        times = pd.to_datetime(
+            pd.Index(texts, dtype=object), format=pattern, errors="coerce", utc=has_zone
+        )
         return self._seconds_of_index(pd.DatetimeIndex(times))
 
     def _seconds_of_index(self, times: pd.DatetimeIndex) -> NDArray[np.float64]:
