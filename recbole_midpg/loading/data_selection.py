@@ -13,7 +13,7 @@ from typing import Any
 
 from recbole_midpg.common.errors import UsageError, did_you_mean, expected_some_of
 from recbole_midpg.common.rules import Choice, Flag, Names, Rules, check_settings
-from recbole_midpg.loading.atomic_header import AtomicField, columns_of_files
+from recbole_midpg.loading.atomic_header import AtomicField, columns_of_files, columns_of_rows
 
 _COLUMN_KEYS = ("load_col", "unload_col", "unused_col")
 _NUMBERS, _TOKENS = ("float", "float_seq"), ("token", "token_seq")
@@ -143,9 +143,12 @@ def check_selected_fields(config: Any, fields: Mapping[str, AtomicField]) -> Non
     Raises:
         UsageError: a field is in no file, is not loaded, or is of a type that its key cannot take.
     """
-    for source, path, columns in columns_of_files(config):
+    files = list(columns_of_files(config))
+    for source, path, columns in files:
         for key in ("load_col", "unload_col"):
             _check_named_columns(key, source, path.name, columns, config, fields)
+    check_ids(config, columns_of_rows(config), needed=False)
+    for source, path, columns in files:
         _check_loaded_id(source, path.name, columns, config)
         _check_type_of_ids(path.name, columns, config)
     for key, types, kind in _KEYS_OF_FIELDS:

@@ -321,9 +321,8 @@ def check_config(config: Config) -> None:
     fields = _check_rows(config) if is_context_aware else None
     if not is_context_aware:
         refuse_min_count(config)
-    columns = columns_of_rows(config)
-    if columns:
-        check_ids(config, columns, needed=not is_context_aware)
+        if columns := columns_of_rows(config):
+            check_ids(config, columns, needed=True)
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
     check_metrics(values, groups)
     _check_direction(values, config.external_config_dict.get("valid_metric_bigger"))

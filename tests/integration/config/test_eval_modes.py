@@ -163,9 +163,13 @@ def test_rankings_choose_epochs_in_capitals_or_not():
 
 def test_candidates_need_users_and_items():
     told = message("uni5", ["Recall"], USER_ID_FIELD="uid")
-    assert told.startswith("USER_ID_FIELD: 'uid' is not a loaded field, which eval_args: mode: uni")
+    assert told.startswith("USER_ID_FIELD: 'uid' is not a column of gaps.inter")
     told = message("uni5", ["AUC"], ITEM_ID_FIELD="movie")
-    assert told.startswith("ITEM_ID_FIELD: 'movie' is not a loaded field")
+    assert told.startswith("ITEM_ID_FIELD: 'movie' is not a column of gaps.inter")
+    nobody = {"USER_ID_FIELD": None, "ITEM_ID_FIELD": None, "numerical_features": []}
+    rows = {"load_col": {"inter": ["rating", "coupon"]}, "scenario_fields": ["coupon"]}
+    told = message("uni5", ["AUC"], **nobody, **rows)
+    assert told.startswith("USER_ID_FIELD: None is not a loaded field, which eval_args: mode: uni5")
 
 
 def test_labelled_rows_need_a_label_that_training_does_without():
