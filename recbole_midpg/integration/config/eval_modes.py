@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole.evaluator import register
-from recbole.utils import EvaluatorType, ModelType
+from recbole.utils import EvaluatorType
 
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.rules import Integer, Names, Sizes, check_settings
@@ -77,7 +77,7 @@ def check_evaluation(values: Mapping[str, Any]) -> None:
                 "with a number N of items, as uni100, for both splits or as "
                 "{valid: uni100, test: full}."
             )
-    _check_pair(metrics, modes, values["MODEL_TYPE"])
+    _check_pair(metrics, modes)
 
 
 def _require_known(key: str, given: Mapping[Any, Any], known: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def _check_metric_names(metrics: Any) -> None:
             )
 
 
-def _check_pair(metrics: Sequence[str], modes: Mapping[str, str], model_type: ModelType) -> None:
+def _check_pair(metrics: Sequence[str], modes: Mapping[str, str]) -> None:
     """Check metrics for the modes, and either for itself."""
     rankings, of_rows = (
         [name for name in metrics if register.metric_types[name.lower()] == kind]
@@ -110,11 +110,6 @@ def _check_pair(metrics: Sequence[str], modes: Mapping[str, str], model_type: Mo
         raise UsageError(
             f"metrics: {', '.join(rankings)} of rankings cannot be computed beside "
             f"{', '.join(of_rows)} of rows, expected metrics of one kind."
-        )
-    if rankings and model_type == ModelType.DECISIONTREE:
-        raise UsageError(
-            f"metrics: {', '.join(rankings)} of rankings cannot be computed for decision trees, "
-            "expected metrics of rows, as AUC, LogLoss."
         )
     if rankings and "labeled" in modes.values():
         raise UsageError(

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from recbole.evaluator import base_metric, register
-from recbole.utils import EvaluatorType, ModelType
+from recbole.utils import EvaluatorType
 
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation import measures
@@ -327,11 +327,6 @@ def check_metrics(values: dict[str, Any], usable_fields: list[str] | None) -> No
         for metric in chosen
         if issubclass(metric, _ScenarioMetric) or metric is FieldGAUC
     )
-    if of_rows and values["MODEL_TYPE"] == ModelType.DECISIONTREE:
-        raise UsageError(
-            f"metrics: {', '.join(of_rows)} cannot be computed for decision trees, "
-            "expected metrics of all rows, as AUC."
-        )
     if of_rows and of_rows != ["FieldGAUC"] and not values["scenario_id_field"]:
         raise UsageError(
             f"metrics: {of_rows[0]} needs the field that names a row's scenario, "

@@ -2,10 +2,9 @@
 
 import pytest
 from recbole.config import Config
-from recbole.utils import ModelType
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.eval_modes import check_evaluation, modes_of
+from recbole_midpg.integration.config.eval_modes import modes_of
 from recbole_midpg.integration.run.run import Run
 from tests.support.recbole_data import GAPS, gaps_config
 
@@ -190,9 +189,3 @@ def test_forms(key, value):
     assert f"{key}: {value!r} is not allowed, expected a" in message(
         "uni5", ["Recall"], **{key: value}
     )
-
-
-def test_decision_trees_rank_nothing():
-    values_of_trees = {**values("uni5", ["Recall"]), "MODEL_TYPE": ModelType.DECISIONTREE}
-    with pytest.raises(UsageError, match="Recall of rankings cannot be computed for decision tr"):
-        check_evaluation(values_of_trees)

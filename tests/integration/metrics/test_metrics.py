@@ -9,7 +9,7 @@ from recbole.config import Config
 from recbole.evaluator import Evaluator, register
 from recbole.evaluator import metrics as stock_metrics
 from recbole.evaluator.collector import Collector
-from recbole.utils import EvaluatorType, ModelType, get_model, get_trainer, init_seed
+from recbole.utils import EvaluatorType, get_model, get_trainer, init_seed
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from recbole_midpg.common.errors import UsageError
@@ -326,16 +326,6 @@ def test_metrics_of_rankings_have_no_form_for_the_device():
     with pytest.raises(UsageError, match=r"metrics_on_device: True is for .* and Recall, MRR"):
         Config("BPR", "ml-100k", config_dict={"metrics_on_device": True})
     assert Config("BPR", "ml-100k", config_dict={"metrics_on_device": "auto"})["metrics"]
-
-
-def test_decision_trees_have_metrics_of_all_rows_only():
-    values = {
-        "metrics": ["AUC", "ScenarioAUC"],
-        "MODEL_TYPE": ModelType.DECISIONTREE,
-        "scenario_id_field": "job",
-    }
-    with pytest.raises(UsageError, match="ScenarioAUC cannot be computed for decision trees"):
-        metrics.check_metrics(values, None)
 
 
 @pytest.mark.parametrize(
