@@ -21,6 +21,7 @@ class Record:
         path: the file; made where it does not exist.
         work: what the work is.
         name: what it is called in errors, as "a search".
+        option: the command's option that names another file.
 
     Attributes:
         entries: the entries of the file, in their order.
@@ -29,7 +30,7 @@ class Record:
         UsageError: the file is of another work, or is no record.
     """
 
-    def __init__(self, path: Path, work: dict[str, Any], name: str) -> None:
+    def __init__(self, path: Path, work: dict[str, Any], name: str, option: str) -> None:
         self.path = path
         self.entries: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ class Record:
             changed = sorted(key for key in work if first.get(key) != as_json(work[key]))
             raise UsageError(
                 f"record {str(path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
-                f"(other {', '.join(changed)}), expected a new file or the same one."
+                f"(other {', '.join(changed)}), expected the same one, or another {option}."
             )
         if whole != content:
             path.write_bytes(whole)

@@ -119,7 +119,8 @@ def run_trials(
         # Makes the dataset's files too, before several processes ask for them.
         config = build_config(plan.model, dataset, values={**common, **plan.settings})
         require_validation(config, "comparing models")
-    kept = Record(Path(record), {"trials of": dataset, "settings": common}, "these trials")
+    work = {"trials of": dataset, "settings": common}
+    kept = Record(Path(record), work, "a comparison", "--output")
     finished = kept.entries_as(TrialResult)
     results = {
         place: result

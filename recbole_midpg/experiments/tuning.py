@@ -171,6 +171,7 @@ def tune(
             "settings": fixed,
         },
         "a search",
+        "--record",
     )
     finished = kept.entries_as(Trial)
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
