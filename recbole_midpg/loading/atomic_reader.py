@@ -198,6 +198,18 @@ class TextColumn:
         codes, texts = pd.factorize(values)
         return cls(narrow(codes, len(texts)), Tokens.of(texts))
 
+    @classmethod
+    def of_cells(cls, values: NDArray[np.object_]) -> TextColumn:
+        """Make a column of a file's texts as they stand there: some are words for missing."""
+        codes, texts = pd.factorize(values)
+        missing = np.isin(texts, MISSING)
+        words = {texts[place]: int((codes == place).sum()) for place in np.flatnonzero(missing)}
+        words.pop("", None)
+        if missing.any():
+            codes = np.append(np.where(missing, -1, np.cumsum(~missing) - 1), -1)[codes]
+            texts = texts[~missing]
+        return cls(narrow(codes, len(texts)), Tokens.of(texts), words)
+
     def to_objects(self) -> NDArray[np.object_]:
         """The column as an array of ``str`` and NaN."""
         return np.array([*self.tokens.texts(), np.nan], dtype=object)[self.codes]

@@ -116,6 +116,15 @@ def test_words_that_are_read_as_missing_are_counted(block_bytes, tmp_path, monke
     assert columns["a"].tokens.texts() == ["DE", "NAM"]
 
 
+def test_words_among_texts_that_pandas_has_read():
+    values = np.array(["NA", "DE", np.nan, "null", "NA", "", "NAM", "DE"], dtype=object)
+    column = TextColumn.of_cells(values)
+    assert column.missing_words == {"NA": 2, "null": 1}
+    assert column.codes.tolist() == [-1, 0, -1, -1, -1, -1, 1, 0]
+    assert column.tokens.texts() == ["DE", "NAM"]
+    assert TextColumn.of_cells(np.array([], dtype=object)).codes.tolist() == []
+
+
 def test_no_rows(tmp_path):
     columns = read(tmp_path, "a\tb\n", a="text", b="number")
     assert len(columns["a"].codes) == len(columns["a"].tokens) == len(columns["b"]) == 0

@@ -50,6 +50,7 @@ from recbole_midpg.loading.array_file import Damaged, Entry
 from recbole_midpg.loading.atomic_header import files_to_load
 from recbole_midpg.loading.atomic_problem import find_ragged_line
 from recbole_midpg.loading.atomic_reader import (
+    MISSING,
     Integers,
     NotPlain,
     TextColumn,
@@ -210,9 +211,12 @@ class FastDataset(ReadsRareTokens):
             if ragged:
                 raise UsageError(ragged) from reason
             self.logger.info(f"{path} is read by pandas' slow reader: {reason}.")
+            # Words that mean a missing token are read as they stand, to be counted.
+            numbers = {name: MISSING for name, kind in kinds.items() if kind is not str}
+            options |= {"keep_default_na": False, "na_values": numbers}
             frame = recbole_module.pd.read_csv(path, **options)
             columns = {
-                name: TextColumn.of(frame[name].to_numpy(dtype=object, na_value=np.nan))
+                name: TextColumn.of_cells(frame[name].to_numpy(dtype=object, na_value=np.nan))
                 if kinds[name] is str
                 else frame[name].to_numpy()
                 for name in frame.columns
