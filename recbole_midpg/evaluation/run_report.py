@@ -92,6 +92,7 @@ class RunReport:
             "valid": dict(self.valid),
             "test": dict(self.test),
             "scenarios": [asdict(row) for row in scenarios],
+            "all_rows": asdict(self.table.everything) if self.table else None,
             "scenarios_without_auc": self.table.without_auc if self.table else 0,
             "tasks": {
                 task: {

@@ -320,7 +320,10 @@ SEAMS: tuple[Seam, ...] = (
     ),
     *(
         # The last three have a loop of their own, which may end without Trainer's.
-        Wrapped(trainer_class, "fit", (history.with_history,), "as Trainer.history")
+        Wrapped(
+            trainer_class, "fit", (validation.with_empty_results, history.with_history),
+            "as Trainer.history; results that are None where nothing is validated end HyperTuning",
+        )
         for trainer_class in (Trainer, NCLTrainer, RaCTTrainer, S3RecTrainer)
     ),
     Wrapped(

@@ -23,7 +23,7 @@ from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.evaluation.doubts import doubts
 from recbole_midpg.evaluation.run_report import RunReport, RunTimes
 from recbole_midpg.evaluation.run_results import RunResults
-from recbole_midpg.evaluation.scenario_table import ScenarioTable
+from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
 from recbole_midpg.integration.dataset import trust
 from recbole_midpg.integration.dataset.number_scaling import scales_numbers, unchanged_numbers
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
@@ -60,7 +60,7 @@ class Run:
         test_data: the loader of the test split. It is read by :meth:`test` alone.
         model: the model.
         trainer: its trainer.
-        best_valid: the validation results of the best epoch, once trained; ``None`` where no epoch
+        best_valid: the validation results of the best epoch, once trained; empty where no epoch
             was evaluated.
         test_results: its test results, once tested.
         test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
@@ -77,7 +77,7 @@ class Run:
     loading_seconds: float
     started: str = field(default_factory=now)
     best_valid_score: float = float("nan")
-    best_valid: dict[str, float] | None = None
+    best_valid: dict[str, float] = field(default_factory=dict)
     training_seconds: float = 0.0
     test_results: dict[str, float] = field(default_factory=dict)
     test_table: ScenarioTable | None = None
@@ -139,10 +139,11 @@ class Run:
         if progress is not None:
             progress.follow()
         if progress is not None and progress.is_trained:
-            self.best_valid_score, results = trainer.best_valid_score, trainer.best_valid_result
+            self.best_valid_score = trainer.best_valid_score
+            self.best_valid = trainer.best_valid_result or OrderedDict()
         else:
             with self.reporting_faults():
-                self.best_valid_score, results = trainer.fit(
+                self.best_valid_score, self.best_valid = trainer.fit(
                     self.train_data,
                     self.valid_data,
                     verbose=verbose,
@@ -151,7 +152,6 @@ class Run:
                 )
             if progress is not None and trainer.history:
                 progress.keep(trainer.history[-1].epoch)
-        self.best_valid = results
         self.training_seconds = time.monotonic() - started
         evaluated = any(epoch.valid for epoch in self.trainer.history)
         if evaluated and not math.isfinite(self.best_valid_score):
@@ -226,7 +226,7 @@ class Run:
             parameters,
             without_embeddings,
             self.trainer.history,
-            self.best_valid or {},
+            self.best_valid,
             self.test_results,
             self.test_table,
             self.task_tables,
@@ -346,13 +346,22 @@ def _finished_results(path: Path, config: Any) -> RunResults:
     valid, test = OrderedDict(report["valid"]), OrderedDict(report["test"])
     worst = -math.inf if config["valid_metric_bigger"] else math.inf
     score = valid.get(config["valid_metric"].lower(), worst)
-    return RunResults(_results(config, score, valid or None, test), None, path)
+    return RunResults(_results(config, score, valid, test), _table_of(report), path)
+
+
+def _table_of(report: Mapping[str, Any]) -> ScenarioTable | None:
+    """The scenarios that a report holds; ``None`` where rows have none, as before version 0.2."""
+    all_rows = report.get("all_rows")
+    if all_rows is None:
+        return None
+    scenarios = (ScenarioRow(**row) for row in report["scenarios"])
+    return ScenarioTable(tuple(scenarios), ScenarioRow(**all_rows))
 
 
 def _results(
     config: Any,
     best_valid_score: float,
-    best_valid: Mapping[str, float] | None,
+    best_valid: Mapping[str, float],
     test_results: Mapping[str, float],
 ) -> dict[str, Any]:
     """Log a run's results and give them as RecBole does."""

@@ -8,6 +8,7 @@ two pre-split files, and in some modes of evaluation on a split without rows.
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Mapping
 from logging import getLogger
 from typing import Any
@@ -30,6 +31,20 @@ def with_empty_validation(stock: Any) -> Any:
         return splits
 
     return build
+
+
+def with_empty_results(stock: Any) -> Any:
+    """Wrap ``Trainer.fit``: without validation its results are empty, and not ``None``.
+
+    ``recbole.trainer.HyperTuning`` writes them as a mapping.
+    """
+
+    @functools.wraps(stock)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> tuple[float, Mapping[str, float]]:
+        score, results = stock(self, *args, **kwargs)
+        return score, OrderedDict() if results is None else results
+
+    return fit
 
 
 def has_validation(config: Any) -> bool:

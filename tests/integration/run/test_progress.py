@@ -466,12 +466,15 @@ def command(*arguments):
 
 def test_the_command_line(unfinished, capsys, caplog):
     assert command("--resume") == 0
+    closing = capsys.readouterr().out
+    assert closing.startswith("scenario ")
     assert not list(Path("saved").glob("*.progress"))
     files = {path: path.read_bytes() for path in Path("saved").iterdir()}
     assert command("--resume") == 0
     (report,) = Path("saved").glob("*.json")
     where = f"report {report}, checkpoint {report.with_suffix('.pth')}"
     assert f"This run is finished: {where}." in caplog.text
+    assert capsys.readouterr().out == closing
     assert {path: path.read_bytes() for path in Path("saved").iterdir()} == files
     assert command("--resume", "--weight_decay=0.5") == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]

@@ -63,7 +63,7 @@ def test_the_result_has_the_form_of_recboles(finished):
 
 def test_a_run_without_validation_has_no_result_of_it():
     values = {**GAPS, "threshold": {"rating": 3}, "eval_step": 0}
-    assert run_recbole("DNN", "gaps", config_dict=values)["best_valid_result"] is None
+    assert run_recbole("DNN", "gaps", config_dict=values)["best_valid_result"] == {}
 
 
 def test_the_report_has_a_line_a_scenario(finished):

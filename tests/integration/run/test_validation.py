@@ -89,7 +89,7 @@ def test_all_epochs_are_trained_and_the_last_weights_tested(rows, monkeypatch, c
     assert [(epoch.epoch, epoch.valid) for epoch in run.trainer.history] == [
         (epoch, {}) for epoch in range(EPOCHS)
     ]
-    assert result["best_valid_result"] is None
+    assert result["best_valid_result"] == {}
     assert 0 < result["test_result"]["auc"] < 1
 
     checkpoint = load_checkpoint(run.trainer.saved_model_file)
@@ -139,7 +139,7 @@ def test_training_takes_the_steps_that_it_takes_beside_a_validation(rows):
 @pytest.mark.parametrize("model", ["DNN", "DeepFM"])
 def test_other_splits_without_validation(rows, model, changed):
     result = run_recbole(model, "rows", config_dict={**FINAL, **changed, "epochs": 1})
-    assert result["best_valid_result"] is None
+    assert result["best_valid_result"] == {}
     assert all(math.isfinite(value) for value in result["test_result"].values())
 
 
@@ -161,7 +161,7 @@ def test_recboles_own_general_models_do_without_too(rows):
         "epochs": 1,
     }
     result = run_recbole("BPR", "rows", config_dict=values)
-    assert result["best_valid_result"] is None
+    assert result["best_valid_result"] == {}
     assert "recall@10" in result["test_result"]
 
 
@@ -190,7 +190,7 @@ def test_an_epoch_that_is_never_evaluated_is_logged(rows, caplog):
     with caplog.at_level(logging.INFO):
         result = run_recbole("DNN", "rows", config_dict=values, saved=False)
     assert "eval_step: 0: trains 1 epochs, tests the last weights." in caplog.messages
-    assert result["best_valid_result"] is None
+    assert result["best_valid_result"] == {}
 
 
 def test_beside_a_validation_nothing_is_logged(rows, caplog):
