@@ -348,8 +348,13 @@ SEAMS: tuple[Seam, ...] = (
     # Checkpoints
     Wrapped(
         abstract_recommender.ContextRecommender, "__init__",
-        (number_scaling.keeping_scalers, rare_tokens.keeping_rare_tokens),
-        "a model keeps the scale of its numbers and its rare tokens, which its checkpoints hold",
+        (
+            number_scaling.keeping_scalers,
+            rare_tokens.keeping_rare_tokens,
+            stock_repairs.checked_first(stock_repairs.check_dataset),
+        ),
+        "a model keeps the scale of its numbers and its rare tokens, which its checkpoints hold; a "
+        "loader given for the dataset is named",
     ),
     Added(Trainer, "vocabulary", None, "tokens and fields, for predictions from the checkpoint"),
     Added(Trainer, "run_state", None, "what a resumed run goes on from"),
@@ -465,6 +470,17 @@ SEAMS: tuple[Seam, ...] = (
         "it runs the config's teacher as Python",
     ),
     # What keeps RecBole's models from running
+    *(
+        Wrapped(
+            model_class, "__init__", (stock_repairs.checked_first(stock_repairs.check_dataset),),
+            "a loader given for the dataset ends in an AttributeError",
+        )
+        for model_class in (
+            abstract_recommender.GeneralRecommender,
+            abstract_recommender.KnowledgeRecommender,
+            abstract_recommender.SequentialRecommender,
+        )
+    ),
     Wrapped(
         OfModel("knowledge_aware_recommender.kgin", "Aggregator"), "forward",
         (stock_repairs.aggregating_in_torch,), _SCATTER,
@@ -495,8 +511,19 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Wrapped(
         OfModel("sequential_recommender.ksr", "KSR"), "__init__",
-        (stock_repairs.keeping_vectors_in_single_precision,),
-        "it multiplies vectors in float64 by weights in float32",
+        (
+            stock_repairs.keeping_vectors_in_single_precision,
+            stock_repairs.checked_first(
+                stock_repairs.check_vectors("kg_embedding_size", "ent_id", "rel_id")
+            ),
+        ),
+        "it multiplies vectors in float64 by weights in float32; vectors of another length than "
+        "its own end in an error of torch",
+    ),
+    Wrapped(
+        OfModel("sequential_recommender.gru4reckg", "GRU4RecKG"), "__init__",
+        (stock_repairs.checked_first(stock_repairs.check_vectors("embedding_size", "ent_id")),),
+        "vectors of another length than its own end in an error of torch",
     ),
     Wrapped(
         OfModel("sequential_recommender.gru4reccpr", "GRU4RecCPR"), "__init__",

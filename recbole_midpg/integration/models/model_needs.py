@@ -17,6 +17,7 @@ from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.rules import Integer, Names, check_settings
 from recbole_midpg.loading.atomic_header import (
     AtomicField,
+    feature_fields,
     read_atomic_fields,
     read_file_fields,
 )
@@ -101,6 +102,8 @@ def check_needs(config: Any) -> None:
         return  # RecBole may download them
     if config.model in _READ_LABELS:
         _check_label(config, fields)
+    if config.model == "FwFM":
+        _check_pairs_of_fields(config, fields)
     if values["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         _check_order(values)
         _check_time(config, fields)
@@ -160,6 +163,40 @@ def _check_label(config: Any, fields: Mapping[str, AtomicField]) -> None:
         raise UsageError(
             f"train_neg_sample_args: {given!r} leaves {config.model} without labels, as "
             f"LABEL_FIELD: {label!r} is not a loaded field, expected as {_SAMPLING}, or a label."
+        )
+
+
+def _check_pairs_of_fields(config: Any, fields: dict[str, AtomicField]) -> None:
+    """Check that FwFM, which weights pairs of fields, finds the group of each in its lists.
+
+    It counts lists of numbers among its fields and gives them no group, and none to those that its
+    key ``fields`` leaves out.
+    """
+    names = feature_fields(config, fields)
+    for name in names:
+        if fields[name].type == "float_seq":
+            raise UsageError(
+                f"numerical_features: {name!r} of {fields[name].file} is a list of numbers, which "
+                f"FwFM has no weights for, expected it in unembedded_fields: [{name}]."
+            )
+    groups = config["fields"]
+    if groups is None:
+        return
+    if not isinstance(groups, dict) or not all(map(Names().accepts, groups.values())):
+        raise UsageError(
+            f"fields: {groups!r} is not allowed, expected groups of fields by number, as "
+            "{0: [age, job], 1: [genres]}, or ~ for each field by itself."
+        )
+    grouped = {name for group in groups.values() for name in group}
+    for name in names:
+        if name not in grouped:
+            raise UsageError(
+                f"fields: {name!r} is in no group of {groups!r}, expected each field that FwFM "
+                f"embeds in one: {', '.join(names)}."
+            )
+    if sorted(groups) != list(range(len(groups))):
+        raise UsageError(
+            f"fields: {groups!r} is not allowed, expected groups that are numbered from 0."
         )
 
 

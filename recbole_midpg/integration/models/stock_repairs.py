@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
@@ -189,6 +190,40 @@ def keeping_vectors_in_single_precision(stock: Any) -> Any:
         self.relation_Matrix = self.relation_Matrix.float()
 
     return initialize
+
+
+def check_vectors(size_key: str, *fields: str) -> Callable[[Any, Any], None]:
+    """Make the check that the vectors which a model begins with are as long as its own.
+
+    Args:
+        size_key: the config key of their length.
+        fields: the tokens whose vectors they are.
+    """
+
+    def check(config: Any, dataset: Any) -> None:
+        for field in fields:
+            length = dataset.get_preload_weight(field).shape[-1]
+            if length != config[size_key]:
+                raise UsageError(
+                    f"{size_key}: {config[size_key]} is not allowed with the vectors of "
+                    f"{config['preload_weight'][field]!r}, expected their length, {length}."
+                )
+
+    return check
+
+
+def check_dataset(config: Any, dataset: Any) -> None:
+    """Check that a model is built on a dataset.
+
+    Raises:
+        UsageError: it is given a loader, which RecBole's steps hand to the trainer.
+    """
+    if isinstance(dataset, AbstractDataLoader):
+        kind, model = type(dataset).__name__, config["model"]
+        raise UsageError(
+            f"{model}(config, dataset): a {kind} is no dataset, expected that of its rows, as "
+            f"{model}(config, train_data.dataset)."
+        )
 
 
 def check_reranked(config: Any, dataset: Any) -> None:

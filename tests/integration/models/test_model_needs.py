@@ -6,6 +6,8 @@ import pytest
 from recbole.config import Config
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import get_model
+from tests.support.recbole_data import gaps_config, loaders_of
 from tests.support.recbole_shop import (
     GRAPH,
     NAME,
@@ -39,6 +41,8 @@ def sentence(monkeypatch, shop, model, *arguments):
     return said
 
 
+NO_LISTS = {"unembedded_fields": ["sizes"]}
+OTHERS = ["user_id", "item_id", "job", "age", "genres"]
 UNSAMPLED = "--train_neg_sample_args=~"
 
 
@@ -187,3 +191,38 @@ def test_a_package_is_asked_for(model, arguments, missing, said, shop, monkeypat
         lambda name, *rest: None if name == missing else stock(name, *rest),
     )
     assert sentence(monkeypatch, shop, model, *arguments) == said
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            {},
+            "numerical_features: 'sizes' of gaps.item is a list of numbers, which FwFM has no "
+            "weights for, expected it in unembedded_fields: [sizes].",
+        ),
+        (
+            {"fields": {0: ["user_id", "item_id"], 1: ["price"]}, **NO_LISTS},
+            "fields: 'coupon' is in no group of {0: ['user_id', 'item_id'], 1: ['price']}, ",
+        ),
+        ({"fields": ["price"], **NO_LISTS}, "fields: ['price'] is not allowed, expected groups of"),
+        ({"fields": {0: "price"}, **NO_LISTS}, "fields: {0: 'price'} is not allowed, expected gro"),
+        (
+            {"fields": {1: ["price", "coupon"], 2: OTHERS}, **NO_LISTS},
+            "fields: {1: ['price', 'coupon'], 2: ['user_id', 'item_id', 'job', 'age', 'genres']} "
+            "is not allowed, expected groups that are numbered from 0.",
+        ),
+    ],
+)
+def test_fwfm_needs_the_group_of_each_field(values, told):
+    with pytest.raises(UsageError) as error:
+        gaps_config("FwFM", **values)
+    assert str(error.value).startswith(told)
+
+
+@pytest.mark.parametrize("fields", [None, {0: ["price", "coupon"], 1: OTHERS}])
+def test_fwfm_trains_on_grouped_fields(fields):
+    config = gaps_config("FwFM", **NO_LISTS, fields=fields)
+    train, _, _ = loaders_of(config)
+    model = get_model("FwFM")(config, train.dataset)
+    assert model.calculate_loss(next(iter(train))).isfinite()

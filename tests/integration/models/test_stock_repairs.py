@@ -8,11 +8,12 @@ import pytest
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.data.dataloader.general_dataloader import TrainDataLoader
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models.registry import get_model
-from recbole_midpg.integration.models.stock_repairs import Graph
-from tests.support.recbole_shop import GRAPH, NAME, write_shop
+from recbole_midpg.integration.models.stock_repairs import Graph, check_vectors
+from tests.support.recbole_shop import GRAPH, NAME, SEQUENTIAL_VECTORS, VECTOR, write_shop
 
 
 def module_of(model):
@@ -77,6 +78,42 @@ def test_more_than_there_are_is_said_before_a_model_is_built(model, values, sent
     with pytest.raises(UsageError) as error:
         get_model(model)(values, dataset)
     assert str(error.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("model", "key"), [("KSR", "kg_embedding_size"), ("GRU4RecKG", "embedding_size")]
+)
+def test_vectors_are_as_long_as_the_model_s_own(model, key, tmp_path, monkeypatch):
+    write_shop(tmp_path)
+    words = [*SEQUENTIAL_VECTORS.arguments, f"--data_path={tmp_path}", f"--{key}=6"]
+    monkeypatch.setattr("sys.argv", ["run_recbole", *words])
+    config = Config(model, NAME)
+    train = create_dataset(config).build()[0]
+    with pytest.raises(UsageError) as error:
+        get_model(model)(config, train)
+    assert str(error.value) == (
+        f"{key}: 6 is not allowed with the vectors of 'ent_emb', expected their length, {VECTOR}."
+    )
+
+
+def test_the_vectors_of_each_field_are_looked_at():
+    vectors = {"ent_id": np.zeros((7, 4)), "rel_id": np.zeros((3, 5))}
+    dataset = SimpleNamespace(get_preload_weight=vectors.get)
+    values = {"size": 4, "preload_weight": {"ent_id": "ent_emb", "rel_id": "rel_emb"}}
+    check_vectors("size", "ent_id")(values, dataset)
+    with pytest.raises(UsageError, match="size: 4 is not allowed with the vectors of 'rel_emb'"):
+        check_vectors("size", "ent_id", "rel_id")(values, dataset)
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM", "BPR", "GRU4Rec", "CKE"])
+def test_a_loader_given_for_its_dataset_is_named(model):
+    loader = object.__new__(TrainDataLoader)
+    with pytest.raises(UsageError) as error:
+        get_model(model)({"model": model}, loader)
+    assert str(error.value) == (
+        f"{model}(config, dataset): a TrainDataLoader is no dataset, expected that of its rows, as "
+        f"{model}(config, train_data.dataset)."
+    )
 
 
 def test_ncl_clusters_without_a_gpu():
