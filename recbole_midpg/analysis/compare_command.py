@@ -11,11 +11,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from recbole_midpg.analysis.comparison import FEW, Comparison, compare_runs
+from recbole_midpg.analysis.comparison import Comparison, compare_runs
 from recbole_midpg.common.choices import COMPARISON_ENDINGS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import write_text
-from recbole_midpg.evaluation.paired_bootstrap import CONFIDENCE, GroupDifference, PairedDifference
+from recbole_midpg.evaluation.paired_bootstrap import GroupDifference, PairedDifference
+from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW
 
 _STAR = "★"
 

@@ -14,16 +14,14 @@ from numpy.typing import NDArray
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.report_files import RUN_FORMAT, TABLE_FORMAT, read_json, require_format
 from recbole_midpg.evaluation.paired_bootstrap import (
-    CONFIDENCE,
     GroupDifference,
     PairedDifference,
     compare_by_group,
 )
+from recbole_midpg.evaluation.resampling import CONFIDENCE
 from recbole_midpg.integration.scoring.scored_rows import ScoredRows, TokenColumn, read_scored_rows
 
 COMPARISON_FORMAT = "recbole-midpg comparison 1"
-FEW = 10
-"""Of fewer positive rows, or fewer negative ones, the bootstrap's intervals are too narrow."""
 
 _METRICS = ("auc", "logloss")
 # What decides which rows are tested.

@@ -2,19 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import auc, row_losses
-from recbole_midpg.evaluation.paired_bootstrap import (
-    GroupedAUC,
-    GroupedMean,
-    PairedDifference,
-    _draws,
-    compare_by_group,
-)
+from recbole_midpg.evaluation.paired_bootstrap import PairedDifference, compare_by_group
+from recbole_midpg.evaluation.resampling import draw_weights
 
 RESAMPLES = 30
 
@@ -58,7 +51,7 @@ def slow(labels, first, second, groups, draws):
 def test_intervals_are_those_of_rows_written_out(count, clustered):
     labels, first, second, groups = rows_of(count)
     clusters = np.random.default_rng(1).integers(0, count // 4, count) if clustered else None
-    draws = [w.copy() for w in _draws(count, clusters, RESAMPLES, 7)]
+    draws = [w.copy() for w in draw_weights(count, clusters, RESAMPLES, 7)]
     whole, by_group = compare_by_group(
         labels,
         first,
@@ -84,28 +77,6 @@ def test_intervals_are_those_of_rows_written_out(count, clustered):
             for name, (low, high) in bounds.items():
                 metric = getattr(here, name)
                 np.testing.assert_allclose([metric.low, metric.high], [low, high], atol=1e-7)
-
-
-@given(
-    count=st.integers(1, 30),
-    groups=st.integers(1, 4),
-    seed=st.integers(0, 10**6),
-    largest=st.integers(1, 3),
-)
-def test_weighted_metrics_are_those_of_repeated_rows(count, groups, seed, largest):
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(0, 2, count)
-    scores = draw.integers(0, 4, count) / 4
-    of_rows = np.unique(draw.integers(0, groups, count), return_inverse=True)[1].reshape(-1)
-    weights = draw.integers(0, largest + 1, count).astype(np.uint8)
-    repeated = np.repeat(np.arange(count), weights)
-    areas = GroupedAUC(labels, scores, of_rows)(weights)
-    means = GroupedMean(scores, of_rows)(weights)
-    for group in range(of_rows.max() + 1):
-        rows = repeated[of_rows[repeated] == group]
-        np.testing.assert_equal(areas[group], auc(labels[rows], scores[rows]))
-        expected = scores[rows].mean() if len(rows) else np.nan
-        np.testing.assert_allclose(means[group], expected, rtol=1e-12)
 
 
 def test_by_hand():
@@ -149,13 +120,6 @@ def test_the_same_seed_draws_the_same():
         for seed in (3, 3, 4)
     ]
     assert found[0] == found[1] != found[2]
-
-
-def test_a_cluster_brings_all_its_rows():
-    clusters = np.array([0, 1, 1, 0, 2])
-    for weights in _draws(5, clusters, 20, 0):
-        assert weights[0] == weights[3] and weights[1] == weights[2]
-        assert weights[[0, 1, 4]].sum() == 3
 
 
 def test_scores_that_are_no_numbers_are_told():
