@@ -15,6 +15,7 @@ from recbole_midpg.commands.log_options import LOG_OPTIONS
 from recbole_midpg.common.choices import DATA_PATH, DEFAULT_MODEL
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
+from recbole_midpg.common.whole_files import refuse_existing
 from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.integration.config.config import build_config
@@ -83,8 +84,9 @@ def show_datasets(data_path: str) -> None:
         print(*notes, sep="\n")
 
 
-def fold(checkpoint: str, output: str) -> None:
+def fold(checkpoint: str, output: str, force: bool) -> None:
     """Write a plain network of each scenario."""
+    refuse_existing(output, force)
     folded = fold_checkpoint(checkpoint, output)
     fields = ", ".join(folded.scenario_fields)
     print(f"{output}: {prod(folded.scenario_sizes)} networks, one for each {fields}.")

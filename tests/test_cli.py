@@ -313,7 +313,8 @@ def test_fold_writes_one_network_a_scenario(tmp_path):
     assert re.search(r"folded\.pth: \d+ networks, one for each \w+", result.stdout)
     assert (tmp_path / "folded.pth").is_file()
     for wrong, words in (
-        (["--checkpoint", "none.pth", "--output", "folded.pth"], "'none.pth'"),
+        (["--checkpoint", checkpoint, "--output", "folded.pth"], "it exists already"),
+        (["--checkpoint", "none.pth", "--output", "folded.pth", "--force"], "'none.pth'"),
         (["--checkpoint", checkpoint, "--output", "none/folded.pth"], "'none/folded.pth'"),
         (["--checkpoint", checkpoint], "--output"),
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from recbole_midpg.analysis.curves import curves_of
-from recbole_midpg.analysis.drawing import import_matplotlib, save_figure, write_json
+from recbole_midpg.analysis.drawing import figure_paths, import_matplotlib, save_figure, write_json
 from recbole_midpg.analysis.figures import (
     check_scenario_count,
     draw_heat_map,
@@ -31,7 +31,16 @@ from recbole_midpg.analysis.sweep import (
 )
 from recbole_midpg.analysis.training import train_pair
 from recbole_midpg.common.arguments import config_values, listed_names
+from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import refuse_existing
+
+
+def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
+    """Refuse to draw over figures; see :func:`refuse_existing`."""
+    for name in names:
+        for path in figure_paths(folder, name):
+            refuse_existing(path, force)
 
 
 def _print_paths(paths: Sequence[Path]) -> None:
@@ -52,11 +61,14 @@ def analyze_matrices(
     rows_per_scenario: int,
     seed: int,
     output: str,
+    force: bool,
     settings: list[str],
 ) -> None:
     """Draw the weighting matrices of trained models."""
     import_matplotlib()
     folder = Path(output)
+    maps = [f"heat_map_{number + 1}" for number in range(len(checkpoints or PROPOSED))]
+    _refuse_existing_figures(output, ["tsne", *maps], force)
     if dataset is not None:
         values = config_values(settings)
         pair = train_pair(dataset, folder / "checkpoints", seed, config_files, values)
@@ -81,9 +93,8 @@ def analyze_matrices(
     numbers = {label: describe(label, sample) for label, sample in samples.items()}
     scatter = scatter_of(samples, numbers, seed)
     written = save_figure(draw_scatter(scatter), scatter, folder, "tsne")
-    for number, entry in enumerate(numbers.values(), start=1):
+    for name, entry in zip(maps, numbers.values(), strict=False):
         heat_map = heat_map_of(entry)
-        name = f"heat_map_{number}"
         written += save_figure(draw_heat_map(heat_map), heat_map, folder, name)
     entries = [
         {"checkpoint": path, **asdict(entry)}
@@ -114,9 +125,10 @@ def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
 # Training curves
 
 
-def analyze_curves(runs: list[str], output: str) -> None:
+def analyze_curves(runs: list[str], output: str, force: bool) -> None:
     """Draw the training of runs, epoch by epoch."""
     import_matplotlib()
+    _refuse_existing_figures(output, ["curves"], force)
     paths = list(dict.fromkeys(runs))
     labels = distinct_labels(paths)
     curves = curves_of({label: read_run(path) for label, path in zip(labels, paths, strict=True)})
@@ -133,9 +145,10 @@ def analyze_curves(runs: list[str], output: str) -> None:
 # Gains by scenario
 
 
-def analyze_gains(table: str, baseline: str, output: str) -> None:
+def analyze_gains(table: str, baseline: str, output: str, force: bool) -> None:
     """Draw what models gain over a baseline in each scenario."""
     import_matplotlib()
+    _refuse_existing_figures(output, ["gains"], force)
     gains = gains_of(read_table(table), baseline)
     rows = [
         [model, scenario, count, gain.mean, gain.half_width, gain.deviation, len(gain.differences)]

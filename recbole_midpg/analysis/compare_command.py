@@ -12,9 +12,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from recbole_midpg.analysis.comparison import Comparison, compare_runs
-from recbole_midpg.common.choices import COMPARISON_ENDINGS
+from recbole_midpg.common.choices import REPORT_ENDINGS
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import write_text
+from recbole_midpg.common.whole_files import refuse_existing, write_text
 from recbole_midpg.evaluation.paired_bootstrap import GroupDifference, PairedDifference
 from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW
 
@@ -22,7 +22,13 @@ _STAR = "★"
 
 
 def compare(
-    first: str, second: str, cluster: str | None, resamples: int, seed: int, output: str | None
+    first: str,
+    second: str,
+    cluster: str | None,
+    resamples: int,
+    seed: int,
+    output: str | None,
+    force: bool,
 ) -> None:
     """Compare two finished runs, and print and write what comes out."""
     path = None if output is None else Path(output)
@@ -31,6 +37,8 @@ def compare(
             f"output {output!r}: its ending is {path.suffix!r}, expected one of "
             f"{', '.join(_WRITERS)}."
         )
+    if path is not None:
+        refuse_existing(path, force)
     comparison = compare_runs(first, second, cluster=cluster, resamples=resamples, seed=seed)
     print(markdown(comparison), end="")
     if path is not None:
@@ -118,5 +126,5 @@ def _csv(comparison: Comparison) -> str:
 
 
 _WRITERS: dict[str, Callable[[Comparison], str]] = dict(
-    zip(COMPARISON_ENDINGS, (_json, _csv, markdown), strict=True)
+    zip(REPORT_ENDINGS, (_json, _csv, markdown), strict=True)
 )

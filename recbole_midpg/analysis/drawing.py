@@ -188,6 +188,11 @@ def _has_glyph(char: str) -> bool:
 # Files
 
 
+def figure_paths(folder: str | Path, name: str) -> list[Path]:
+    """The files of :func:`save_figure`."""
+    return [Path(folder) / f"{name}.{ending}" for ending in ("png", "svg", "json")]
+
+
 def save_figure(figure: Figure, data: Any, folder: str | Path, name: str) -> list[Path]:
     """Write a figure as ``NAME.png`` and ``NAME.svg``, and what it shows as ``NAME.json``.
 
@@ -206,7 +211,7 @@ def save_figure(figure: Figure, data: Any, folder: str | Path, name: str) -> lis
     Raises:
         UsageError: they cannot be written.
     """
-    paths = [Path(folder) / f"{name}.{ending}" for ending in ("png", "svg", "json")]
+    paths = figure_paths(folder, name)
     with written_whole(paths) as (png, svg, text), print_style():
         figure.savefig(png, format="png", dpi=_DOTS_PER_INCH)
         figure.savefig(svg, format="svg", metadata={"Date": None})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from recbole_midpg.commands.running import run_by
-from recbole_midpg.common.choices import COMPARISON_ENDINGS, SPLITS, VARIANTS
+from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
+from recbole_midpg.common.choices import SPLITS, VARIANTS
 
 _SEED = 2020
 _SIZES = ("4,2", "8,4", "16,8")
@@ -40,6 +40,7 @@ def _add_matrices(parts: Any) -> None:
         "t-SNE and similarity of the weighting matrices of scenarios",
         epilog="With --dataset, further arguments --KEY=VALUE are config values of both models.",
     )
+    add_force(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--checkpoint",
@@ -72,6 +73,7 @@ def _add_curves(parts: Any) -> None:
     parser = _add_part(
         parts, "curves", "loss terms, validation AUC and estimated information by epoch"
     )
+    add_force(parser)
     parser.add_argument(
         "--runs", nargs="+", required=True, help="the JSON files beside checkpoints"
     )
@@ -80,6 +82,7 @@ def _add_curves(parts: Any) -> None:
 
 def _add_gains(parts: Any) -> None:
     parser = _add_part(parts, "gains", "test AUC that models gain over a baseline by scenario")
+    add_force(parser)
     parser.add_argument("--table", required=True, help="the table.json of a benchmark")
     parser.add_argument("--baseline", default="DNN", help="(default: %(default)s)")
     parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_gains"))
@@ -129,18 +132,6 @@ def add_compare(commands: Any) -> None:
     )
     parser.add_argument("first", metavar="A.json", help="a run's report, beside its checkpoint")
     parser.add_argument("second", metavar="B.json", help="that of a run on the same test rows")
-    parser.add_argument(
-        "--cluster",
-        metavar="FIELD",
-        help="draw the values of a token field, as user_id, with all their rows, which depend on "
-        "each other (default: draw single rows)",
-    )
-    parser.add_argument("--resamples", type=int, default=1000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=2020, help="of the resamples (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--output",
-        help=f"a file to write besides, one of *{', *'.join(COMPARISON_ENDINGS)}",
-    )
+    add_resampling(parser)
+    add_report(parser)
     parser.set_defaults(action=run_by("recbole_midpg.analysis.compare_command:compare"))

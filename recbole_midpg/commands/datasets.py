@@ -7,7 +7,7 @@ from typing import Any
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
 from recbole_midpg.commands.log_options import add_log_options
-from recbole_midpg.commands.running import run_by
+from recbole_midpg.commands.running import add_force, run_by
 from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.generated import GENERATED
 from recbole_midpg.generated.generate import DEFAULT_SEED
@@ -70,4 +70,5 @@ def add_fold(commands: Any) -> None:
         "--checkpoint", required=True, help="of a model trained with generator_input: scenario"
     )
     parser.add_argument("--output", required=True, help="the file to write")
+    add_force(parser)
     parser.set_defaults(action=run_by("recbole_midpg.actions:fold"))

@@ -1,4 +1,4 @@
-"""Actions that are imported when they run, so that wrong words are told before."""
+"""What the options of several commands share, as actions that are imported when they run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from recbole_midpg import enter_recbole
+from recbole_midpg.common.choices import REPORT_ENDINGS
 
 
 def run_by(place: str) -> Callable[..., None]:
@@ -25,3 +26,32 @@ def run_by(place: str) -> Callable[..., None]:
         getattr(import_module(module), name)(**options)
 
     return run
+
+
+def add_force(parser: Any) -> None:
+    """Add ``--force`` to a command that writes files under names that it is given."""
+    parser.add_argument(
+        "--force", action="store_true", help="write over what stands under the output's name"
+    )
+
+
+def add_report(parser: Any) -> None:
+    """Add ``--output`` for a table that is printed too, and ``--force``."""
+    parser.add_argument(
+        "--output", help=f"a file to write besides, one of *{', *'.join(REPORT_ENDINGS)}"
+    )
+    add_force(parser)
+
+
+def add_resampling(parser: Any) -> None:
+    """Add the options of bootstrap intervals."""
+    parser.add_argument(
+        "--cluster",
+        metavar="FIELD",
+        help="draw the values of a token field, as user_id, with all their rows, which depend on "
+        "each other (default: draw single rows)",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=2020, help="of the resamples (default: %(default)s)"
+    )

@@ -11,5 +11,5 @@ SPLITS = ("train", "valid", "test")
 DPG_VARIANTS = ("non", "rc", "r", "c")
 VARIANTS = (*DPG_VARIANTS, "APG")
 """What a sweep over sizes compares: DPG by its weighting, and APG."""
-COMPARISON_ENDINGS = (".json", ".csv", ".md")
-"""The files that a comparison of two runs can be written to."""
+REPORT_ENDINGS = (".json", ".csv", ".md")
+"""The files that an evaluation, or a comparison of two runs, can be written to."""

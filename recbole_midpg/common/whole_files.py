@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,3 +48,20 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; raises as :func:`written_whole`."""
     with written_whole([path]) as (part,):
         part.write_text(text, encoding="utf-8")
+
+
+def refuse_existing(path: str | Path, force: bool) -> None:
+    """Refuse a name under which there is something already, before any work is done for it.
+
+    Args:
+        path: the name of a file to write.
+        force: whether the user wants it replaced.
+
+    Raises:
+        UsageError: there is something, and it is not to be replaced.
+    """
+    if not force and os.path.lexists(path):
+        raise UsageError(
+            f"output {os.fspath(path)!r}: it exists already, expected another name, or --force to "
+            "replace it."
+        )

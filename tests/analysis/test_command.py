@@ -67,6 +67,9 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("DPG")]
     # 12.7 standard errors of two values are 0.1271.
     assert line.split() == ["DPG", "a", "9", "+0.0200", "0.1271", "0.0141", "2"]
+    with pytest.raises(UsageError, match=r"output 'figures/gains\.png': it exists already"):
+        analyze("gains", "--table", path, "--output", "figures")
+    analyze("gains", "--table", path, "--output", "figures", "--force")
     content = json.loads(Path("figures/gains.json").read_text())
     assert content["gains"]["DPG"][0]["mean"] == pytest.approx(0.02)
     assert Path("figures/gains.svg").read_text().startswith("<?xml")

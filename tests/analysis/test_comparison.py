@@ -163,6 +163,9 @@ def test_the_command_prints_a_table_and_writes_files(runs, capsys):
     capsys.readouterr()
     compare(*words, "--output", "c.md")
     assert (runs / "c.md").read_text() + "\nc.md\n" == capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"output 'c\.csv': it exists already"):
+        compare(*words, "--output", "c.csv")
+    compare(*words, "--output", "c.csv", "--force")
 
 
 def test_small_scenarios_are_warned_of(runs, capsys, monkeypatch):

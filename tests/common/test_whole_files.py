@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import write_text, written_whole
+from recbole_midpg.common.whole_files import refuse_existing, write_text, written_whole
 
 
 def test_files_take_their_names_together(tmp_path):
@@ -44,3 +44,13 @@ def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"it is a folder, expected a file's name"):
         write_text(Path(name), "text")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_exists_is_refused_unless_it_is_to_be_replaced(tmp_path):
+    refuse_existing(tmp_path / "new", force=False)
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("old", "dangling"):
+        with pytest.raises(UsageError, match=f"{name}': it exists already, .* or --force"):
+            refuse_existing(tmp_path / name, force=False)
+        refuse_existing(tmp_path / name, force=True)
