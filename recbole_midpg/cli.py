@@ -191,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     analysis.add_compare(commands)
     datasets.add_fold(commands)
     prediction.add_predict(commands)
+    prediction.add_evaluate(commands)
     prediction.add_recommend(commands)
     prediction.add_export(commands)
     daily.add_daily(commands)

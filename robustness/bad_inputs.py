@@ -141,7 +141,9 @@ def midpg(*words: str) -> list[str]:
 
 def predict(checkpoint: str = "<saved/*.pth>", rows: str = "new.csv") -> list[str]:
     """The words of ``recbole-midpg predict``."""
-    return midpg(*f"predict --checkpoint {checkpoint} --input {rows} --output kept.csv".split())
+    return midpg(
+        *f"predict --checkpoint {checkpoint} --input {rows} --output kept.csv --force".split()
+    )
 
 
 def start(words: list[str], around: Surroundings) -> subprocess.Popen[str]:
@@ -451,8 +453,10 @@ def checkpoints() -> Iterator[Case]:
     best = "saved/*.pth"
     commands = {
         "predict": predict(),
-        "export": midpg("export", "--checkpoint", "<saved/*.pth>", "--output", "kept.scorer"),
-        "fold": midpg("fold", "--checkpoint", "<saved/*.pth>", "--output", "kept.pth"),
+        "export": midpg(
+            "export", "--checkpoint", "<saved/*.pth>", "--output", "kept.scorer", "--force"
+        ),
+        "fold": midpg("fold", "--checkpoint", "<saved/*.pth>", "--output", "kept.pth", "--force"),
         "--resume=FILE": run_recbole(*UNFINISHED, "--resume=<saved/*.pth>"),
     }
     for name, change in {**DAMAGED, **FOREIGN}.items():
@@ -480,7 +484,7 @@ def checkpoints() -> Iterator[Case]:
         yield Case(f"{command}: text among the dataset's numbers", commands[command], told, text)
     yield Case(
         "fold: a model without generator",
-        midpg("fold", "--checkpoint", "others/dnn.pth", "--output", "kept.pth"),
+        midpg("fold", "--checkpoint", "others/dnn.pth", "--output", "kept.pth", "--force"),
         "it holds a DNN",
     )
     foreign = _plain({"config": {}, "dataset": {}})
@@ -556,12 +560,14 @@ def disks(mounts: bool) -> Iterator[Case]:
     more = file_of("new.csv", rows.encode())
     to_disk = midpg("predict", "--checkpoint", "<saved/*.pth>", "--input", "new.csv", "--output")
     full_disk = full("disk")
-    words = [*to_disk, "disk/kept.csv"]
+    words = [*to_disk, "disk/kept.csv", "--force"]
     yield Case("full disk: predict", words, NO_SPACE, in_turn(more, full_disk))
     for ending in ("scorer", "pt2"):
-        words = midpg("export", "--checkpoint", "<saved/*.pth>", "--output", f"disk/kept.{ending}")
+        words = midpg(
+            "export", "--checkpoint", "<saved/*.pth>", "--output", f"disk/kept.{ending}", "--force"
+        )
         yield Case(f"full disk: export .{ending}", words, NO_SPACE, full("disk", 4))
-    words = midpg("fold", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.pth")
+    words = midpg("fold", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.pth", "--force")
     yield Case("full disk: fold", words, NO_SPACE, full("disk", 4))
     words = midpg("generate", "amazon_electronics_synth", "--rows", "20000", "--output", "disk")
     yield Case("full disk: generate", words, NO_SPACE, full_disk)
@@ -590,14 +596,18 @@ def disks(mounts: bool) -> Iterator[Case]:
         "saved": train,
         "log": train,
         "log_tensorboard": train,
-        "disk": [*to_disk, "disk/kept.csv"],
+        "disk": [*to_disk, "disk/kept.csv", "--force"],
     }.items():
         for how, change in in_the_way(folder):
             new = ("saved/*",) if folder.startswith("log") else ()
             yield Case(f"folder {folder}: {how}", words, IN_THE_WAY, change, makes=new)
     for command, words in {
-        "export": midpg("export", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.scorer"),
-        "fold": midpg("fold", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.pth"),
+        "export": midpg(
+            "export", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.scorer", "--force"
+        ),
+        "fold": midpg(
+            "fold", "--checkpoint", "<saved/*.pth>", "--output", "disk/kept.pth", "--force"
+        ),
         "generate": midpg("generate", "iaac_synth", "--rows", "5000", "--output", "disk"),
         "conversion": midpg(*convert, "disk"),
         "tune": midpg(

@@ -1,4 +1,4 @@
-"""The options of ``predict``, ``recommend`` and ``export``."""
+"""The options of ``predict``, ``evaluate``, ``recommend`` and ``export``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
-from recbole_midpg.commands.running import run_by
+from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
 
 _CHECKPOINT = "of a context-aware model, its dataset where it was; or a .scorer file"
 
@@ -24,6 +24,17 @@ def add_predict(commands: Any) -> None:
     """Add ``predict`` to a parser's commands."""
     parser = commands.add_parser("predict", help="score the rows of a file")
     _add_checkpoint(parser)
+    _add_rows(parser)
+    parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
+    add_force(parser)
+    parser.add_argument(
+        "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
+    )
+    _add_show_progress(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.prediction.command:predict"))
+
+
+def _add_rows(parser: Any) -> None:
     parser.add_argument(
         "--input",
         required=True,
@@ -32,20 +43,38 @@ def add_predict(commands: Any) -> None:
     parser.add_argument(
         "--raw",
         metavar="NAME",
-        help="the input is a raw file, with a label or without, of a dataset that prepare "
-        f"converts ({', '.join(CONVERTERS)}); its fields are made as there",
+        help="the input is a raw file of a dataset that prepare converts "
+        f"({', '.join(CONVERTERS)}); its fields are made as there",
     )
     parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
         help="with --raw, at a bad line: stop (default), or skip it, so that it has no score",
     )
-    parser.add_argument("--output", required=True, help="the .csv file to write, a line a row")
-    parser.add_argument(
-        "--keep", nargs="*", default=[], metavar="COLUMN", help="columns to copy beside the score"
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add ``evaluate`` to a parser's commands."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="AUC, LogLoss and PCOC on a labelled file, by scenario, with intervals",
+        description="Score the rows of a labelled file, and print AUC, LogLoss and PCOC of all "
+        "rows and of each scenario, with bootstrap intervals.",
     )
+    _add_checkpoint(parser)
+    _add_rows(parser)
+    parser.add_argument(
+        "--label", metavar="FIELD", help="the column of labels (default: that of training)"
+    )
+    parser.add_argument(
+        "--given",
+        metavar="FIELD",
+        help="a column of 0 and 1: only rows with 1 are evaluated, as purchases given clicks",
+    )
+    add_resampling(parser)
+    add_report(parser)
     _add_show_progress(parser)
-    parser.set_defaults(action=run_by("recbole_midpg.prediction.command:predict"))
+    parser.set_defaults(action=run_by("recbole_midpg.prediction.evaluate_command:evaluate"))
 
 
 def _add_show_progress(parser: Any) -> None:
@@ -69,6 +98,7 @@ def add_recommend(commands: Any) -> None:
         "columns are what the model reads of it, as the scenario",
     )
     parser.add_argument("--output", required=True, help="the .csv file to write")
+    add_force(parser)
     parser.add_argument("--k", type=int, default=10, help="items a request (default: %(default)s)")
     parser.add_argument(
         "--context",
@@ -108,4 +138,5 @@ def add_export(commands: Any) -> None:
         "from token ids to probabilities; NAME.onnx: the same for ONNX, with its tokens in "
         "NAME.vocabulary.json",
     )
+    add_force(parser)
     parser.set_defaults(action=run_by("recbole_midpg.prediction.command:export"))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.whole_files import refuse_existing
 from recbole_midpg.integration.models.outside_models import import_model
 from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
-from recbole_midpg.prediction.files import score_file, score_rows
 from recbole_midpg.prediction.onnx_file import export_onnx
+from recbole_midpg.prediction.files import score_rows
 from recbole_midpg.prediction.ranking import ItemRanking, pairs_to_exclude
-from recbole_midpg.prediction.raw_rows import RawRowFile
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.recommendations import (
     ListedUsers,
@@ -24,11 +24,12 @@ from recbole_midpg.prediction.recommendations import (
     rank_for_requests,
     read_whole_columns,
 )
-from recbole_midpg.prediction.rows import open_rows
+from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.prediction.sources import open_source
 
 
-def _read_scorer(checkpoint: str, model: str | None, *, keep_seen: bool = False) -> Scorer:
+def read_scorer(checkpoint: str, model: str | None, *, keep_seen: bool = False) -> Scorer:
     """Read a checkpoint; its model is imported from outside where the command names it."""
     if model is not None:
         import_model(model)
@@ -42,32 +43,33 @@ def predict(
     raw: str | None,
     on_error: str | None,
     output: str,
+    force: bool,
     keep: list[str],
     show_progress: bool | None,
 ) -> None:
     """Score the rows of a file."""
-    _check_folder(output)
+    _check_output(output, force)
     if raw is not None:
-        converter = find_converter(raw)
-    elif on_error is not None:
-        raise UsageError(f"--on-error: {on_error!r} is for raw files, expected --raw beside it.")
-    scorer = _read_scorer(checkpoint, model)
-    if raw is None:
-        scored = score_file(scorer, input, output, keep, show_progress)
-    else:
-        file = RawRowFile(converter, input, scorer.fields, skip_bad_lines=on_error == "skip")
-        scored = score_rows(scorer, file, output, keep, show_progress)
-        if file.rejected:
-            print(
-                f"warning: {file.rejected:,} of {file.rejected + scored.rows:,} lines are bad and "
-                f"have no score, the first one: {file.first_rejected}",
-                file=sys.stderr,
-            )
-    _print_counts(scorer, scored.counts)
+        find_converter(raw)  # before a checkpoint is read
+    scorer = read_scorer(checkpoint, model)
+    with open_source(scorer, input, raw, on_error) as source:
+        scored = score_rows(scorer, source, output, keep, show_progress)
+        print_rejected(source, scored.rows)
+    print_counts(scorer, scored.counts)
     print(f"{output}: {scored.rows:,} scores.")
 
 
-def _print_counts(scorer: Scorer, counts: Mapping[str, ValueCounts], part: str = "") -> None:
+def print_rejected(source: RowSource, rows: int) -> None:
+    """Say on stderr how many lines of a file were left out beside its rows."""
+    if source.rejected:
+        print(
+            f"warning: {source.rejected:,} of {source.rejected + rows:,} lines are bad and "
+            f"have no score, the first one: {source.first_rejected}",
+            file=sys.stderr,
+        )
+
+
+def print_counts(scorer: Scorer, counts: Mapping[str, ValueCounts], part: str = "") -> None:
     """Say on stderr what training has seen of the columns of a part of the input."""
     for name, of_column in counts.items():
         print(f"{part}{name}: {of_column}", file=sys.stderr)
@@ -81,6 +83,7 @@ def recommend(
     users: list[str] | None,
     input: str | None,
     output: str,
+    force: bool,
     k: int,
     context: list[str],
     items: str | None,
@@ -89,12 +92,12 @@ def recommend(
     show_progress: bool | None,
 ) -> None:
     """Rank all items for users."""
-    _check_folder(output)
+    _check_output(output, force)
     for option, path in (("--input", input), ("--items", items), ("--exclude", exclude)):
         if path is not None and Path(path).resolve() == Path(output).resolve():
             raise UsageError(f"output {output!r}: it is {option}, expected another file.")
     values = _values_by_field(context)
-    scorer = _read_scorer(checkpoint, model, keep_seen=exclude_seen)
+    scorer = read_scorer(checkpoint, model, keep_seen=exclude_seen)
     ranking = ItemRanking(
         scorer.scoring,
         k,
@@ -104,8 +107,8 @@ def recommend(
     )
     with _requests(scorer, users, input) as requests:
         ranked = rank_for_requests(ranking, requests, output, show_progress)
-    _print_counts(scorer, ranked.counts)
-    _print_counts(scorer, ranking.counts)
+    print_counts(scorer, ranked.counts)
+    print_counts(scorer, ranking.counts)
     print(f"{output}: {ranked.rows:,} items for {ranked.requests:,} requests.")
 
 
@@ -133,7 +136,7 @@ def _pairs(scorer: Scorer, path: str | None) -> SeenItems | None:
     columns = read_whole_columns(path)
     pairs = pairs_to_exclude(scorer.scoring, columns)
     encoded = encode_columns(scorer.scoring, columns)
-    _print_counts(scorer, scorer.counts(columns, encoded), "exclude, ")
+    print_counts(scorer, scorer.counts(columns, encoded), "exclude, ")
     return pairs
 
 
@@ -154,18 +157,19 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
 _EXPORTS = {".scorer": Scorer.save, ".pt2": export_program, ".onnx": export_onnx}
 
 
-def export(checkpoint: str, model: str | None, output: str) -> None:
+def export(checkpoint: str, model: str | None, output: str, force: bool) -> None:
     """Write a trained model as a file that needs no dataset, or as a program."""
     suffix = Path(output).suffix
     if suffix not in _EXPORTS:
         raise UsageError(
             f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
         )
-    _check_folder(output)
-    _EXPORTS[suffix](_read_scorer(checkpoint, model), output)
+    _check_output(output, force)
+    _EXPORTS[suffix](read_scorer(checkpoint, model), output)
     print(f"{output}: {Path(output).stat().st_size:,} bytes.")
 
 
-def _check_folder(output: str) -> None:
+def _check_output(output: str, force: bool) -> None:
     if not Path(output).parent.is_dir():
         raise UsageError(f"output {output!r}: there is no folder to write it to.")
+    refuse_existing(output, force)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.whole_files import written_whole
-from recbole_midpg.loading.column_encoding import BadValueError
 from recbole_midpg.prediction.recognition import ValueCounts
-from recbole_midpg.prediction.rows import RowBlock, RowSource, open_rows
+from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.prediction.scoring_pass import ScoringPass
 
 SCORE = "score"
-# Rows in memory at a time, rounded to whole batches.
-_BLOCK_ROWS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -83,37 +80,22 @@ def score_rows(
     """
     if Path(target).resolve() == Path(source.path).resolve():
         raise UsageError(f"output {os.fspath(target)!r}: it is the input, expected another file.")
-    _check_columns(scorer, source, keep)
-    block_rows = max(1, _BLOCK_ROWS // scorer.batch_size) * scorer.batch_size
-    counts = {name: ValueCounts() for name in scorer.fields if name in source.names}
-    progress = ProgressBar("scoring", show_progress)
-    rows = 0
-    try:
-        with (
-            written_whole([Path(target)]) as (part,),
-            part.open("w", encoding="utf-8", newline="") as output,
-        ):
-            writer = csv.writer(output, lineterminator="\n")
-            writer.writerow([*keep, SCORE])
-            for block in source.blocks(block_rows):
-                encoded = _encoded(scorer, block, source.path)
-                for name, of_block in scorer.counts(block.columns, encoded).items():
-                    counts[name] += of_block
-                scores = score_texts(scorer.probabilities(encoded))
-                kept = [block.written[name] for name in keep]
-                writer.writerows(zip(*kept, scores, strict=True))
-                rows += len(scores)
-                progress.update(source.share_read, rows)
-    finally:
-        progress.close()
-    return ScoredFile(rows, counts)
+    scoring = ScoringPass(scorer, source, show_progress)
+    _check_kept(source, keep)
+    with (
+        written_whole([Path(target)]) as (part,),
+        part.open("w", encoding="utf-8", newline="") as output,
+        closing(scoring.blocks()) as blocks,
+    ):
+        writer = csv.writer(output, lineterminator="\n")
+        writer.writerow([*keep, SCORE])
+        for block in blocks:
+            kept = [block.rows.written[name] for name in keep]
+            writer.writerows(zip(*kept, score_texts(block.scores), strict=True))
+    return ScoredFile(scoring.rows, scoring.counts)
 
 
-def _check_columns(scorer: Scorer, file: RowSource, keep: Sequence[str]) -> None:
-    try:
-        scorer.check(file.names)
-    except UsageError as error:
-        raise UsageError(f"{file.path}, line 1: {error}") from error
+def _check_kept(file: RowSource, keep: Sequence[str]) -> None:
     for name in keep:
         if name not in file.written_names:
             hint = did_you_mean(name, file.written_names)
@@ -123,13 +105,6 @@ def _check_columns(scorer: Scorer, file: RowSource, keep: Sequence[str]) -> None
             )
         if name == SCORE:
             raise UsageError(f"--keep: {name!r} is not allowed, it is the column of the scores.")
-
-
-def _encoded(scorer: Scorer, block: RowBlock, path: str) -> dict[str, Tensor]:
-    try:
-        return scorer.encode(block.columns)
-    except BadValueError as error:
-        raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
 
 
 def score_texts(scores: NDArray[np.float32]) -> list[str]:

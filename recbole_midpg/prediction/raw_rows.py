@@ -38,13 +38,15 @@ class RawRowFile:
     """A :class:`~recbole_midpg.prediction.rows.RowSource`: a raw file, with a label or without.
 
     Each row has all fields of its line, those of the user and the item included, made and checked
-    as ``recbole-midpg prepare`` does. The label is not looked at.
+    as ``recbole-midpg prepare`` does.
 
     Args:
         converter: the dataset's.
         path: the raw file, plain, gzip or zip.
         types: the types that fields must have, by name.
         skip_bad_lines: whether bad lines are left out, instead of raising.
+        labelled: whether each row has to have a label, which is a field of it; otherwise none is
+            looked at.
 
     Attributes:
         path: the file's name.
@@ -56,6 +58,8 @@ class RawRowFile:
         UsageError: there is no such file, or a field has another type than ``types``.
     """
 
+    place = "line"
+
     def __init__(
         self,
         converter: Converter,
@@ -63,6 +67,7 @@ class RawRowFile:
         types: Mapping[str, str],
         *,
         skip_bad_lines: bool,
+        labelled: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.rejected = 0
@@ -70,7 +75,7 @@ class RawRowFile:
         self.share_read = 0.0
         self._skip_bad_lines = skip_bad_lines
         self._raw = RawFile(Path(path), converter.raw_name)
-        self._columns = _columns_to_score(converter, self._raw)
+        self._columns = converter.columns if labelled else _columns_to_score(converter, self._raw)
         self._splitter = converter.splitter(self._columns)
         self._reader = RowReader(self._raw, self._columns, self._splitter, self._reject)
         self._fields = [

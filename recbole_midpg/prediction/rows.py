@@ -22,6 +22,11 @@ _ROWS_AT_ONCE = 256
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
+def first_line(source: RowSource) -> str:
+    """Where a file names its columns, as the start of a sentence."""
+    return source.path if source.place == "row" else f"{source.path}, line 1"
+
+
 class RowBlock(Protocol):
     """Some rows in the order of their file."""
 
@@ -34,7 +39,7 @@ class RowBlock(Protocol):
         """The texts of each column that can be copied, ``(rows,)`` each."""
 
     def line_of(self, row: int) -> int:
-        """The line of the file on which a row ends, from 1."""
+        """The line of the file on which a row ends, or the row of a file without lines, from 1."""
 
 
 class RowSource(Protocol):
@@ -43,6 +48,16 @@ class RowSource(Protocol):
     path: str
     names: list[str]
     """The fields of each row."""
+    place: str
+    """What :meth:`RowBlock.line_of` counts, ``line`` or ``row``."""
+
+    @property
+    def rejected(self) -> int:
+        """How many bad lines were left out so far."""
+
+    @property
+    def first_rejected(self) -> str:
+        """The sentence on the first of them."""
 
     @property
     def written_names(self) -> list[str]:
@@ -99,6 +114,9 @@ class RowFile:
     Raises:
         UsageError: the first line is missing, has a name twice, or another type than ``types``.
     """
+
+    place = "line"
+    rejected, first_rejected = 0, ""
 
     def __init__(
         self, path: str, binary: BinaryIO, separator: str, types: Mapping[str, str] | None

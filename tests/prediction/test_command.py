@@ -123,7 +123,7 @@ def test_checkpoints_that_cannot_be_read_are_told_before_anything_is_written(
     more = ["--input", "new.csv"] if command == "predict" else []
     for name in ("none.pth", "cut.pth", "flipped.pth", "foreign.pth", "new.csv"):
         with pytest.raises(UsageError, match=f"checkpoint '{name}': ") as error:
-            run(command, "--checkpoint", name, "--output", output, *more)
+            run(command, "--checkpoint", name, "--output", output, "--force", *more)
         assert "\n" not in str(error.value)
     assert output.read_text() == "old"
 
@@ -141,6 +141,23 @@ def test_a_dataset_that_is_damaged_since_is_told_with_its_line(tmp_path, command
     assert not (tmp_path / "new.scorer").exists()
 
 
+@pytest.mark.parametrize("command", ["predict", "export", "recommend"])
+def test_an_output_that_exists_is_replaced_by_force_alone(checkpoint, tmp_path, command):
+    more = {
+        "predict": ["--input", "new.csv"],
+        "export": [],
+        "recommend": ["--users", "u1", "--context", "coupon=c1", "price=3"],
+    }[command]
+    output = tmp_path / ("old.scorer" if command == "export" else "old.csv")
+    output.write_text("old")
+    words = [command, "--checkpoint", checkpoint, "--output", output.name, *more]
+    with pytest.raises(UsageError, match=r"output 'old.*': it exists already, .* --force"):
+        run(*words)
+    assert output.read_text() == "old"
+    run(*words, "--force")
+    assert output.read_bytes() != b"old"
+
+
 @pytest.fixture
 def shop(tmp_path):
     """A checkpoint of DeepFM on rows with a context of their own."""
@@ -151,7 +168,8 @@ IN_THE_APP = ["--context", "channel=app", "price=20"]
 
 
 def recommend(shop, *words, users=("--users", "u1", "u2")):
-    run("recommend", "--checkpoint", shop, "--output", "top.csv", "--k", "4", *users, *words)
+    to_file = ["--output", "top.csv", "--force"]
+    run("recommend", "--checkpoint", shop, *to_file, "--k", "4", *users, *words)
     return pd.read_csv("top.csv", dtype={"score": np.float32})
 
 

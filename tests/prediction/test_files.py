@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.prediction import Scorer, files
+from recbole_midpg.prediction import Scorer, scoring_pass
 from recbole_midpg.prediction.files import score_file
 from recbole_midpg.prediction.recognition import ValueCounts
 from tests.prediction.checkpoints import gaps_checkpoint
@@ -45,13 +45,13 @@ def test_blocks_change_nothing(tmp_path, scorer, rows, monkeypatch):
     """Blocks hold whole batches: the same rows meet in a batch, whatever the block."""
     many = (ROWS * 13)[:rows]
     whole = scored(tmp_path, scorer, many)
-    monkeypatch.setattr(files, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(scoring_pass, "_BLOCK_ROWS", 4)
     assert scored(tmp_path, scorer, many) == whole
 
 
 def test_counts_add_up_over_blocks(tmp_path, scorer, monkeypatch, caplog):
     """``ROWS`` 13 times: u9, i9 and never are unknown, one coupon and one price are missing."""
-    monkeypatch.setattr(files, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(scoring_pass, "_BLOCK_ROWS", 4)
     (tmp_path / "new.csv").write_text(HEADER + "".join(f"{row}\n" for row in ROWS * 13))
     file = score_file(scorer, tmp_path / "new.csv", tmp_path / "scores.csv")
     assert file.rows == 52

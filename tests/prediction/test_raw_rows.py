@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, prepare
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.prediction import Scorer, files
+from recbole_midpg.prediction import Scorer, scoring_pass
 from recbole_midpg.prediction.files import score_file, score_rows
 from recbole_midpg.prediction.raw_rows import RawRowFile
 from tests.atomic_data_scripts.raw_files import (
@@ -70,7 +70,7 @@ def scored(name, scorer, path, keep=(), skip_bad_lines=False):
 def test_scores_are_those_of_the_converted_rows(
     tmp_path, folder, scorers, name, block_rows, monkeypatch
 ):
-    monkeypatch.setattr(files, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(scoring_pass, "_BLOCK_ROWS", block_rows)
     inter = folder / name / f"{name}.inter"
     score_file(scorers[name], inter, "converted.csv")
     expected = (tmp_path / "converted.csv").read_text()

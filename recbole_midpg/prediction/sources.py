@@ -1,0 +1,40 @@
+"""The reader of a file that a command is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from recbole_midpg.atomic_data_scripts import find_converter
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.prediction.raw_rows import RawRowFile
+from recbole_midpg.prediction.rows import RowSource, open_rows
+from recbole_midpg.prediction.scorer import Scorer
+
+
+@contextmanager
+def open_source(
+    scorer: Scorer, path: str, raw: str | None, on_error: str | None, *, labelled: bool = False
+) -> Iterator[RowSource]:
+    """Open a file of rows.
+
+    Args:
+        scorer: knows the fields.
+        path: the file.
+        raw: the known dataset whose raw file it is, if it is one.
+        on_error: what is done at a bad line, ``stop`` or ``skip``; ``None`` for ``stop``.
+        labelled: whether each row has a label that is to be read.
+
+    Raises:
+        UsageError: the file cannot be opened, its columns are not those that are expected, or no
+            bad line of it could be skipped.
+    """
+    skip = on_error == "skip"
+    if raw is not None:
+        converter, types = find_converter(raw), scorer.fields
+        yield RawRowFile(converter, path, types, skip_bad_lines=skip, labelled=labelled)
+    elif on_error is not None:
+        raise UsageError(f"--on-error: {on_error!r} is for raw files, expected --raw beside it.")
+    else:
+        with open_rows(path, scorer.fields, scorer.scoring.config["field_separator"]) as file:
+            yield file
