@@ -38,7 +38,8 @@ def _add_rows(parser: Any) -> None:
     parser.add_argument(
         "--input",
         required=True,
-        help="rows: .csv with a line of names, or .inter; with --raw the dataset's raw file",
+        help="rows: .csv with a line of names, .parquet or .inter; with --raw the dataset's raw "
+        "file; of a dataset that prepare made of a log, the log's next file",
     )
     parser.add_argument(
         "--raw",
@@ -49,7 +50,8 @@ def _add_rows(parser: Any) -> None:
     parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
-        help="with --raw, at a bad line: stop (default), or skip it, so that it has no score",
+        help="at a bad line of a raw file or a log: stop (default), or skip it, so that it has no "
+        "score",
     )
 
 

@@ -152,7 +152,8 @@ def evaluate_rows(
         source: the file, with a label in each row.
         label: the column of labels; by default training's, see
             :func:`~recbole_midpg.prediction.labels.find_label`.
-        given: a column of 0 and 1: only rows with 1 are evaluated, as the purchases of clicks.
+        given: a column of 0 and 1: only rows with 1 are evaluated, as the purchases of clicks; by
+            default the outcome that training's rows had to have, where there was one.
         resampling: how intervals are made; by default 1,000 resamples of rows.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
 
@@ -163,6 +164,7 @@ def evaluate_rows(
     resampling = resampling or Resampling()
     config = scorer.scoring.config
     column = find_label(config, source, label)
+    given = given or _condition_of_training(scorer, source)
     if given is not None and given not in source.names:
         raise missing_column(source, given, "which says what rows are evaluated", "--given")
     if resampling.cluster is not None and resampling.cluster not in source.names:
@@ -210,6 +212,13 @@ def evaluate_rows(
         counts=scoring.counts,
         doubts=tuple(doubts(np.concatenate(labels), np.concatenate(scores))),
     )
+
+
+def _condition_of_training(scorer: Scorer, source: RowSource) -> str | None:
+    """The column that was 1 in all rows of the training, where the file has it."""
+    schema = scorer.log_schema
+    condition = None if schema is None or schema.given is None else schema.given.field
+    return condition if condition in source.names else None
 
 
 def _estimates(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.loading.atomic_reader import MISSING
 from recbole_midpg.loading.column_encoding import distinct_values
-from recbole_midpg.prediction.rows import RowBlock, RowSource, first_line
+from recbole_midpg.prediction.rows import Column, RowBlock, RowSource, first_line
 
 _MISSING = frozenset(MISSING)
 
@@ -159,11 +159,11 @@ class _ChosenRows:
         self._block, self._chosen = block, chosen
         self.columns = self._of(block.columns)
 
-    def _of(self, columns: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    def _of(self, columns: Mapping[str, Column]) -> dict[str, list[Any]]:
         return {name: [texts[row] for row in self._chosen] for name, texts in columns.items()}
 
     @property
-    def written(self) -> Mapping[str, Sequence[str]]:
+    def written(self) -> Mapping[str, Column]:
         return self._of(self._block.written)
 
     def line_of(self, row: int) -> int:

@@ -11,11 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.prediction.log_rows import ParquetRowFile
 
-_SUFFIXES = (".csv", ".inter")
+Column: TypeAlias = "Sequence[Any] | NDArray[np.object_]"
+"""A value of each row."""
+
+_SUFFIXES = (".csv", ".inter", ".parquet")
 # So few that their lists are gone before Python's garbage collector looks for cycles among them,
 # which takes five times as long as reading does.
 _ROWS_AT_ONCE = 256
@@ -31,11 +38,11 @@ class RowBlock(Protocol):
     """Some rows in the order of their file."""
 
     @property
-    def columns(self) -> Mapping[str, Sequence[str]]:
-        """The texts of each field by name, ``(rows,)`` each, as an atomic file holds them."""
+    def columns(self) -> Mapping[str, Column]:
+        """Each field by name, ``(rows,)``: an atomic file's texts, or a Parquet file's values."""
 
     @property
-    def written(self) -> Mapping[str, Sequence[str]]:
+    def written(self) -> Mapping[str, Column]:
         """The texts of each column that can be copied, ``(rows,)`` each."""
 
     def line_of(self, row: int) -> int:
@@ -227,16 +234,17 @@ def field_name(path: str, declared: str, types: Mapping[str, str]) -> str:
 @contextmanager
 def open_rows(
     path: str | os.PathLike[str], types: Mapping[str, str], atomic_separator: str
-) -> Iterator[RowFile]:
+) -> Iterator[RowSource]:
     """Open a file of rows by its name's ending.
 
     Args:
-        path: a ``.csv`` file with a line of names, or a ``.inter`` file.
+        path: a ``.csv`` file with a line of names, a ``.inter`` or a ``.parquet`` file.
         types: the types that columns of a ``.inter`` file must have, by name.
         atomic_separator: what stands between two values of a ``.inter`` file.
 
     Raises:
-        UsageError: the file cannot be opened, or see :class:`RowFile`.
+        UsageError: the file cannot be opened, or see :class:`RowFile` and
+            :class:`~recbole_midpg.prediction.log_rows.ParquetRowFile`.
     """
     suffix = Path(path).suffix
     if suffix not in _SUFFIXES:
@@ -244,6 +252,9 @@ def open_rows(
             f"input {os.fspath(path)!r}: its ending is {suffix!r}, expected one of "
             f"{', '.join(_SUFFIXES)} (or --raw NAME for a dataset's raw file)."
         )
+    if suffix == ".parquet":
+        yield ParquetRowFile(path, types)
+        return
     with ExitStack() as stack:
         try:
             binary = stack.enter_context(Path(path).open("rb"))

@@ -15,6 +15,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.event_logs.schema import LogSchema
 from recbole_midpg.integration.scoring.scoring import (
     ScoringModel,
     read_scoring_model,
@@ -100,6 +101,12 @@ class Scorer:
     def fields(self) -> dict[str, str]:
         """The fields that the model reads, and the type of each as in an atomic file's header."""
         return {name: kind.value for name, kind in self.scoring.fields.field2type.items()}
+
+    @property
+    def log_schema(self) -> LogSchema | None:
+        """What the columns mean of the log that the dataset was made of; ``None`` of others."""
+        plain = self.scoring.config["log_schema"]
+        return None if plain is None else LogSchema.from_plain(plain)
 
     @property
     def seen(self) -> SeenItems:
@@ -189,6 +196,47 @@ class Scorer:
         encoded = self.encode(columns)
         self._warn(self.counts(columns, encoded))
         return self.probabilities(encoded)
+
+    def scores_of_log(self, columns: Mapping[str, Any]) -> NDArray[np.float32]:
+        """Score rows as they stand in the log that the dataset was made of.
+
+        Example:
+            >>> scorer.scores_of_log(pd.read_csv("next_day.csv", dtype=str))  # doctest: +SKIP
+
+        Args:
+            columns: the log's columns, by its names and with its spelling of times and numbers:
+                arrays, Series or sequences of ``B`` rows each, or a frame. Outcomes, as the label,
+                are not looked at.
+
+        Returns:
+            See :meth:`scores`.
+
+        Raises:
+            UsageError: see :meth:`fields_of_log` and :meth:`scores`.
+        """
+        return self.scores(self.fields_of_log(columns))
+
+    def fields_of_log(self, columns: Mapping[str, Any]) -> dict[str, NDArray[np.object_]]:
+        """Make the fields that the model reads of columns of the log.
+
+        Args:
+            columns: see :meth:`scores_of_log`.
+
+        Returns:
+            Texts by field, ``(B,)`` each, as :meth:`scores` and :meth:`encode` take them.
+
+        Raises:
+            UsageError: the dataset was not made of a log, a column is missing, or a value is not
+                allowed.
+        """
+        schema = self.log_schema
+        if schema is None:
+            raise UsageError(
+                "log_schema: the model's dataset was not made of a log by recbole-midpg prepare, "
+                "expected its fields (Scorer.scores)."
+            )
+        schema.require_columns("columns", [str(name) for name in columns], self.fields)
+        return schema.fields_of(columns, self.fields)
 
     def _warn(self, counts: Mapping[str, ValueCounts]) -> None:
         """Log what is likely to be written wrongly, once a column."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.prediction.log_rows import LogRowFile
 from recbole_midpg.prediction.raw_rows import RawRowFile
 from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
@@ -18,8 +20,11 @@ def open_source(
 ) -> Iterator[RowSource]:
     """Open a file of rows.
 
+    Where the model's dataset was made of a log (``recbole-midpg prepare NAME --csv``), a file is
+    the log's next one, but for ``.inter`` files.
+
     Args:
-        scorer: knows the fields.
+        scorer: knows the fields, and the log.
         path: the file.
         raw: the known dataset whose raw file it is, if it is one.
         on_error: what is done at a bad line, ``stop`` or ``skip``; ``None`` for ``stop``.
@@ -29,12 +34,17 @@ def open_source(
         UsageError: the file cannot be opened, its columns are not those that are expected, or no
             bad line of it could be skipped.
     """
-    skip = on_error == "skip"
+    skip, schema = on_error == "skip", scorer.log_schema
     if raw is not None:
         converter, types = find_converter(raw), scorer.fields
         yield RawRowFile(converter, path, types, skip_bad_lines=skip, labelled=labelled)
+    elif schema is not None and Path(path).suffix != ".inter":
+        yield LogRowFile(schema, path, scorer.fields, skip_bad_lines=skip, labelled=labelled)
     elif on_error is not None:
-        raise UsageError(f"--on-error: {on_error!r} is for raw files, expected --raw beside it.")
+        raise UsageError(
+            f"--on-error: {on_error!r} is for raw files, expected --raw beside it, or a model of a "
+            "dataset that prepare has made of a log."
+        )
     else:
         with open_rows(path, scorer.fields, scorer.scoring.config["field_separator"]) as file:
             yield file
