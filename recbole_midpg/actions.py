@@ -14,8 +14,8 @@ from recbole_midpg.atomic_data_scripts import prepare
 from recbole_midpg.commands.log_options import LOG_OPTIONS
 from recbole_midpg.common.choices import DATA_PATH, DEFAULT_MODEL
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
 from recbole_midpg.common.whole_files import refuse_existing
+from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
 from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.integration.config.config import build_config

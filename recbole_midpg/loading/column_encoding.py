@@ -31,12 +31,18 @@ class BadValueError(UsageError):
 
     Args:
         row: its row, from 0.
+        field: the column's name.
+        value: the value.
+        allowed: what is allowed.
+
+    Attributes:
         problem: the column, the value and what is allowed, a sentence without its place.
     """
 
-    def __init__(self, row: int, problem: str) -> None:
-        super().__init__(f"row {row + 1}, {problem}")
-        self.row, self.problem = row, problem
+    def __init__(self, row: int, field: str, value: object, allowed: str) -> None:
+        self.row, self.field = row, field
+        self.problem = f"column {field!r}: {value!r} is not {allowed}."
+        super().__init__(f"row {row + 1}, {self.problem}")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -251,7 +257,7 @@ class Encoder(ABC):
 
     def refuse(self, row: int, value: object, allowed: str) -> BadValueError:
         """The error of one value."""
-        return BadValueError(row, f"column {self.field!r}: {value!r} is not {allowed}.")
+        return BadValueError(row, self.field, value, allowed)
 
 
 @dataclass(frozen=True)
@@ -359,9 +365,9 @@ class NumberEncoder(Encoder):
         # pandas reads the numbers of atomic files too: the same text is the same number.
         read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
         numbers = read.to_numpy(np.float64)
-        for code, value in enumerate(texts):
-            if value is not None and not np.isfinite(numbers[code]):
-                raise self.refuse(_first(codes, code), value, "a finite number")
+        for code in np.flatnonzero(~np.isfinite(numbers)):
+            if texts[code] is not None:
+                raise self.refuse(_first(codes, code), texts[code], "a finite number")
         filled = np.where(np.isnan(numbers), self.scale.missing, numbers)
         return self.scale.apply(np.append(filled, self.scale.missing))[codes]
 

@@ -14,8 +14,8 @@ from recbole_midpg.integration.models.outside_models import import_model
 from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
-from recbole_midpg.prediction.onnx_file import export_onnx
 from recbole_midpg.prediction.files import score_rows
+from recbole_midpg.prediction.onnx_file import export_onnx
 from recbole_midpg.prediction.ranking import ItemRanking, pairs_to_exclude
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.recommendations import (

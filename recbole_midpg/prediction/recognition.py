@@ -101,6 +101,8 @@ def count_values(encoder: Encoder, column: Any, encoded: NDArray[Any]) -> ValueC
 
 
 def _count_tokens(encoder: TokenEncoder, column: Any, ids: NDArray[np.int64]) -> ValueCounts:
+    if encoder.rare is None and ids.all():
+        return ValueCounts(len(ids))
     doubtful = _as_array(column)[(ids == 0) | (ids == encoder.unknown)]
     present = doubtful[~_are_missing(doubtful)]
     if encoder.rare is not None:  # training has seen the rare tokens

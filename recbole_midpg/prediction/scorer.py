@@ -109,6 +109,12 @@ class Scorer:
         return None if plain is None else LogSchema.from_plain(plain)
 
     @property
+    def required_fields(self) -> list[str]:
+        """Those of :attr:`fields` that rows must bring: the others are features that are joined."""
+        joined = {name for entity in self.scoring.entities for name in entity.columns}
+        return [name for name in self.scoring.fields.scored if name not in joined]
+
+    @property
     def seen(self) -> SeenItems:
         """The items of each user's rows in the dataset, of all its splits and whatever the label.
 
@@ -125,9 +131,8 @@ class Scorer:
         Raises:
             UsageError: a field is not among them and is no feature of the user or the item.
         """
-        joined = {name for entity in self.scoring.entities for name in entity.columns}
-        for name in self.scoring.fields.scored:
-            if name not in names and name not in joined:
+        for name in self.required_fields:
+            if name not in names:
                 found = did_you_mean(name, names).replace("did you mean", "is it")
                 raise UsageError(
                     f"column {name!r} is missing, which the model reads for each row; "
