@@ -365,7 +365,7 @@ class NumberEncoder(Encoder):
         # pandas reads the numbers of atomic files too: the same text is the same number.
         read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
         numbers = read.to_numpy(np.float64)
-        for code in np.flatnonzero(~np.isfinite(numbers)):
+        for code in np.flatnonzero(~np.isfinite(numbers)).tolist():
             if texts[code] is not None:
                 raise self.refuse(_first(codes, code), texts[code], "a finite number")
         filled = np.where(np.isnan(numbers), self.scale.missing, numbers)
