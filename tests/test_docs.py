@@ -23,6 +23,7 @@ NOT_RUN = {
     ("mypy",): ".ci/run does",
     ("python", "-m", "benchmarks"): "measures for minutes to hours; see tests/test_benchmarks.py",
     ("python", "-m", "robustness"): "takes minutes to hours; see tests/test_scripts.py",
+    ("python", "examples/service.py"): "serves until it is stopped; see tests/test_service.py",
     ("python", "-m", "tests"): "takes ten minutes; see tests/fuzz/test_targets.py",
     ("recbole-midpg", "prepare", "amazon_electronics", "--download"): "needs a network",
 }
