@@ -104,7 +104,7 @@ def _is_binary(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (numbers == 0) | (numbers == 1)
 
 
-def _numbers(texts: Sequence[str]) -> NDArray[np.float64]:
+def _numbers(texts: Sequence[Any] | NDArray[np.object_]) -> NDArray[np.float64]:
     """Texts as numbers; NaN for what is none."""
     try:
         return np.array(texts, np.float64)
@@ -279,7 +279,7 @@ def predict_rows(
 def _scenario_names(
     scoring: ScoringModel,
     field: str | None,
-    columns: Mapping[str, Sequence[str]],
+    columns: Mapping[str, Sequence[Any] | NDArray[np.object_]],
     encoded: Mapping[str, Tensor],
 ) -> list[str]:
     """The scenario of each row as it is written, or as training had it for a user's or an item's.

@@ -216,7 +216,8 @@ class LogSchema:
         fields, bad = self.read(columns, wanted)
         if bad:
             first = min(bad, key=lambda value: value.row)
-            raise BadValueError(first.row, first.problem)
+            allowed = f"allowed, expected {first.allowed}"
+            raise BadValueError(first.row, first.column, first.value, allowed)
         return fields
 
     def read(

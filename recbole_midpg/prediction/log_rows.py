@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.event_logs.csv_rows import sentence
 from recbole_midpg.event_logs.distinct import Distinct, text_of
 from recbole_midpg.event_logs.log_files import LogBlock, ParquetLog, open_log
 from recbole_midpg.event_logs.schema import BadValue, LogSchema
@@ -164,7 +163,9 @@ class LogRowFile:
         """
         fine = np.ones(len(block), np.bool_)
         fine[[value.row for value in bad]] = False
-        problems = {line.line: sentence(self.path, line) for line in block.bad}
+        problems = {
+            line.line: f"{self.path}, line {line.line}: {line.problem}" for line in block.bad
+        }
         for value in bad:
             # Of a row with several, the first column's.
             line = int(block.lines[value.row])
