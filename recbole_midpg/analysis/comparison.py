@@ -28,6 +28,7 @@ _METRICS = ("auc", "logloss")
 _KEYS_OF_ROWS = (
     "seed",
     "eval_args",
+    "time_split",
     "benchmark_filename",
     "LABEL_FIELD",
     "threshold",

@@ -12,7 +12,7 @@ from recbole_midpg.common.report_files import RUN_FORMAT, as_json, read_report_f
 PHASE = "phase"
 VALID, TEST = "valid", "test"
 # What must be the same in both runs for their rows to be the same.
-_SAME = ("dataset", "seed", "eval_args", "LABEL_FIELD", "threshold")
+_SAME = ("dataset", "seed", "eval_args", "time_split", "LABEL_FIELD", "threshold")
 
 
 def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:

@@ -266,6 +266,7 @@ def _best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | N
         or "RS" not in split
         or config["eval_args"]["order"] != "RO"
         or config["eval_args"]["group_by"]
+        or config["time_split"] is not None
     ):
         return None
     folder = Path(config["data_path"])

@@ -55,6 +55,7 @@ from recbole_midpg.integration.dataset import (
     rare_tokens,
     row_filters,
     saved_dataset,
+    time_split,
     trust,
     unembedded_fields,
 )
@@ -272,9 +273,12 @@ SEAMS: tuple[Seam, ...] = (
         "batches of flat data are gathered at once instead of row by row",
     ),
     Wrapped(
-        Dataset, "build", (validation.with_empty_validation, full_sort.with_earlier_rows),
-        "two pre-split files are training and test; rankings leave out what a user has seen in the "
-        "splits before",
+        Dataset, "build",
+        (
+            time_split.by_time, validation.with_empty_validation, full_sort.with_earlier_rows,
+        ),
+        "time_split splits by days; two pre-split files are training and test; rankings leave out "
+        "what a user has seen in the splits before",
     ),
     Wrapped(
         Dataset, "fields", (unembedded_fields.without_unembedded,),

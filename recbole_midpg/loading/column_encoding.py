@@ -3,7 +3,8 @@
 An encoder holds what training learned of one field, in plain values and arrays, and gives new
 values exactly the form that training gave its own. What training has not seen has one form too: an
 empty token and a missing one are token 0, as is one without an id where its field has no unknown
-token, and a missing number is the training rows' mean.
+token, and a missing number is the training rows' mean, or what training has learned of missing
+ones.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.loading.atomic_reader import MISSING, Integers, Tokens
+from recbole_midpg.loading.number_scalers import NumberScaler, scaler_from_plain
 from recbole_midpg.loading.rare_tokens import RareTokens
 
 _MISSING = frozenset(MISSING)
@@ -47,63 +49,6 @@ class BadValueError(UsageError):
 
 # --------------------------------------------------------------------------------------------------
 # Scales of numbers
-
-
-@dataclass(frozen=True)
-class StandardScaler:
-    r"""Standardised numbers, :math:`(x - \mu) / \sigma`, of the training rows' :math:`\mu, \sigma`.
-
-    A number counts as RecBole keeps it, in float32. So do both parameters: the same rows give the
-    same bits whatever machine they were summed on, and a missing number, for which
-    :math:`\mu` stands, gives exactly 0.
-
-    Attributes:
-        mean: :math:`\mu`, the mean.
-        deviation: :math:`\sigma`, the standard deviation; 1 where all numbers are equal.
-    """
-
-    method: ClassVar[str] = "standard"
-    mean: float
-    deviation: float
-
-    @classmethod
-    def fit(cls, numbers: NDArray[np.float32]) -> StandardScaler:
-        """Fit to numbers, at least one of them finite; the others do not count.
-
-        Args:
-            numbers: of any shape.
-        """
-        finite = numbers[np.isfinite(numbers)].astype(np.float64)
-        mean = np.float32(finite.mean())
-        # Of equal numbers rounding may leave a deviation, but not in their span.
-        deviation = np.float32(finite.std() if np.ptp(finite) else 0)
-        return cls(float(mean), float(deviation) or 1.0)
-
-    def apply(self, numbers: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Scale numbers of any shape."""
-        kept = numbers.astype(np.float32).astype(np.float64)
-        return ((kept - self.mean) / self.deviation).astype(np.float32)
-
-    def to_plain(self) -> dict[str, Any]:
-        """The scaler as plain values."""
-        return {"method": self.method, **asdict(self)}
-
-
-_SCALERS = {scaler.method: scaler for scaler in (StandardScaler,)}
-
-
-def scaler_from_plain(plain: Mapping[str, Any]) -> StandardScaler:
-    """Undo ``to_plain`` of a scaler.
-
-    Raises:
-        ValueError: its values are not finite numbers, or numbers cannot be divided by one.
-        KeyError: it is of no method that is known here.
-    """
-    parameters = {name: float(value) for name, value in plain.items() if name != "method"}
-    scaler = _SCALERS[plain["method"]](**parameters)
-    if not np.isfinite([scaler.mean, scaler.deviation]).all() or scaler.deviation <= 0:
-        raise ValueError(f"{scaler} is not fitted")
-    return scaler
 
 
 @dataclass(frozen=True)
@@ -166,8 +111,7 @@ class NumberScale:
     """What training did to the numbers of a field.
 
     Attributes:
-        missing: what stands for a missing number: the mean of the training rows where there is a
-            scaler, else of all rows.
+        missing: what stands for a missing number where no scaler knows it: the mean of all rows.
         bounds: the least and the greatest number where they were normalised to ``[0, 1]``.
         buckets: the buckets where they were discretized.
         scaler: the scaler where they were neither.
@@ -176,20 +120,20 @@ class NumberScale:
     missing: float
     bounds: tuple[float, float] | None = None
     buckets: EqualBuckets | LogarithmicBuckets | None = None
-    scaler: StandardScaler | None = None
+    scaler: NumberScaler | None = None
 
     def apply(self, numbers: NDArray[np.float64]) -> NDArray[np.float32]:
         """Make RecBole's form of numbers, a value and the index of its embedding.
 
         Args:
-            numbers: ``(numbers,)``, none missing.
+            numbers: ``(numbers,)``, NaN where one is missing.
 
         Returns:
             ``(numbers, 2)``: the number on training's scale and 1, or 1 and its bucket.
         """
         if self.scaler is not None:
-            scaled = self.scaler.apply(numbers)
-            return np.stack([scaled, np.ones_like(scaled)], axis=-1)
+            return self.scaler.embed(numbers)
+        numbers = np.where(np.isnan(numbers), self.missing, numbers)
         if self.bounds is not None:
             least, greatest = self.bounds
             same = least == greatest
@@ -368,8 +312,7 @@ class NumberEncoder(Encoder):
         for code in np.flatnonzero(~np.isfinite(numbers)).tolist():
             if texts[code] is not None:
                 raise self.refuse(_first(codes, code), texts[code], "a finite number")
-        filled = np.where(np.isnan(numbers), self.scale.missing, numbers)
-        return self.scale.apply(np.append(filled, self.scale.missing))[codes]
+        return self.scale.apply(np.append(numbers, np.nan))[codes]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ VALUES = {
     "dataset": "d",
     "seed": 1,
     "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}},
+    "time_split": None,
     "LABEL_FIELD": "label",
     "threshold": None,
 }
@@ -35,7 +36,9 @@ def test_each_split_has_its_own(tmp_path, report):
     assert baseline_auc(config, TEST) == 0.62
 
 
-@pytest.mark.parametrize("key", ["dataset", "seed", "eval_args", "LABEL_FIELD", "threshold"])
+@pytest.mark.parametrize(
+    "key", ["dataset", "seed", "eval_args", "time_split", "LABEL_FIELD", "threshold"]
+)
 def test_runs_on_other_rows_are_refused(tmp_path, report, key):
     config = config_with(tmp_path / "a.json", report, **{key: "other"})
     with pytest.raises(UsageError, match=f"is of another {key}.*same rows"):

@@ -14,13 +14,12 @@ from recbole_midpg.loading.column_encoding import (
     NumberEncoder,
     NumberScale,
     NumberSequenceEncoder,
-    StandardScaler,
     TokenEncoder,
     TokenSequenceEncoder,
-    scaler_from_plain,
     tokens_from_plain,
     tokens_to_plain,
 )
+from recbole_midpg.loading.number_scalers import StandardScaler, scaler_from_plain
 
 TOKENS = Tokens.of(["[PAD]", "a", "7", "8.0", "é"])
 

@@ -39,9 +39,15 @@ from recbole_midpg.integration.config.key_names import (
     keys_not_read,
     require_known_keys,
 )
+from recbole_midpg.integration.config.numeric import check_numeric
 from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
+from recbole_midpg.integration.config.time_split import (
+    TimeSplitForm,
+    check_time_split,
+    refuse_time_split,
+)
 from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
-from recbole_midpg.integration.dataset.number_scaling import NUMERICAL_SCALING
+from recbole_midpg.integration.dataset.number_scaling import NUMERIC, NUMERICAL_SCALING
 from recbole_midpg.integration.dataset.rare_tokens import (
     MinCount,
     check_min_count,
@@ -103,6 +109,8 @@ _COMMON_SETTINGS: Rules = {
     "numerical_scaling": NUMERICAL_SCALING,
     "min_count": MinCount(),
     "log_schema": OrNone(LOG_SCHEMA),
+    "numeric": NUMERIC,
+    "time_split": OrNone(TimeSplitForm()),
 }
 
 
@@ -321,6 +329,7 @@ def check_config(config: Config) -> None:
     fields = _check_rows(config) if is_context_aware else None
     if not is_context_aware:
         refuse_min_count(config)
+        refuse_time_split(config)
         if columns := columns_of_rows(config):
             check_ids(config, columns, needed=True)
     groups = None if fields is None else _token_fields(fields, embeddable_fields(config, fields))
@@ -339,14 +348,17 @@ def _check_rows(config: Config) -> dict[str, AtomicField] | None:
     if values["log_schema"] is None:
         values["log_schema"] = read_plain_schema(Path(config["data_path"]), config["dataset"])
     fields = read_atomic_fields(config)
+    check_numeric(values, fields)
     _check_label(config, fields)
     _check_split(config, fields)
+    of_dataset = getattr(config, "dataset_config_dict", {})
+    check_time_split(values, fields, config.external_config_dict, of_dataset)
     check_splits(values, config.external_config_dict)
     _check_numbers(config, fields)
     _check_clicks(config, fields)
     check_min_count(config, fields)
     _check_unembedded(config, fields)
-    _report_unread_weights(config)
+    _report_unread_values(config)
     if fields is not None:
         check_selected_fields(config, fields)
         check_evaluated_rows(config, fields)
@@ -358,14 +370,16 @@ def _check_rows(config: Config) -> dict[str, AtomicField] | None:
     return fields
 
 
-def _report_unread_weights(config: Config) -> None:
-    """Warn of ``preload_weight``, which is loaded and which no context-aware model reads."""
+def _report_unread_values(config: Config) -> None:
+    """Warn of ``preload_weight``, which no context-aware model reads, and of trees' ``numeric``."""
     is_users_own = config.model_class.__module__.partition(".")[0] not in _PACKAGES
     if config["preload_weight"] and not is_users_own:
         _warn_once(
             f"preload_weight: {config.model} does not read it: its embeddings start at random. "
             "numerical_features embeds a float_seq column of the user's or the item's file."
         )
+    if config["numeric"] and config["MODEL_TYPE"] != ModelType.CONTEXT:
+        _warn_once(f"numeric: {config.model} takes numbers as they are, a missing one as the mean.")
 
 
 _PACKAGES = ("recbole", "recbole_midpg")

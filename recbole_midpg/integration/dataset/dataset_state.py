@@ -23,7 +23,7 @@ from recbole_midpg.common.plain_values import NOT_ENCODED, Codec, Kind, enum_kin
 from recbole_midpg.loading.array_file import Damaged, Entry
 from recbole_midpg.loading.atomic_reader import Tokens
 
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 """The version of what :func:`entry_of` gives."""
 
 STATE_KEYS = (

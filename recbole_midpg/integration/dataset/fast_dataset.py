@@ -42,7 +42,7 @@ from recbole_midpg.integration.dataset.dataset_state import (
 from recbole_midpg.integration.dataset.number_scaling import (
     fit_scalers,
     scale_splits,
-    scales_numbers,
+    scaling_methods,
     unchanged_numbers,
 )
 from recbole_midpg.integration.dataset.rare_tokens import ReadsRareTokens
@@ -60,13 +60,13 @@ from recbole_midpg.loading.atomic_reader import (
     narrow,
     read_columns,
 )
-from recbole_midpg.loading.column_encoding import StandardScaler
 from recbole_midpg.loading.dataset_cache import (
     DatasetCache,
     default_folder,
     file_identity,
     key_of,
 )
+from recbole_midpg.loading.number_scalers import NumberScaler
 
 _TOKEN_LIKE = frozenset({FeatureType.TOKEN, FeatureType.TOKEN_SEQ})
 _PADDING = Tokens.of(["[PAD]"])
@@ -81,7 +81,7 @@ class FastDataset(ReadsRareTokens):
     :class:`~recbole_midpg.integration.dataset.compact_interaction.CompactInteraction`. A field's
     tokens are decoded when ``field2id_token`` or ``field2token_id`` is asked for it.
 
-    With ``numerical_scaling: standard`` such numbers of the three splits are scaled, see
+    By ``numerical_scaling`` and ``numeric`` such numbers of the three splits are scaled, see
     :mod:`~recbole_midpg.integration.dataset.number_scaling`; those of the dataset itself never are.
     With ``min_count`` the splits read rare tokens as unknown ones, see
     :mod:`~recbole_midpg.integration.dataset.rare_tokens`.
@@ -92,9 +92,12 @@ class FastDataset(ReadsRareTokens):
     Attributes:
         number_scalers: the scaler of each number that :meth:`build` scales; ``None`` lets it fit
             them to the training split. Its splits have those that it took.
+        missing_numbers: how many rows had none, by field of the ``.inter`` file; ``None`` in a
+            dataset that an earlier version has saved.
     """
 
-    number_scalers: Mapping[str, StandardScaler] | None = None
+    number_scalers: Mapping[str, NumberScaler] | None = None
+    missing_numbers: Mapping[str, int] | None = None
 
     def _from_scratch(self) -> None:
         if self.config["dataset_cache"] is not True:
@@ -258,6 +261,11 @@ class FastDataset(ReadsRareTokens):
             if self.field2type[field] is FeatureType.FLOAT and field != self.time_field
             for feat in self.field2feats(field)
         ]
+        self.missing_numbers = {
+            str(field): int(self.inter_feat[field].isna().sum())
+            for field in self.inter_feat.columns
+            if self.field2type[field] is FeatureType.FLOAT
+        }
         super()._fill_nan()
         for feat, field, rows in missing:
             if rows.any():
@@ -382,14 +390,11 @@ class FastDataset(ReadsRareTokens):
             UsageError: the training split has no number of a field that is to be scaled, or
                 :attr:`number_scalers` are of other fields.
         """
-        scaled = []
+        methods = scaling_methods(self.config, self.field2type)
         fields = unchanged_numbers(self.config, self.field2type)
-        if scales_numbers(self.config):
-            scaled = fields
-        else:
-            self._fill_by_all_rows(fields)
+        self._fill_by_all_rows([name for name in fields if name not in methods])
         splits = super().build()
-        scalers = fit_scalers(splits[0], scaled, self.number_scalers)
+        scalers = fit_scalers(splits[0], methods, self.number_scalers)
         scale_splits(splits, scalers)
         return splits
 

@@ -16,6 +16,8 @@ from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.integration.dataset.repeated_rows import following_rows, repeats, take_digests
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES, column_of
+from recbole_midpg.integration.dataset.time_split import report_random_split
+from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.run.validation import report_missing_validation
 from recbole_midpg.models.entire_space import EntireSpaceModel
 
@@ -61,6 +63,8 @@ def data_preparation(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
             "mode: labeled), or fewer rows of each user (user_inter_num_interval)."
         ) from error
     report_missing_validation(config)
+    if config["MODEL_TYPE"] in OF_ROWS:
+        report_random_split(config, dataset)
     return loaders
 
 

@@ -25,7 +25,7 @@ from recbole_midpg.evaluation.run_report import RunReport, RunTimes
 from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
 from recbole_midpg.integration.dataset import trust
-from recbole_midpg.integration.dataset.number_scaling import scales_numbers, unchanged_numbers
+from recbole_midpg.integration.dataset.number_scaling import scaling_methods, unchanged_numbers
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
@@ -208,10 +208,11 @@ class Run:
     def _report_doubts(self, scores: Any, labels: Any) -> None:
         """Warn of predictions that cannot be right, with what may be the cause."""
         config = self.config
-        raw = unchanged_numbers(config, self.dataset.field2type)
+        types = self.dataset.field2type
+        unscaled = {*unchanged_numbers(config, types)} - scaling_methods(config, types).keys()
         advice = (
             "numerical_features as large as in the file do that (numerical_scaling: standard)"
-            if raw and not scales_numbers(config)
+            if unscaled
             else "a lower learning_rate or fewer epochs may help"
         )
         for doubt in doubts(labels, scores):

@@ -14,6 +14,7 @@ from logging import getLogger
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.config.time_split import validates
 from recbole_midpg.integration.run.terminal import FOR_TERMINAL
 
 _WITH_VALIDATION, _WITHOUT_VALIDATION = 3, 2  # files of splits
@@ -54,6 +55,8 @@ def has_validation(config: Any) -> bool:
         config: RecBole's ``Config`` or its values, with a split that was checked for form.
     """
     files = config["benchmark_filename"]
+    if config["time_split"] is not None:
+        return validates(config["time_split"])
     if files is not None:
         return len(files) == _WITH_VALIDATION
     split = config["eval_args"]["split"]
@@ -72,9 +75,8 @@ def check_splits(values: Mapping[str, Any], given: Mapping[str, Any]) -> None:
             ``epochs`` is left at its default.
     """
     split = values["eval_args"]["split"]
-    if values["benchmark_filename"] is None and (
-        split.get("LS") == "valid_only" or ("RS" in split and split["RS"][2] == 0)
-    ):
+    by_share = values["benchmark_filename"] is None and values["time_split"] is None
+    if by_share and (split.get("LS") == "valid_only" or ("RS" in split and split["RS"][2] == 0)):
         raise UsageError(
             f"eval_args: split: {split!r} leaves no rows for the test that ends a run, expected "
             "some, as {RS: [0.8, 0.1, 0.1]}, or [0.9, 0, 0.1] for a run without validation."
@@ -99,7 +101,8 @@ def require_validation(config: Any, command: str) -> None:
     if config["eval_step"] == 0:
         raise UsageError(f"eval_step: 0 evaluates no epoch, and {command} needs validation.")
     if not has_validation(config):
-        key = "eval_args" if config["benchmark_filename"] is None else "benchmark_filename"
+        keys = ("time_split", "benchmark_filename", "eval_args")
+        key = next(key for key in keys if config[key] is not None)
         raise UsageError(
             f"{key}: {config[key]!r} makes no validation split, and {command} needs one, expected "
             "rows in all three splits."

@@ -46,13 +46,13 @@ from recbole_midpg.loading.column_encoding import (
     NumberEncoder,
     NumberScale,
     NumberSequenceEncoder,
-    StandardScaler,
     TokenEncoder,
     TokenSequenceEncoder,
     tokens_from_plain,
     tokens_to_plain,
 )
 from recbole_midpg.loading.items_by_user import ItemsByUser, SeenItems
+from recbole_midpg.loading.number_scalers import NumberScaler
 from recbole_midpg.loading.rare_tokens import RareTokens
 from recbole_midpg.training.device_faults import Occupants, reporting_faults
 
@@ -320,11 +320,11 @@ class _ObservedDataset(FastDataset):
         self.scales: dict[str, NumberScale] = {}
         Dataset._from_scratch(self)
 
-    def use_scalers(self, scalers: Mapping[str, StandardScaler]) -> None:
+    def use_scalers(self, scalers: Mapping[str, NumberScaler]) -> None:
         """Scale by the numbers that training took, whatever rows the split has here."""
         self.number_scalers = scalers
         for name in scalers.keys() & self.scales.keys():
-            self.scales[name] = NumberScale(scalers[name].mean, scaler=scalers[name])
+            self.scales[name] = NumberScale(self.scales[name].missing, scaler=scalers[name])
 
     def _number_columns(self) -> list[tuple[str, Any]]:
         """The fields of numbers that a model embeds, and the column of each as it is now."""

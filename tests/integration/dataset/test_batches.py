@@ -37,6 +37,7 @@ def plain_config(**values):
         "train_batch_size": 3,
         "eval_batch_size": 3,
         "benchmark_filename": None,
+        "time_split": None,
         "seed": 2020,
         "transform": None,
         "MODEL_TYPE": ModelType.CONTEXT,

@@ -17,6 +17,8 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.split_columns import column_of
 from recbole_midpg.integration.run.checkpoint import load_checkpoint
 from recbole_midpg.integration.run.run import Run
+from recbole_midpg.integration.scoring.scoring import write_scoring_model
+from recbole_midpg.loading.number_scalers import QuantileBuckets
 from recbole_midpg.prediction import Scorer
 
 N_ROWS = 60
@@ -319,3 +321,184 @@ def test_large_numbers_do_not_ruin_recboles_models():
         losses.append(run.test_results["logloss"])
     assert losses[0] < 1
     assert losses[1] > 5
+
+
+# --------------------------------------------------------------------------------------------------
+# Fields that are scaled otherwise
+
+NUMERIC = {"price": {"quantile": 4}, "age": "log", "sizes": {"quantile": 3}}
+
+
+@pytest.mark.parametrize("model", ["DNN", "DeepFM", "FFM"])
+def test_named_fields_are_scaled_as_named_and_missing_is_a_value(shop, model):
+    splits = splits_of(config_of(model, numeric=NUMERIC))
+    train = lines_of(splits[0], shop)
+    present = {
+        field: [n for row in numbers_of(train, field) for n in row if not np.isnan(n)]
+        for field in FIELDS
+    }
+    logs = np.log1p(present["age"])
+    by_price, by_size = (
+        QuantileBuckets.fit(np.float32(present[field]), NUMERIC[field]["quantile"])
+        for field in ("price", "sizes")
+    )
+    for split in splits:
+        lines = lines_of(split, shop)
+        assert [split.num(field) for field in FIELDS] == [6, 3, 4]
+        for (price,), found in zip(
+            numbers_of(lines, "price"), column_of(split, "price").tolist(), strict=True
+        ):
+            bucket = (
+                5
+                if np.isnan(price)
+                else (1 + sum(np.float32(price) >= edge for edge in by_price.edges))
+            )
+            assert found == [1, bucket]
+        for (age,), found in zip(
+            numbers_of(lines, "age"), column_of(split, "age").tolist(), strict=True
+        ):
+            if np.isnan(age):
+                assert found == [1, 2]
+            else:
+                assert found == pytest.approx(
+                    [(np.log1p(age) - logs.mean()) / logs.std(), 1], abs=1e-5
+                )
+        for sizes, found in zip(
+            numbers_of(lines, "sizes"), column_of(split, "sizes").tolist(), strict=True
+        ):
+            buckets = [1 + sum(size >= edge for edge in by_size.edges) for size in sizes]
+            padding = [[0, 0]] * (len(found) - len(sizes))
+            assert found == [*([1, bucket] for bucket in buckets), *padding]
+
+
+def test_others_are_scaled_as_before_and_none_leaves_a_number(shop):
+    before = splits_of(config_of(numerical_features=["age", "sizes"]))
+    after = splits_of(config_of(numerical_features=["age", "sizes"], numeric={"price": "none"}))
+    for one, other in zip(before, after, strict=True):
+        for field in ("age", "sizes"):
+            assert torch.equal(column_of(one, field), column_of(other, field))
+        prices = numbers_of(lines_of(other, shop), "price")
+        present = ~np.isnan(np.ravel(prices))
+        found = column_of(other, "price").numpy()
+        np.testing.assert_allclose(found[present, 0], np.ravel(prices)[present], rtol=1e-6)
+
+
+def test_where_training_misses_none_a_missing_number_is_typical(shop):
+    path = Path("dataset/shop/shop.user")
+    path.write_text(path.read_text().replace("0\t\n", "0\t33\n"))
+    for method, typical, size in (("log", [0, 1], 2), ({"quantile": 3}, [1, 2], 4)):
+        train = splits_of(config_of(numeric={"age": method}))[0]
+        assert train.user_feat["age"][0].tolist() == typical  # of an unknown user
+        assert train.num("age") == size
+
+
+@pytest.mark.parametrize("model", ["DNN", "MIDPG", "DeepFM", "FFM", "AutoInt"])
+def test_raw_rows_are_scored_alike_by_checkpoint_and_scorer_file(shop, model):
+    trainer, test = trained(model, numeric=NUMERIC)
+    lines = lines_of(test._dataset, shop).reset_index()
+    columns = {name.split(":")[0]: lines[name].astype(str).to_numpy() for name in lines.columns}
+    expected = predictions(trainer.model, test)
+    scorer = Scorer.read(trainer.saved_model_file)
+    np.testing.assert_array_equal(scorer.scores(columns), expected)
+    write_scoring_model(scorer.scoring, "shop.scorer")
+    del columns["age"]  # from the users' features
+    for again in (scorer, Scorer.read("shop.scorer")):
+        np.testing.assert_array_equal(again.scores(columns), expected)
+    _, model, _, _, _, later = load_data_and_model(trainer.saved_model_file)
+    np.testing.assert_array_equal(predictions(model, later), expected)
+    columns["price"] = np.where(columns["price"] == "", "444", "")
+    assert (scorer.scores(columns) != expected).any()  # a missing price is no price's embedding
+
+
+def test_a_missing_number_learns_an_embedding_of_its_own():
+    run = Run.prepare(config_of(numeric={"price": "standard"}, learning_rate=0.1))
+    table = run.model.float_embedding_table.embedding.weight
+    offset = dict(zip(run.model.float_field_names, run.model.float_offsets.tolist(), strict=True))
+    before = table[offset["price"] + 2].detach().clone()
+    run.train(saved=False, verbose=False)
+    assert not torch.equal(table[offset["price"] + 2], before)
+
+
+def test_a_checkpoint_of_other_buckets_is_refused():
+    trainer, _ = trained(numeric={"price": {"quantile": 4}})
+    for numeric, told in (
+        ({"price": {"quantile": 5}}, "'price' in 4 buckets, and here it is in 5 buckets"),
+        (None, "'price' in 4 buckets, and here it is standardised by mean"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            Run.prepare(config_of(numeric=numeric)).trainer.resume_checkpoint(
+                trainer.saved_model_file
+            )
+
+
+def test_a_line_says_how_named_fields_are_scaled(caplog):
+    with caplog.at_level(logging.INFO):
+        splits_of(config_of(numeric={"price": {"quantile": 4}, "sizes": "log"}))
+    told = [line for line in caplog.messages if line.startswith("Numbers by the training split")]
+    assert len(told) == 1
+    assert "price in 4 buckets, " in told[0]
+    assert "% missing, by an embedding of their own; sizes logarithms, standardised by" in told[0]
+    assert "age: standardised by the training split's mean" in caplog.text
+
+
+def test_a_constant_column_is_told(caplog):
+    path = Path("dataset/shop/shop.user")
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line.split("\t")[0] + "\t41" for line in lines)]) + "\n")
+    for method in ("log", "quantile"):
+        caplog.clear()
+        train = splits_of(config_of(numeric={"age": method}))[0]
+        assert "numeric: 'age' has one value in the training split, 41, " in caplog.text
+        assert (column_of(train, "age").numpy() == [[1.0 if method == "quantile" else 0, 1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"numeric": {"price": "logs"}}, "numeric: {'price': 'logs'} is not allowed, expected a "),
+        ({"numeric": {"price": {"quantile": 1}}}, "is not allowed, expected a mapping as"),
+        ({"numeric": {"price": {"quantile": True}}}, "is not allowed"),
+        ({"numeric": "log"}, "numeric: 'log' is not allowed"),
+        (
+            {"numeric": {"prise": "log"}},
+            "numeric: 'prise' is not a field of the data, expected some of .*did you mean 'price'",
+        ),
+        ({"numeric": {"place": "log"}}, "numeric: 'place' is of type token, not of numbers"),
+        ({"numeric": {"label": "log"}}, "numeric: 'label' is what the label is made of"),
+        ({"numeric": {"time": "log"}, "TIME_FIELD": "time"}, "numeric: 'time' is the TIME_FIELD"),
+        (
+            {"numeric": {"age": "log"}, "unload_col": {"user": ["age"]}},
+            "numeric: 'age' of shop.user is not loaded",
+        ),
+        (
+            {"numeric": {"age": "log"}, "normalize_field": ["age"]},
+            "numeric: age: log does not go with normalize_field, which names 'age' too",
+        ),
+        (
+            {"numeric": {"age": "quantile"}, "discretization": {"age": {"method": "LD"}}},
+            "numeric: age: quantile does not go with discretization",
+        ),
+        (
+            {"numeric": {"age": "quantile"}, "normalize_all": True},
+            "numeric: age: quantile does not go with normalize_all: True",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_scaled_is_one_sentence(values, told):
+    numbers = {"numerical_features": ["age"] if "discretization" in values else []}
+    with pytest.raises(UsageError, match=told):
+        config_of(**numbers, **values)
+
+
+def test_named_fields_are_features():
+    config = config_of(numerical_features=["age"], numeric={"price": "log", "age": "log"})
+    assert config["numerical_features"] == ["age", "price"]
+
+
+def test_trees_take_numbers_as_they_are(caplog):
+    pytest.importorskip("xgboost")
+    values = {"numeric": {"price": "log"}, "numerical_features": []}
+    columns = [column_of(splits_of(config_of("XGBoost", **values))[0], "price")]
+    assert columns[0][..., 0].max() > 100
+    assert "numeric: XGBoost takes numbers as they are, a missing one as the mean." in caplog.text
