@@ -34,17 +34,17 @@ from tabulate import tabulate
 
 from recbole_midpg.analysis.drawing import line_marks, new_figure, print_style
 from recbole_midpg.daily.learning import learn_file
+from recbole_midpg.daily.learning_state import (
+    LearningState,
+    read_learning_state,
+    write_learning_state,
+)
 from recbole_midpg.daily.measuring import scores_of
 from recbole_midpg.daily.new_rows import predict_rows
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss
 from recbole_midpg.generated.label_model import sigmoid
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.run.process_group import without_board
-from recbole_midpg.integration.scoring.learning_state import (
-    LearningState,
-    read_learning_state,
-    write_learning_state,
-)
 from recbole_midpg.training.trainer import ScenarioTrainer
 
 FIRST_DAYS = 10

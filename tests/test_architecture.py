@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import recbole.config.configurator
 import recbole.data.dataset.dataset
+import recbole.data.interaction
 import recbole.utils.logger
 
 import recbole_midpg
@@ -22,6 +23,7 @@ IMPORTS_RECBOLE = re.compile(r"^ *(import|from) recbole[ .]", re.MULTILINE)
 OWNERS = {
     "Config": recbole.config.configurator,
     "Dataset": recbole.data.dataset.dataset,
+    "Interaction": recbole.data.interaction,
     "logger": recbole.utils.logger,
 }
 # From the bottom; rooms of one line may import each other.

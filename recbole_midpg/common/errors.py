@@ -16,6 +16,10 @@ class UsageError(ValueError):
     """
 
 
+class NoRowsError(UsageError):
+    """A file without a single row."""
+
+
 class ProcessDied(RuntimeError):  # noqa: N818 - it names what happened
     """A process of several has died; the message says which and how, in a sentence."""
 

@@ -17,16 +17,16 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer, Number, Rules
 from recbole_midpg.daily.figure import save_days
 from recbole_midpg.daily.learning import learn_file, require_unseen
-from recbole_midpg.daily.measuring import scores_of, table_of_days, write_days
-from recbole_midpg.daily.new_rows import predict_rows
-from recbole_midpg.integration.models.outside_models import class_name_of, import_model
-from recbole_midpg.integration.scoring.learning_state import (
+from recbole_midpg.daily.learning_state import (
     LearningState,
     SeenFile,
     digest_of,
     read_learning_state,
     write_learning_state,
 )
+from recbole_midpg.daily.measuring import scores_of, table_of_days, write_days
+from recbole_midpg.daily.new_rows import predict_rows
+from recbole_midpg.integration.models.outside_models import class_name_of, import_model
 from recbole_midpg.training.kernels import set_arithmetic
 from recbole_midpg.training.threads import use_threads
 

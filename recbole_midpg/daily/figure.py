@@ -14,8 +14,8 @@ from recbole_midpg.analysis.drawing import (
     print_style,
     save_figure,
 )
+from recbole_midpg.daily.learning_state import SeenFile
 from recbole_midpg.daily.measuring import EVERYTHING, by_scenario
-from recbole_midpg.integration.scoring.learning_state import SeenFile
 
 # Scenarios with a line and a name of their own; more could not be distinguished.
 _NAMED = 6

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.daily.new_rows import read_new_rows
-from recbole_midpg.integration.run.continuing import learn_rows
-from recbole_midpg.integration.scoring.learning_state import (
+from recbole_midpg.daily.learning_state import (
     LearningState,
     SeenFile,
     digest_of,
 )
+from recbole_midpg.daily.new_rows import read_new_rows
+from recbole_midpg.integration.run.continuing import learn_rows
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,18 @@ def learn_file(
     if digest_of(path) != digest:
         raise UsageError(f"{path}: it has changed while it was read, expected a file at rest.")
     bar = sys.stderr.isatty() if show_progress is None else show_progress
-    learned = learn_rows(state, new.rows, 1 + len(state.seen), bar)
+    number = 1 + len(state.seen)
+    scoring, optimizer = learn_rows(state.scoring, state.optimizer, new.rows, number, bar)
     file = SeenFile(
         Path(path).name,
         digest,
-        len(new.rows.labels),
+        new.n_rows,
         new.times.first,
         new.times.last,
         scores or [],
     )
-    return Learned(replace(learned, seen=(*state.seen, file)), new.added)
+    seen = (*state.seen, file)
+    return Learned(replace(state, scoring=scoring, optimizer=optimizer, seen=seen), new.added)
 
 
 def require_unseen(state: LearningState, path: str, digest: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from tabulate import tabulate
 
 from recbole_midpg.common.whole_files import written_whole
+from recbole_midpg.daily.learning_state import SeenFile
 from recbole_midpg.daily.new_rows import Predictions
 from recbole_midpg.evaluation.scenario_table import scenario_table
-from recbole_midpg.integration.scoring.learning_state import SeenFile
 
 EVERYTHING = "(all)"
 """The name of the line of all scenarios."""

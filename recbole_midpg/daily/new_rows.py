@@ -9,19 +9,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.errors import NoRowsError, UsageError
 from recbole_midpg.integration.dataset.compact_interaction import narrow
 from recbole_midpg.integration.run.continuing import EncodedRows, read_sequences
 from recbole_midpg.integration.scoring.scoring import ScoringModel
 from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder
 from recbole_midpg.loading.growing_tokens import GrowingTokens
-from recbole_midpg.prediction.rows import RowBlock, RowSource, open_rows
+from recbole_midpg.models.entire_space import EntireSpaceModel
+from recbole_midpg.prediction.labels import LabelColumn, find_label, missing_column
+from recbole_midpg.prediction.rows import RowBlock, RowSource, first_line
 from recbole_midpg.prediction.scorer import Scorer
+from recbole_midpg.prediction.sources import open_source, rows_of_training
 
 _BLOCK_ROWS = 1 << 15
 # By which rows of several users and items can hold one token in two fields.
@@ -55,68 +59,10 @@ class NewRows:
     times: TimeSpan
     added: dict[str, int]
 
-
-class LabelColumn:
-    """How a model's label is read from a row.
-
-    Args:
-        config: RecBole's ``Config``; with a ``threshold`` the label is whether a number reaches it.
-    """
-
-    def __init__(self, config: Any) -> None:
-        self._threshold: float | None = None
-        self.name: str = config["LABEL_FIELD"]
-        for field, value in (config["threshold"] or {}).items():
-            self.name, self._threshold = field, float(value)
-
-    def check(self, source: RowSource) -> None:
-        """Check that a file has it.
-
-        Raises:
-            UsageError: it does not.
-        """
-        if self.name not in source.names:
-            raise UsageError(
-                f"{source.path}, line 1: column {self.name!r} is missing, the label to learn from; "
-                f"found {', '.join(source.names)}."
-            )
-
-    def read(self, block: RowBlock, path: str) -> NDArray[np.float32]:
-        """The labels of some rows, ``(rows,)``, 0 or 1.
-
-        Raises:
-            UsageError: a row has none, or another value.
-        """
-        numbers = _numbers(block.columns[self.name])
-        labels = numbers >= self._threshold if self._threshold is not None else numbers
-        bad = np.isnan(numbers) | (False if self._threshold is not None else ~_is_binary(numbers))
-        if bad.any():
-            row = int(np.argmax(bad))
-            allowed = "a number" if self._threshold is not None else "0 or 1"
-            raise UsageError(
-                f"{path}, line {block.line_of(row)}, column {self.name!r}: "
-                f"{block.columns[self.name][row]!r} is no label, expected {allowed}."
-            )
-        return labels.astype(np.float32)
-
-
-def _is_binary(numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (numbers == 0) | (numbers == 1)
-
-
-def _numbers(texts: Sequence[Any] | NDArray[np.object_]) -> NDArray[np.float64]:
-    """Texts as numbers; NaN for what is none."""
-    try:
-        return np.array(texts, np.float64)
-    except ValueError:
-        return np.array([_number(text) for text in texts])
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(next(iter(self.rows.labels.values())))
 
 
 def read_new_rows(
@@ -143,18 +89,20 @@ def read_new_rows(
         if isinstance(encoder := scored[name].encoder, TokenEncoder)
     }
     encoders = {name: growing.get(name, scored[name].encoder) for name in scored}
-    with _labelled(scoring, path) as (source, label):
+    with _labelled(scoring, path) as (source, outcomes):
         given = [name for name in scored if name in source.names]
         parts: dict[str, list[Tensor]] = {name: [] for name in given}
-        labels: list[NDArray[np.float32]] = []
+        of_rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outcomes}
         times = TimeSpan()
         for block in _blocks(source, f"reading {source.path}", show_progress):
-            labels.append(label.read(block, source.path))
+            for name, outcome in outcomes.items():
+                of_rows[name].append(outcome.read(block, source).astype(np.float32))
             times = times.with_times(_times(scoring.config, block))
             for name in given:
-                with _naming_the_line(block, source.path):
+                with _naming_the_line(block, source):
                     encoded = encoders[name].encode(block.columns[name])
                 parts[name].append(narrow(torch.from_numpy(encoded)))
+    labels = {name: np.concatenate(of) for name, of in of_rows.items() if of}
     if not labels:
         raise UsageError(f"{os.fspath(path)}: it has no row, expected rows to learn from.")
     grown = {
@@ -170,7 +118,8 @@ def read_new_rows(
         for name, of_column in parts.items()
     }
     fields = replace(scoring.fields, scored={**scored, **grown})
-    rows = EncodedRows(fields, columns, torch.from_numpy(np.concatenate(labels)))
+    tensors = {name: torch.from_numpy(values) for name, values in labels.items()}
+    rows = EncodedRows(fields, columns, tensors)
     added = {name: tokens.added for name, tokens in growing.items() if tokens.added}
     return NewRows(rows, times, added)
 
@@ -187,16 +136,33 @@ def _require_own_tokens(config: Any) -> None:
 @contextmanager
 def _labelled(
     scoring: ScoringModel, path: str | os.PathLike[str]
-) -> Iterator[tuple[RowSource, LabelColumn]]:
-    """Open a file of labelled rows, whose columns are those that the model reads."""
-    scorer, label = Scorer(scoring), LabelColumn(scoring.config)
-    with open_rows(path, scorer.fields, scoring.config["field_separator"]) as source:
-        label.check(source)
+) -> Iterator[tuple[RowSource, dict[str, LabelColumn]]]:
+    """Open a file of labelled rows, whose columns are those that the model reads.
+
+    Yields:
+        The rows that training would have had, and the outcomes that the model learns, by the name
+        that the model has for each: the label, and the click of a model of both.
+    """
+    scorer, config = Scorer(scoring), scoring.config
+    clicks = _clicks(scoring)
+    besides = [name for name in (config["TIME_FIELD"], *clicks) if name is not None]
+    with open_source(scorer, os.fspath(path), besides=besides, labelled=True) as source:
+        for name in clicks:
+            if name not in source.names:
+                raise missing_column(source, name, "the clicks to learn from")
+        outcomes = {config["LABEL_FIELD"]: find_label(config, source)}
+        outcomes |= {name: LabelColumn(name) for name in clicks}
         try:
             scorer.check(source.names)
         except UsageError as error:
-            raise UsageError(f"{source.path}, line 1: {error}") from error
-        yield source, label
+            raise UsageError(f"{first_line(source)}: {error}") from error
+        yield rows_of_training(scorer, source), outcomes
+
+
+def _clicks(scoring: ScoringModel) -> list[str]:
+    """The field of clicks of a model that learns them; none of any other."""
+    model = scoring.model
+    return [model.click_field] if isinstance(model, EntireSpaceModel) else []
 
 
 def _blocks(source: RowSource, title: str, show_progress: bool | None) -> Iterator[RowBlock]:
@@ -206,16 +172,19 @@ def _blocks(source: RowSource, title: str, show_progress: bool | None) -> Iterat
             yield block
             rows += len(next(iter(block.columns.values())))
             progress.update(source.share_read, rows)
+    except NoRowsError:  # a day on which nothing happened
+        return
     finally:
         progress.close()
 
 
 @contextmanager
-def _naming_the_line(block: RowBlock, path: str) -> Iterator[None]:
+def _naming_the_line(block: RowBlock, source: RowSource) -> Iterator[None]:
     try:
         yield
     except BadValueError as error:
-        raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
+        where = f"{source.path}, {source.place} {block.line_of(error.row)}"
+        raise UsageError(f"{where}, {error.problem}") from error
 
 
 def _times(config: Any, block: RowBlock) -> list[float]:
@@ -223,7 +192,7 @@ def _times(config: Any, block: RowBlock) -> list[float]:
     texts = block.columns.get(config["TIME_FIELD"])
     if texts is None:
         return []
-    numbers = _numbers(texts)
+    numbers = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
     finite = numbers[np.isfinite(numbers)]
     return [float(finite.min()), float(finite.max())] if len(finite) else []
 
@@ -262,10 +231,11 @@ def predict_rows(
     field = scoring.config["scenario_id_field"]
     numbers: dict[str, int] = {}
     labels, scores, scenarios = ([np.zeros(0, dtype)] for dtype in (np.float32, np.float32, int))
-    with _labelled(scoring, path) as (source, label):
+    with _labelled(scoring, path) as (source, outcomes):
+        label = outcomes[scoring.config["LABEL_FIELD"]]
         for block in _blocks(source, f"scoring {source.path}", show_progress):
-            labels.append(label.read(block, source.path))
-            with _naming_the_line(block, source.path):
+            labels.append(label.read(block, source).astype(np.float32))
+            with _naming_the_line(block, source):
                 encoded = scorer.encode(block.columns)
             scores.append(scorer.probabilities(encoded))
             names = _scenario_names(scoring, field, block.columns, encoded)

@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+UNSCALED = "none"
+"""The method of a number that stays as it stands in the file."""
+
 DEFAULT_BUCKETS = 20
 """How many buckets ``quantile`` alone asks for."""
 

@@ -35,6 +35,7 @@ from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.rows import RowSource
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.prediction.scoring_pass import ScoredBlock, ScoringPass
+from recbole_midpg.prediction.sources import condition_of_training
 
 EVALUATION_FORMAT = "recbole-midpg evaluation 1"
 METRICS = ("auc", "logloss", "pcoc")
@@ -163,8 +164,8 @@ def evaluate_rows(
     """
     resampling = resampling or Resampling()
     config = scorer.scoring.config
-    column = find_label(config, source, label)
-    given = given or _condition_of_training(scorer, source)
+    column = find_label(config, source, label, "--label")
+    given = given or condition_of_training(scorer, source)
     if given is not None and given not in source.names:
         raise missing_column(source, given, "which says what rows are evaluated", "--given")
     if resampling.cluster is not None and resampling.cluster not in source.names:
@@ -212,13 +213,6 @@ def evaluate_rows(
         counts=scoring.counts,
         doubts=tuple(doubts(np.concatenate(labels), np.concatenate(scores))),
     )
-
-
-def _condition_of_training(scorer: Scorer, source: RowSource) -> str | None:
-    """The column that was 1 in all rows of the training, where the file has it."""
-    schema = scorer.log_schema
-    condition = None if schema is None or schema.given is None else schema.given.field
-    return condition if condition in source.names else None
 
 
 def _estimates(

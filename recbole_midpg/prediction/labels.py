@@ -68,7 +68,12 @@ class LabelColumn:
         return f"a number, which makes a row positive from {self.threshold:g} on"
 
 
-def find_label(config: Mapping[str, Any] | Any, source: RowSource, name: str | None) -> LabelColumn:
+def find_label(
+    config: Mapping[str, Any] | Any,
+    source: RowSource,
+    name: str | None = None,
+    option: str | None = None,
+) -> LabelColumn:
     """Find the column of labels in a file.
 
     Training's ``threshold`` applies where the column is the one that it names. Without a ``name``
@@ -78,6 +83,7 @@ def find_label(config: Mapping[str, Any] | Any, source: RowSource, name: str | N
         config: RecBole's ``Config`` of the training, or its values.
         source: the file.
         name: the column; by default training's.
+        option: the option by which it can be named, for the error.
 
     Raises:
         UsageError: the file has no such column.
@@ -86,23 +92,27 @@ def find_label(config: Mapping[str, Any] | Any, source: RowSource, name: str | N
     wanted = [*thresholds, config["LABEL_FIELD"]] if name is None else [name]
     found = next((column for column in wanted if column in source.names), None)
     if found is None:
-        raise missing_column(source, wanted[0], "the label of each row", "--label")
+        raise missing_column(source, wanted[0], "the label of each row", option)
     return LabelColumn(found, thresholds.get(found))
 
 
-def missing_column(source: RowSource, name: str, what: str, option: str) -> UsageError:
+def missing_column(
+    source: RowSource, name: str, what: str, option: str | None = None
+) -> UsageError:
     """The error of a column that a file does not have.
 
     Args:
         source: the file.
         name: the column.
         what: what it holds, as "the label of each row".
-        option: the option by which another column can be named.
+        option: the option by which another column can be named, if there is one.
     """
-    near = did_you_mean(name, source.names)
+    hint = did_you_mean(name, source.names)
+    if not hint:
+        hint = "." if option is None else f" ({option} names another column)."
     return UsageError(
         f"{first_line(source)}: column {name!r} is missing, {what}; found "
-        f"{', '.join(source.names)}{near or f' ({option} names another column).'}"
+        f"{', '.join(source.names)}{hint}"
     )
 
 

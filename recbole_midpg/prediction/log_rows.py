@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.errors import NoRowsError, UsageError
 from recbole_midpg.event_logs.distinct import Distinct, text_of
 from recbole_midpg.event_logs.log_files import LogBlock, ParquetLog, open_log
 from recbole_midpg.event_logs.schema import BadValue, LogSchema
@@ -84,6 +84,7 @@ class LogRowFile:
         types: the fields that the model reads.
         skip_bad_lines: whether bad lines are left out, instead of raising.
         labelled: whether the label, and the outcome that training's rows had to have, are fields.
+        besides: further fields to make, of columns that the file has.
 
     Raises:
         UsageError: there is no such file, it is of another form, or a column is missing that the
@@ -98,6 +99,7 @@ class LogRowFile:
         *,
         skip_bad_lines: bool,
         labelled: bool = False,
+        besides: Collection[str] = (),
     ) -> None:
         self.path = os.fspath(path)
         self.rejected, self.first_rejected, self.share_read = 0, "", 0.0
@@ -107,7 +109,7 @@ class LogRowFile:
         start = self.path if self.place == "row" else f"{self.path}, line 1"
         self._outcomes = {schema.label.field} if labelled else set()
         self._schema = schema
-        self._wanted = {*types, *self._outcomes}
+        self._wanted = {*types, *self._outcomes, *besides}
         schema.require_columns(start, self._log.names, types)
         self.names = [
             field
@@ -135,11 +137,9 @@ class LogRowFile:
             n_rows += len(block)
             yield block
         if not n_rows:
-            raise UsageError(
-                f"{self.path}: every one of its {self.rejected:,} rows is bad."
-                if self.rejected
-                else f"{self.path}: the file has no rows."
-            )
+            if self.rejected:
+                raise UsageError(f"{self.path}: every one of its {self.rejected:,} rows is bad.")
+            raise NoRowsError(f"{self.path}: the file has no rows.")
 
     def _fields_of_blocks(self) -> Iterator[ColumnBlock]:
         for block in self._log.blocks(report=self._set_share):

@@ -15,10 +15,10 @@ import recbole_midpg
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.daily.command import days_in_order
 from recbole_midpg.daily.learning import learn_file
+from recbole_midpg.daily.learning_state import read_learning_state
 from recbole_midpg.daily.measuring import scores_of
 from recbole_midpg.daily.new_rows import predict_rows
 from recbole_midpg.evaluation.binary_metrics import auc, log_loss, predicted_over_observed
-from recbole_midpg.integration.scoring.learning_state import read_learning_state
 from recbole_midpg.prediction.scorer import Scorer
 from tests.daily.days import NAMES, day_rows, shop_checkpoint, write_day
 from tests.support.typed import midpg

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from recbole_midpg.daily.figure import curves_of_days, draw_days, save_days
+from recbole_midpg.daily.learning_state import SeenFile
 from recbole_midpg.daily.measuring import by_scenario, table_of_days
-from recbole_midpg.integration.scoring.learning_state import SeenFile
 
 
 def line(name, rows, auc, pcoc=1.0):

@@ -9,7 +9,7 @@ import torch
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.daily.learning import learn_file
-from recbole_midpg.integration.scoring.learning_state import (
+from recbole_midpg.daily.learning_state import (
     read_learning_state,
     write_learning_state,
 )
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_new_rows(shop, tmp_path):
             learn_file(state, path)
         return str(error.value)
 
-    assert "column 'click' is missing, the label to learn from" in told(
+    assert "column 'click' is missing, the label of each row" in told(
         "a.csv", [row[:-2] for row in good], NAMES[:-2]
     )
     two = [*good[:3], (*good[3][:-2], "2", "9"), *good[4:]]

@@ -39,7 +39,6 @@ from recbole_midpg.integration.config.key_names import (
     keys_not_read,
     require_known_keys,
 )
-from recbole_midpg.integration.config.numeric import check_numeric
 from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
 from recbole_midpg.integration.config.time_split import (
     TimeSplitForm,
@@ -76,6 +75,7 @@ from recbole_midpg.loading.data_selection import (
     check_selected_fields,
     check_selection,
 )
+from recbole_midpg.loading.numeric import check_numeric
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.training.threads import ThreadCount

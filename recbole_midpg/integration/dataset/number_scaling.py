@@ -26,6 +26,7 @@ from recbole_midpg.common.rules import ByName, Choice, Integer, OrNone, Parts
 from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction, kept_columns
 from recbole_midpg.integration.dataset.split_columns import column_of
 from recbole_midpg.loading.number_scalers import (
+    UNSCALED,
     Method,
     NumberScaler,
     QuantileBuckets,
@@ -37,7 +38,6 @@ from recbole_midpg.loading.number_scalers import (
 NUMERICAL_SCALING = Choice((StandardScaler.method, "none"))
 """What the key ``numerical_scaling`` may hold; a checkpoint without it is from before it."""
 
-UNSCALED = "none"
 _MOST_BUCKETS = 100_000
 
 

@@ -1,4 +1,7 @@
-"""What a model of clicks and purchases does for each of its tasks."""
+"""What a model of clicks and purchases does for each of its tasks.
+
+Of RecBole's it touches ``Interaction.to``.
+"""
 
 from __future__ import annotations
 

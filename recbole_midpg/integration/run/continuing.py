@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from logging import getLogger
 from typing import Any
@@ -22,7 +22,6 @@ from recbole_midpg.integration.scoring.growth import (
     grown_weights,
     measure_axes,
 )
-from recbole_midpg.integration.scoring.learning_state import LearningState
 from recbole_midpg.integration.scoring.scoring import (
     TOKEN_LIKE,
     EntityFeatures,
@@ -49,12 +48,13 @@ class EncodedRows:
         columns: the rows in their order, ``(N, ...)`` each, narrow: the fields that they bring,
             sequences as the model reads them; features of users and items that they do not bring
             are joined.
-        labels: ``(N,)``, 0 or 1.
+        labels: what the model learns by name, the label and for some models others, ``(N,)`` each,
+            0 or 1.
     """
 
     fields: FieldTable
     columns: dict[str, Tensor]
-    labels: Tensor
+    labels: dict[str, Tensor]
 
 
 class RowsInOrder:
@@ -78,30 +78,36 @@ class RowsInOrder:
 
 
 def learn_rows(
-    state: LearningState, rows: EncodedRows, seed: int, show_progress: bool
-) -> LearningState:
+    before: ScoringModel,
+    optimizer: Mapping[str, Any],
+    rows: EncodedRows,
+    number: int,
+    show_progress: bool,
+) -> tuple[ScoringModel, dict[str, Any]]:
     """Give a model its rows' new tokens, and train it once on the rows.
 
     Batch size, learning rate and all else are the config's. Known tokens keep their weights and
     moments; see :mod:`recbole_midpg.integration.scoring.growth` for new ones.
 
     Args:
-        state: the model so far; it stays as it is.
+        before: the model so far; it stays as it is.
+        optimizer: its optimizer's state, in torch's format.
         rows: at least one.
-        seed: of new tokens' weights and of dropout; added to the config's.
+        number: how many times it has learned on, this time included; with the config's seed it is
+            that of new tokens' weights and of dropout.
         show_progress: whether a bar on a terminal shows the steps.
 
     Returns:
-        The state after the rows, with the same files as seen.
+        The model after the rows, and its optimizer's state.
 
     Raises:
         UsageError: the model cannot grow, the loss is not finite, or the GPU fails.
     """
-    before, config = state.scoring, state.scoring.config
+    config = before.config
     axes = measure_axes(get_model(config["model"]), config, before.fields)
-    init_seed(config["seed"] + seed, config["reproducibility"])
+    init_seed(config["seed"] + number, config["reproducibility"])
     entities = grown_entities(before.entities, rows)
-    tables = _row_tables(rows, entities, config["LABEL_FIELD"])
+    tables = _row_tables(rows, entities)
     fields = (before.fields, rows.fields)
     occupants = Occupants(config)
     with reporting_faults(occupants):
@@ -112,16 +118,14 @@ def learn_rows(
             trainer = ScenarioTrainer(config, model)
         occupants.optimizer = trainer.optimizer
         shapes = [(name, tuple(p.shape)) for name, p in before.model.named_parameters()]
-        trainer.optimizer.load_state_dict(grown_optimizer(state.optimizer, shapes, axes, fields))
+        trainer.optimizer.load_state_dict(grown_optimizer(optimizer, shapes, axes, fields))
         for group in trainer.optimizer.param_groups:
             group["lr"] = config["learning_rate"]
         loader = RowsInOrder(tables, config["train_batch_size"])
-        trainer._train_epoch(loader, len(state.seen), show_progress=show_progress)
-        optimizer = trainer.optimizer.state_dict()
+        trainer._train_epoch(loader, number - 1, show_progress=show_progress)
+        learned = trainer.optimizer.state_dict()
     trained = model.eval().requires_grad_(False)
-    return replace(
-        state, scoring=ScoringModel(config, trained, rows.fields, entities), optimizer=optimizer
-    )
+    return ScoringModel(config, trained, rows.fields, entities), learned
 
 
 def _grown_model(before: ScoringModel, fields: FieldTable, axes: Axes) -> Any:
@@ -167,7 +171,7 @@ def grown_entities(entities: Sequence[EntityFeatures], rows: EncodedRows) -> lis
     return grown
 
 
-def _row_tables(rows: EncodedRows, entities: Sequence[EntityFeatures], label: str) -> RowTables:
+def _row_tables(rows: EncodedRows, entities: Sequence[EntityFeatures]) -> RowTables:
     joined = [
         Features(
             entity.id_field,
@@ -181,7 +185,7 @@ def _row_tables(rows: EncodedRows, entities: Sequence[EntityFeatures], label: st
         if type(scored.encoder) is TokenEncoder and scored.encoder.rare is not None
     ]
     features = [*(part for part in joined if part.columns), *read_as]
-    return RowTables({**rows.columns, label: rows.labels}, features)
+    return RowTables({**rows.columns, **rows.labels}, features)
 
 
 def read_sequences(column: Tensor, encoder: Encoder) -> Tensor:

@@ -10,6 +10,8 @@ with :math:`n_f` tokens of field :math:`f`. An embedding table of one field has 
 scenario :math:`c_f` slots a scenario, and PLE's experts :math:`r` shared ones behind those of the
 scenarios. What is known is moved to its new place; the rest is as a new model draws it, but for
 scenarios: a new one starts at the mean of the others.
+
+Of RecBole's it touches ``Dataset.num``, by the table that stands for a dataset.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError, expected_some_of
-from recbole_midpg.integration.dataset.number_scaling import UNSCALED
 from recbole_midpg.loading.atomic_header import AtomicField
+from recbole_midpg.loading.number_scalers import UNSCALED
 
 
 def check_numeric(values: dict[str, Any], fields: Mapping[str, AtomicField] | None) -> None:
