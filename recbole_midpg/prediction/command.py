@@ -15,7 +15,7 @@ from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
 from recbole_midpg.prediction.export import export_program
 from recbole_midpg.prediction.files import score_rows
-from recbole_midpg.prediction.onnx_file import export_onnx
+from recbole_midpg.prediction.onnx_file import export_onnx, vocabulary_path
 from recbole_midpg.prediction.ranking import ItemRanking, pairs_to_exclude
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.recommendations import (
@@ -165,6 +165,8 @@ def export(checkpoint: str, model: str | None, output: str, force: bool) -> None
             f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
         )
     _check_output(output, force)
+    if suffix == ".onnx":
+        refuse_existing(vocabulary_path(output), force)
     _EXPORTS[suffix](read_scorer(checkpoint, model), output)
     print(f"{output}: {Path(output).stat().st_size:,} bytes.")
 

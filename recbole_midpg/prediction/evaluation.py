@@ -259,7 +259,9 @@ class _Scenarios:
         self.field: str | None = field if scored is not None or field in names else None
         self._by_id: NDArray[np.object_] | None = None
         if scored is not None and isinstance(scored.encoder, TokenEncoder):
-            self._by_id = np.array([UNKNOWN, *scored.encoder.tokens.texts()[1:]], dtype=object)
+            self._by_id = np.array(scored.encoder.tokens.texts(), dtype=object)
+            # Without a missing value [PAD] is that of an unknown user or item, as its features.
+            self._by_id[[0, scored.encoder.unknown]] = UNKNOWN
 
     def of(self, block: ScoredBlock) -> NDArray[np.object_]:
         """The scenario of each row; those that training has not seen are one."""

@@ -85,10 +85,14 @@ def export_onnx(scorer: Scorer, path: str | os.PathLike[str]) -> None:
         content: bytes = exported.model_proto.SerializeToString()
     compare_program(scorer, _in_onnxruntime(onnxruntime, content))
     target = Path(path)
-    beside = target.with_name(target.stem + VOCABULARY_ENDING)
-    with written_whole([target, beside]) as (part, vocabulary):
+    with written_whole([target, vocabulary_path(target)]) as (part, vocabulary):
         part.write_bytes(content)
         vocabulary.write_text(json_text(vocabulary_of_inputs(scorer)), encoding="utf-8")
+
+
+def vocabulary_path(target: str | os.PathLike[str]) -> Path:
+    """The file of the vocabulary beside a program."""
+    return Path(target).with_name(Path(target).stem + VOCABULARY_ENDING)
 
 
 def _import_onnxruntime() -> Any:

@@ -79,6 +79,15 @@ def test_metrics_are_those_of_the_scores(tmp_path, checkpoint, monkeypatch, bloc
     assert (found.label.name, found.scenario_field, found.passed_over) == ("click", "channel", 0)
 
 
+def test_unknown_scenarios_are_one_where_training_has_an_unknown_token(tmp_path):
+    config = shop_config(tmp_path / "shop", "DNN", min_count={"channel": 2})
+    scorer = Scorer.read(checkpoint_of(config).path)
+    assert scorer.scoring.fields.scored["channel"].encoder.unknown > 0
+    found = evaluated(scorer, write(tmp_path / "new.csv", shop_rows(60)))
+    sizes = {name: group.rows for name, group in found.scenarios}
+    assert sizes == {"app": 30, "web": 10, UNKNOWN: 10, MISSING_NAME: 10}
+
+
 def test_only_rows_that_are_given_count(tmp_path, checkpoint):
     """What stands in the others is not looked at."""
     scorer, rows = Scorer.read(checkpoint), shop_rows(40)
