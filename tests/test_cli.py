@@ -42,7 +42,8 @@ def test_the_terminal_has_a_header_and_a_line_an_epoch_and_results_are_output(tm
     told = without_colours(result.stderr).splitlines()
     begin = next(number for number, line in enumerate(told) if "INFO  epoch 0: " in line)
     assert begin <= 20
-    assert told[0].endswith("INFO  MIDPG on ml-100k")
+    assert "INFO  Rows are split at random, though 'timestamp' has their time" in told[0]
+    assert told[1].endswith("INFO  MIDPG on ml-100k")
     assert "rows        100,000, 943 users, 1,682 items" in told
     assert "splits      train 80,000, valid 10,000, test 10,000" in told
     assert "set         seed: 7, train_batch_size: 4096, epochs: 2" in told

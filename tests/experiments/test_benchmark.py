@@ -24,6 +24,7 @@ CONFIG = {
     "valid_metric": "AUC",
     "valid_metric_bigger": True,
     "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None},
+    "time_split": None,
     "data_path": "nowhere",
 }
 SEEDS = range(6)
@@ -161,6 +162,7 @@ def test_generated_data_has_the_best_possible_and_the_share_of_the_gap(tmp_path)
     assert rows[-1][headers.index("AUC")] == f"{sum(best) / 2:.4f}"
     split = {"split": {"LS": "valid_and_test"}, "order": "RO", "group_by": None}
     assert summarize(results, config | {"eval_args": split}).bayes is None
+    assert summarize(results, config | {"time_split": "last_day"}).bayes is None
 
 
 def test_the_papers_numbers():

@@ -278,8 +278,3 @@ def _check_field(name: Any, values: Mapping[str, Any], fields: Mapping[str, Atom
                 f"time_split: field: {name!r} does not go with {key}, which names it too, expected "
                 "a field of times."
             )
-    if values["normalize_all"]:
-        raise UsageError(
-            f"time_split: field: {name!r} does not go with normalize_all: True, which scales times "
-            "too, expected normalize_field with the other fields."
-        )

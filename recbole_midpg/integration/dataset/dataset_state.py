@@ -31,6 +31,7 @@ STATE_KEYS = (
     # RecBole's own list leaves out these two of its own, so that a change of them went unnoticed.
     *("numerical_features", "discretization"),
     *("dataset", "encoding", "synthetic_rows", "synthetic_seed"),
+    "time_split",  # whose field normalize_all leaves as it is
 )
 """The config's keys that decide what a dataset holds before it is split."""
 

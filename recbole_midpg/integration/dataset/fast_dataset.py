@@ -28,6 +28,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.plain_values import NOT_ENCODED, NotPlainError
 from recbole_midpg.common.replacing import function_with
 from recbole_midpg.common.version import __version__
+from recbole_midpg.integration.config.time_split import TimeSplit
 from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction
 from recbole_midpg.integration.dataset.dataset_state import (
     STATE_FORMAT,
@@ -272,17 +273,22 @@ class FastDataset(ReadsRareTokens):
                 feat[field] = np.where(rows, np.nan, feat[field].to_numpy())
 
     def _normalize(self) -> None:
-        """Scale by RecBole's own method, but for the label, which ``normalize_all`` takes along.
+        """Scale by RecBole's own method, but for what ``normalize_all`` takes along.
 
-        Labels 1 and 5 would be trained on as 0 and 1 without a word.
+        Labels 1 and 5 would be trained on as 0 and 1 without a word, and times of ``time_split``
+        would be no times.
         """
-        label = self.label_field
-        takes_all = self.config["normalize_all"] and label in self.field2type
-        tables = self.field2feats(label) if takes_all else []
-        labels = [table[label].to_numpy(copy=True) for table in tables]
+        split = TimeSplit.of(self.config)
+        fields = [self.label_field, *([] if split is None else [split.field])]
+        kept = [
+            (table, field, table[field].to_numpy(copy=True))
+            for field in fields
+            if self.config["normalize_all"] and field in self.field2type
+            for table in self.field2feats(field)
+        ]
         super()._normalize()
-        for table, values in zip(tables, labels, strict=True):
-            table[label] = values
+        for table, field, values in kept:
+            table[field] = values
 
     def _filter_by_inter_num(self) -> None:
         """Filter by RecBole's own method, with counts by number instead of by text."""

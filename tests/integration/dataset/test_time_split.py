@@ -88,10 +88,13 @@ def lines_between(moments, first, end, zone="UTC"):
         {},
         {"dataset_cache": True, "dataset_cache_dir": "cache"},
         {"save_dataset": True, "checkpoint_dir": "kept"},
+        {"normalize_all": True, "dataset_cache": True, "dataset_cache_dir": "cache"},
+        {"normalize_all": True, "save_dataset": True, "checkpoint_dir": "kept"},
     ],
     ids=str,
 )
 def test_days_decide_to_the_second(moments, model, values):
+    splits_of(config_of(model, **values))  # what is kept of it may have scaled the times
     for _ in range(2):  # from the files, and from what was kept of them
         train, valid, test = splits_of(config_of(model, time_split=DAYS, **values))
         assert rows_of(train) == lines_between(moments, "0", "2026-11-19")
@@ -219,8 +222,8 @@ SHARES = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": None, "mo
             "'timestamp' of days.inter is not loaded",
         ),
         (
-            {"time_split": DAYS, "normalize_all": True},
-            "does not go with normalize_all: True",
+            {"time_split": DAYS, "normalize_field": ["timestamp"]},
+            "'timestamp' does not go with normalize_field",
         ),
         ({"time_split": DAYS, "eval_args": SHARES}, "does not go with eval_args: split: {'RS'"),
         (
