@@ -175,9 +175,9 @@ def test_what_is_wrong_with_new_rows(shop, tmp_path):
         "a.csv", [row[:-2] for row in good], NAMES[:-2]
     )
     two = [*good[:3], (*good[3][:-2], "2", "9"), *good[4:]]
-    assert "b.csv, line 5, column 'click': '2' is no label, expected 0 or 1." in told("b.csv", two)
+    assert "b.csv, line 5, column 'click': '2' is not allowed, expected 0 or" in told("b.csv", two)
     empty = [*good[:3], (*good[3][:-2], "", "9")]
-    assert "line 5, column 'click': '' is no label" in told("c.csv", empty)
+    assert "line 5, column 'click': '' is not allowed" in told("c.csv", empty)
     assert "it has no row, expected rows to learn from" in told("d.csv", [])
     assert "column 'channel' is missing" in told(
         "e.csv", [(*row[:2], *row[3:]) for row in good], [*NAMES[:2], *NAMES[3:]]
