@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_midpg.analysis.drawing import (
     PAGE_WIDTH,
+    drawn_names,
     line_marks,
     new_figure,
     print_style,
@@ -58,7 +59,7 @@ def draw_days(curves: DayCurves) -> Any:
     others are thin grey lines.
     """
     figure, axes = new_figure(len(_PANELS), 1, PAGE_WIDTH, _HEIGHT)
-    places = range(len(curves.days))
+    places, days = range(len(curves.days)), drawn_names(curves.days)
     for (key, label), panel in zip(_PANELS, axes[:, 0], strict=True):
         values: dict[str, list[float | None]] = getattr(curves, key)
         scenarios = [name for name in values if name != EVERYTHING]
@@ -73,7 +74,7 @@ def draw_days(curves: DayCurves) -> Any:
         panel.plot(places, everything, color="black", linewidth=2.2, label="all rows")
         panel.set_ylabel(label)
         step = -(-len(curves.days) // _MOST_TICKS)
-        panel.set_xticks(list(places)[::step], curves.days[::step], rotation=30, ha="right")
+        panel.set_xticks(list(places)[::step], days[::step], rotation=30, ha="right")
         if key == "pcoc":
             panel.axhline(1, color="0.5", linewidth=0.8, linestyle=":")
     _name_lines(figure, axes[0, 0], len(curves.auc) - 1)
@@ -83,7 +84,7 @@ def draw_days(curves: DayCurves) -> Any:
 def _name_lines(figure: Any, panel: Any, scenarios: int) -> None:
     """Name all rows, the scenarios of most rows, and how many there are besides."""
     lines = list(reversed(panel.get_lines()))[: 1 + _NAMED]
-    names = [line.get_label() for line in lines]
+    names = drawn_names([line.get_label() for line in lines])
     if scenarios > _NAMED:
         lines.append(panel.get_lines()[0])
         names.append(f"{scenarios - _NAMED:,} others")

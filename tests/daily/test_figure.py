@@ -71,3 +71,12 @@ def test_table_of_days_has_totals_and_means():
     days[1].scores[0].update(auc=0.8, pcoc=None)
     last = table_of_days(days).splitlines()[-1].split()
     assert last == ["mean", "of", "days", "200", "100", "0.7500", "0.5000", "1.0000"]
+
+
+def test_names_of_any_script_are_drawn_or_written_out(tmp_path, recwarn):
+    days = days_of(2, 2)
+    for day in days:
+        day.scores[1]["name"] = "\U0001f3ea\u30e1$"
+    save_days(days, tmp_path)
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+    assert (tmp_path / "daily.svg").exists()
