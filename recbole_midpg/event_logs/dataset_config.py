@@ -82,8 +82,9 @@ def config_text(name: str, schema: LogSchema, roles: ColumnRoles, command: str) 
         "train_neg_sample_args: ~".ljust(_COMMENT) + "# (dict) None: every row has its own label.",
         *(
             [
-                "# time_split: last_day".ljust(_COMMENT) + "# (str) By whole days in place of "
-                "eval_args.split: the last day is the test split, the day before validates."
+                f"# time_split: {{days: [1, 1], zone: {roles.zone}}}".ljust(_COMMENT - 1)
+                + " # (dict) By whole days in place of the line split above, to be taken away "
+                "then: the last day is the test split, the day before validates."
             ]
             if times
             else []

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.event_logs.log_files import open_log
 from recbole_midpg.event_logs.schema import LogForm, LogSchema, read_plain_schema
 from recbole_midpg.integration.config.config import build_config
-from recbole_midpg.integration.config.config_files import read_config_file
 from tests.support.typed import midpg, run_recbole
 
 ROLES = (
