@@ -108,11 +108,11 @@ def day_rows(day: int, rows: int = 400, *, is_next: bool = False) -> list[Row]:
     for place in range(rows):
         user, item = int(random.integers(_USERS)), int(random.integers(_ITEMS))
         channel = str(random.choice(channels, p=shares))
-        is_new = is_next and random.random() < 0.2  # noqa: PLR2004 - the issue's share
+        is_new = is_next and random.random() < 0.2
         liking = (user % 7 - 3) + (item % 5 - 2) * (1 if channel == "app" else -1)
         clicked = bool(random.random() < 1 / (1 + np.exp(-0.5 * liking)))
         price = float(np.round(np.exp(random.normal(3, 1.5)), 2))
-        tags = tuple(tag for tag in TAGS if random.random() < 0.2)  # noqa: PLR2004
+        tags = tuple(tag for tag in TAGS if random.random() < 0.2)
         row = Row(
             impression=day * 100_000 + place,
             user=f"neu-ÿ{user}" if is_new else f"k-ü{user}",
@@ -125,7 +125,7 @@ def day_rows(day: int, rows: int = 400, *, is_next: bool = False) -> list[Row]:
             tags=tags,
             member=user % 3 == 0,
             clicked=clicked,
-            bought=clicked and bool(random.random() < 0.3),  # noqa: PLR2004
+            bought=clicked and bool(random.random() < 0.3),
         )
         found += [row, row] if random.random() < _COPIES else [row]
     return found

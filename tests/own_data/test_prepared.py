@@ -175,7 +175,9 @@ def test_rows_in_are_rows_out_and_rejected(tmp_path_factory, rows):
         writer.writerows([NAMES, *TEXTS, *rows])
     made = prepare(folder, "--csv", "log.csv", *CLICKS, "--on-error", "skip")
     assert made.returncode == 0, made.stderr
-    found = re.search(r"([\d,]+) rows in = ([\d,]+) rows out \+ ([\d,]+) rows rejected", made.stdout)
+    found = re.search(
+        r"([\d,]+) rows in = ([\d,]+) rows out \+ ([\d,]+) rows rejected", made.stdout
+    )
     n_in, n_out, n_rejected = (int(number.replace(",", "")) for number in found.groups())
     assert n_in == n_out + n_rejected == len(TEXTS) + len(rows)
     # Whatever stands in a value, a row is a line, and a rejected one is listed.
