@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,10 @@ def parse_value(text: str) -> Any:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
-        value = ast.literal_eval(text)
+        with warnings.catch_warnings():
+            # Of a file's name as 4.inter Python's parser says that it is no number.
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return _parse_collection(text)
     plain = value is None or isinstance(value, (str, int, float, list, tuple, dict))

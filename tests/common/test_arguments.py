@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +106,10 @@ def test_resume_may_stand_alone(arguments, text):
 def test_verbose_may_stand_alone():
     assert split_arguments(["--verbose", "--model=DNN"]) == {"verbose": "True", "model": "DNN"}
     assert split_arguments(["--verbose", "False"]) == {"verbose": "False"}
+
+
+def test_a_name_that_begins_as_a_number_is_text_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parse_value("4.inter") == "4.inter"
+        assert parse_value("2is.csv") == "2is.csv"
