@@ -21,6 +21,7 @@ NOT_RUN = {
     (".ci/run",): "runs this, in two new environments",
     ("ruff",): ".ci/run does",
     ("mypy",): ".ci/run does",
+    ("mkdocs",): ".ci/run does; see tests/test_site.py",
     ("python", "-m", "benchmarks"): "measures for minutes to hours; see tests/test_benchmarks.py",
     ("python", "-m", "robustness"): "takes minutes to hours; see tests/test_scripts.py",
     ("python", "examples/service.py"): "serves until it is stopped; see tests/test_service.py",

@@ -98,7 +98,7 @@ def check(words: list[str], monkeypatch: Any) -> None:
         _check_training(arguments)
     elif program == "recbole-midpg":
         _check_command(arguments, monkeypatch)
-    elif program in ("python", "pytest", "pip", ".ci/run", "ruff", "mypy"):
+    elif program in ("python", "pytest", "pip", ".ci/run", "ruff", "mypy", "mkdocs"):
         _check_tool(program, arguments)
     else:
         raise AssertionError(f"{program}: no program that this test knows")
