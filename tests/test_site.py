@@ -17,7 +17,7 @@ HOOKS = "docs/site/hooks.py"
 CODE = re.compile(r"<(pre|code)\b.*?</\1>", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 # What stays in a page's text where markdown is not read as on GitHub.
-NOT_READ = re.compile(r"^\s*([-*] |\|)|```|\*\*|\]\(|\$|`", re.MULTILINE)
+NOT_READ = re.compile(r"^\s*(([-*]|\d\.) |\|)|```|\*\*|\]\(|\$|`", re.MULTILINE)
 
 
 def site(folder, **settings):
