@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from recbole.quick_start import run
 from tabulate import tabulate
 
 from recbole_midpg.atomic_data_scripts import prepare
@@ -18,23 +17,29 @@ from recbole_midpg.common.whole_files import refuse_existing
 from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
 from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.generated import GENERATED, generate, read_bayes
-from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.datasets import fetch_raw_file
+from recbole_midpg.integration.run.processes import ConfigSources, run_on_machine
 from recbole_midpg.prediction.folded_file import fold_checkpoint
 
 
-def train(model: str, dataset: str, config_files: Sequence[str], **machine: Any) -> None:
+def train(
+    model: str,
+    dataset: str,
+    config_files: Sequence[str],
+    typed: Mapping[str, str],
+    **machine: Any,
+) -> None:
     """Train and evaluate a model, and print its results.
 
     Args:
         model: the model's name.
         dataset: the dataset's name.
         config_files: RecBole config files.
+        typed: the texts of the config values that were typed.
         machine: the processes and machines, as ``recbole.quick_start.run`` takes them.
     """
-    # Built once here, so that a mistake in it is reported before a run begins.
-    build_config(model, dataset, config_files)
-    results = run(model, dataset, config_file_list=list(config_files), **machine)
+    sources = ConfigSources(model, dataset, config_files, typed=typed)
+    results = run_on_machine(sources, **machine)
     if results is not None:  # as on a machine without rank 0
         print(results.text())
 

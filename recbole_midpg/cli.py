@@ -129,14 +129,11 @@ def _versions() -> str:
 
 def _train(texts: dict[str, str]) -> None:
     if "continue_from" in texts:
-        sys.argv[1:] = []
         run_by("recbole_midpg.daily.command:continue_training")(texts=texts)
         return
     for key in ("new_rows", "checkpoint_out", "force"):
         if key in texts:
             raise UsageError(f"{key}: it is for --continue_from, expected that beside it.")
-    # RecBole reads the rest of the configuration from the command line itself, in workers too.
-    sys.argv[1:] = [f"--{key}={text}" for key, text in texts.items()]
     config_files = texts.get("config_files", "").split()
     in_files = read_config_files(config_files)
     model = texts.get("model", in_files.get("model", DEFAULT_MODEL))
@@ -152,7 +149,7 @@ def _train(texts: dict[str, str]) -> None:
     if "recbole" not in sys.modules:
         require_known_words(model, dataset, given)  # at once, without the seconds of the import
     run_by("recbole_midpg.actions:train")(
-        model=model, dataset=dataset, config_files=config_files, **machine
+        model=model, dataset=dataset, config_files=config_files, typed=texts, **machine
     )
 
 
@@ -178,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 where the user can fix what is wrong, 130 after an interrupt.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = CommandParser(prog="recbole-midpg", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -197,7 +195,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     daily.add_daily(commands)
     known, others = parser.parse_known_args(arguments)
     options = vars(known)
-    sys.argv[1:] = []  # what is left there RecBole would take for config values
     action = options.pop("action")
     if "settings" in options:
         options["settings"] = others

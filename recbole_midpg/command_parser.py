@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -30,10 +29,10 @@ class CommandParser(argparse.ArgumentParser):
         return self._commands
 
     def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: Any = None
+        self, args: Sequence[str], namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """See ``ArgumentParser``, which gives its commands their arguments by this method too."""
-        words = list(sys.argv[1:] if args is None else args)
+        words = list(args)
         if self._commands is None:
             words = [self._as_declared(word) for word in words]
             self._require_options(words)

@@ -149,3 +149,16 @@ def test_an_import_upwards_is_seen():
         "analysis",
     }
     assert FLOOR_OF["cli"] > FLOOR_OF["common"]
+
+
+def test_the_process_s_words_are_read_at_the_door_and_for_a_users_program():
+    """The command's own entry, and RecBole's Config of a user's program; nobody writes them."""
+    lines = {
+        (path.relative_to(PACKAGE).as_posix(), line.strip())
+        for path in PACKAGE.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if re.search(r"(?<!orig_)\bargv\b", line) and "``sys.argv``" not in line
+    }
+    assert {place for place, _ in lines} == {"cli.py", "integration/config/config.py"}
+    assert not [line for _, line in lines if re.search(r"argv(\[[^]]*\])? *(=[^=]|\+=)", line)]
+    assert len(lines) <= 3, lines

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recbole.config import Config
 from recbole.data import create_dataset
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.base import count_parameters
 
@@ -51,7 +51,7 @@ def describe_models(dataset_name: str, config_files: list[str]) -> list[ModelRow
     for name, model_class in own_models().items():
         about = (name, model_class.paper)
         try:
-            config = Config(name, dataset_name, config_files)
+            config = build_config(name, dataset_name, config_files)
             if dataset is None:
                 dataset = create_dataset(config)
             total, without = count_parameters(model_class(config, dataset))

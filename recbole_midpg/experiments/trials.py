@@ -11,7 +11,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -213,7 +212,6 @@ def _work(
     """Do a trial in this process and send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sys.argv[1:] = []  # RecBole would take what is there for config values
     log = logs / f"{plan.label}-{plan.seed}.log"
     # RecBole names its TensorBoard folder by this file too.
     logging.basicConfig(

@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,16 +44,16 @@ def _typed(
 
 @contextlib.contextmanager
 def _as_in_a_new_process() -> Iterator[None]:
-    """Without pytest's log handlers, a command line, and what was said once already."""
+    """Without pytest's log handlers, and what was said once already."""
     logger = logging.getLogger()
-    handlers, level, arguments = logger.handlers[:], logger.level, sys.argv[:]
-    logger.handlers[:], sys.argv[1:] = [], []
+    handlers, level = logger.handlers[:], logger.level
+    logger.handlers[:] = []
     logger.setLevel(logging.WARNING)
     config._warn_once.cache_clear()
     try:
         yield
     finally:
-        logger.handlers[:], sys.argv[:] = handlers, arguments
+        logger.handlers[:] = handlers
         logger.setLevel(level)
 
 

@@ -114,19 +114,42 @@ _COMMON_SETTINGS: Rules = {
 }
 
 
+class CommandConfig(Config):
+    """RecBole's ``Config``, but of the values that a command hands on: it reads no ``sys.argv``.
+
+    Attributes:
+        typed: the texts of the values that were typed, by their keys.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: str | None,
+        config_files: Sequence[str],
+        values: Mapping[str, Any],
+        typed: Mapping[str, str],
+    ) -> None:
+        self.typed = dict(typed)  # first, as RecBole's constructor asks for them
+        super().__init__(model, dataset, list(config_files), dict(values))
+
+
 def build_config(
-    model: str,
-    dataset: str,
+    model: Any,
+    dataset: str | None,
     config_files: Sequence[str] | None = None,
     values: Mapping[str, Any] | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Config:
     """Build a config; whatever is wrong with it is reported in one sentence.
 
+    What this process was started with does not count, only what is given here.
+
     Args:
-        model: the model's name.
+        model: the model's name, or its class.
         dataset: the dataset's name.
         config_files: RecBole config files; none by default.
         values: further values, which win over the files; none by default.
+        typed: texts of values as typed after ``--key=``, which win over all; none by default.
 
     Returns:
         RecBole's ``Config``.
@@ -135,7 +158,7 @@ def build_config(
         UsageError: what is wrong.
     """
     try:
-        return Config(model, dataset, list(config_files or ()), dict(values or {}))
+        return CommandConfig(model, dataset, config_files or (), values or {}, typed or {})
     except UsageError:
         raise
     except (
@@ -243,9 +266,25 @@ def convert_without_running(_self: Config, values: dict[str, Any]) -> dict[str, 
 
 def load_command_line(self: Config) -> dict[str, Any]:
     """Stand in for ``Config._load_cmd_line``, which drops a value that holds a ``=``."""
+    return self._convert_config_dict(dict(_typed_for(self)))
+
+
+def _typed_for(config: Config) -> dict[str, str]:
+    return config.typed if isinstance(config, CommandConfig) else typed_for_program()
+
+
+def typed_for_program() -> dict[str, str]:
+    """The config values with which a user's own program was started, as RecBole takes them.
+
+    Returns:
+        The text of each key's value; none in a notebook.
+
+    Raises:
+        UsageError: a key has two values.
+    """
     texts: dict[str, str] = {}
     ignored = []
-    for argument in _typed_arguments():
+    for argument in [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]:
         key, separator, text = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not separator:
             ignored.append(argument)
@@ -254,23 +293,17 @@ def load_command_line(self: Config) -> dict[str, Any]:
         else:
             texts[key] = text
     if ignored:
-        getLogger().warning(f"command line args [{' '.join(ignored)}] will not be used in RecBole")
-    return self._convert_config_dict(dict(texts))
+        _warn_once(f"command line args [{' '.join(ignored)}] will not be used in RecBole")
+    return texts
 
 
-def _typed_arguments() -> list[str]:
-    return [] if "ipykernel_launcher" in sys.argv[0] else sys.argv[1:]
-
-
-def load_config_files(_self: Config, files: list[str] | None) -> dict[str, Any]:
+def load_config_files(self: Config, files: list[str] | None) -> dict[str, Any]:
     """Stand in for ``Config._load_config_files``, with errors that name the file and line.
 
     Where a program names no files, those are read that were typed when it was started; RecBole
     takes ``python program.py --config_files=a.yaml`` for a key that nothing reads.
     """
-    option = "--config_files="
-    typed = [text for text in _typed_arguments() if text.startswith(option)]
-    return read_config_files(files or " ".join(typed).replace(option, "").split())
+    return read_config_files(files or _typed_for(self).get("config_files", "").split())
 
 
 # --------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from logging import getLogger
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,10 +28,10 @@ from torch import distributed
 
 from recbole_midpg.common.errors import ProcessDied, UsageError
 from recbole_midpg.evaluation.run_results import RunResults
-from recbole_midpg.integration.config.config import build_config
+from recbole_midpg.integration.config.config import build_config, typed_for_program
 from recbole_midpg.integration.dataset.batches import serves
 from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, leave
-from recbole_midpg.integration.run.run import run_recbole
+from recbole_midpg.integration.run.run import run_config, run_recbole
 from recbole_midpg.training.threads import n_cores, share_cores
 
 # Processes come from one that has this module imported and has touched no GPU, where there is fork.
@@ -97,6 +98,33 @@ class Machine:
         }
 
 
+@dataclass(frozen=True)
+class ConfigSources:
+    """What a config is built of, so that each process can build it; later ones win.
+
+    Attributes:
+        model: the model's name, or its class.
+        dataset: the dataset's name.
+        config_files: RecBole config files.
+        values: further values.
+        typed: texts of values as typed after ``--key=``.
+    """
+
+    model: Any
+    dataset: str | None
+    config_files: Sequence[str] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+    def build(self) -> Any:
+        """The config, or a :class:`UsageError`."""
+        return build_config(self.model, self.dataset, self.config_files, self.values, self.typed)
+
+    def with_values(self, values: Mapping[str, Any]) -> ConfigSources:
+        """The same with these further values."""
+        return replace(self, values={**self.values, **values})
+
+
 def run(
     model: str | None,
     dataset: str | None,
@@ -109,7 +137,7 @@ def run(
     port: str | int = "5678",
     group_offset: int = 0,
 ) -> RunResults | None:
-    """Stand in for ``recbole.quick_start.run``: train in one process, or in several.
+    """Stand in for ``recbole.quick_start.run``: :func:`run_on_machine` for a user's program.
 
     Args:
         model: the model's name.
@@ -133,6 +161,41 @@ def run(
     """
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
+    sources = ConfigSources(
+        model, dataset, config_file_list or [], config_dict or {}, typed_for_program()
+    )
+    return run_on_machine(sources, saved, nproc, world_size, ip, port, group_offset)
+
+
+def run_on_machine(
+    sources: ConfigSources,
+    saved: bool = True,
+    nproc: int = 1,
+    world_size: int = -1,
+    ip: str = "localhost",
+    port: str | int = "5678",
+    group_offset: int = 0,
+) -> RunResults | None:
+    """Train and test in one process, or in several.
+
+    Args:
+        sources: what the config is built of, here and in each process.
+        saved: whether checkpoint and report are written.
+        nproc: see :func:`run`, as for those that follow.
+        world_size: all machines' processes.
+        ip: the first machine's address.
+        port: where it answers.
+        group_offset: the rank of this machine's first process.
+
+    Returns:
+        See :func:`run`.
+
+    Raises:
+        UsageError: something that the user can fix.
+        ProcessDied: a process has died.
+    """
+    if nproc == 1 and world_size <= 0:
+        return run_config(sources.build(), saved)
     ip = LOOPBACK if ip == "localhost" else ip
     machine = Machine(
         nproc, world_size if world_size > 0 else nproc, ip, _port_number(port), group_offset
@@ -140,10 +203,8 @@ def run(
     machine.check()
     # Built once here, so that a mistake in it is reported before a process is started, and what
     # has to be converted, generated or downloaded is there.
-    config = build_config(str(model), str(dataset), config_file_list, config_dict)
-    _check_config(config, machine)
-    arguments = (model, dataset, config_file_list, config_dict, saved)
-    return _Watch(machine, _store(machine)).run(arguments)
+    _check_config(sources.build(), machine)
+    return _Watch(machine, _store(machine)).run(sources, saved)
 
 
 def _port_number(port: str | int) -> int:
@@ -268,11 +329,12 @@ class _Watch:
         self.waiting: set[int] = set()
         self.result: Any = None
 
-    def run(self, arguments: tuple[Any, ...]) -> RunResults | None:
+    def run(self, sources: ConfigSources, saved: bool) -> RunResults | None:
         """Run to the end.
 
         Args:
-            arguments: those of :func:`run_recbole`.
+            sources: what each process builds its config of.
+            saved: whether checkpoint and report are written.
 
         Returns:
             What rank 0 returned; ``None`` where it is on another machine.
@@ -283,7 +345,7 @@ class _Watch:
             KeyboardInterrupt: Ctrl-C, with what rank 0 reports.
         """
         try:
-            self._start(arguments)
+            self._start(sources, saved)
             self._wait()
             for process in self.processes:
                 process.join(_END_SECONDS)
@@ -297,13 +359,14 @@ class _Watch:
         self._let_others_end()
         return self.result
 
-    def _start(self, arguments: tuple[Any, ...]) -> None:
+    def _start(self, sources: ConfigSources, saved: bool) -> None:
         context: Any = multiprocessing.get_context(START_METHOD)
         multiprocessing.set_forkserver_preload([__name__])
         for local_rank in range(self.machine.nproc):
             here, there = context.Pipe(duplex=False)
+            placed = sources.with_values(self.machine.values(local_rank))
             process = context.Process(
-                target=_work, args=(self.machine, local_rank, arguments, there), daemon=True
+                target=_work, args=(self.machine, local_rank, placed, saved, there), daemon=True
             )
             process.start()
             # Only the process holds its end now, so that its death closes it.
@@ -418,7 +481,7 @@ class _Watch:
 
 
 def _work(
-    machine: Machine, local_rank: int, arguments: tuple[Any, ...], messages: Connection
+    machine: Machine, local_rank: int, sources: ConfigSources, saved: bool, messages: Connection
 ) -> None:
     """A process: run, and send the result, or what went wrong, to the command that started it."""
     _end_with_parent()
@@ -429,10 +492,8 @@ def _work(
     share_cores(machine.nproc)
     if machine.ip == LOOPBACK:
         _stay_on_this_machine()
-    model, dataset, config_files, values, saved = arguments
-    placed = {**(values or {}), **machine.values(local_rank)}
     try:
-        outcome: Any = run_recbole(model, dataset, config_files, placed, saved)
+        outcome: Any = run_config(sources.build(), saved)
         leave()
     except (UsageError, OSError, KeyboardInterrupt) as error:
         outcome = error

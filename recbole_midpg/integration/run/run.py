@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -266,11 +265,7 @@ def run_recbole(
     config_dict: dict[str, Any] | None = None,
     saved: bool = True,
 ) -> RunResults:
-    """Stand in for ``recbole.quick_start.run_recbole``: the same run, with a report at its end.
-
-    The report is a table of the test split's scenarios in the log, and all that is needed to
-    judge and repeat the run as JSON beside the checkpoint. With ``resume: True`` a run that is
-    finished is not trained again: its report is named, and its results are returned.
+    """Stand in for ``recbole.quick_start.run_recbole``: :func:`run_config` for a user's program.
 
     Args:
         model: the model's name.
@@ -280,17 +275,36 @@ def run_recbole(
         saved: whether checkpoint and report are written.
 
     Returns:
+        See :func:`run_config`.
+
+    Raises:
+        UsageError: something that the user can fix.
+    """
+    return run_config(Config(model, dataset, config_file_list, config_dict), saved)
+
+
+def run_config(config: Any, saved: bool = True) -> RunResults:
+    """Train and test by a config, with a report at the end.
+
+    The report is a table of the test split's scenarios in the log, and all that is needed to
+    judge and repeat the run as JSON beside the checkpoint. With ``resume: True`` a run that is
+    finished is not trained again: its report is named, and its results are returned.
+
+    Args:
+        config: RecBole's ``Config``.
+        saved: whether checkpoint and report are written.
+
+    Returns:
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``test_result``; and
         as a text, which the command prints.
 
     Raises:
         UsageError: something that the user can fix.
     """
-    config = Config(model, dataset, config_file_list, config_dict)
     init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logger = getLogger()
-    logger.info(sys.argv)
+    logger.info(f"command line: {config.cmd_config_dict}")
     logger.info(config)
 
     run = Run.prepare(config)

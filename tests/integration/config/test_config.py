@@ -6,7 +6,7 @@ from recbole.config import Config
 
 from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.integration.config.config import _warn_once, model_properties
+from recbole_midpg.integration.config.config import _warn_once, build_config, model_properties
 from recbole_midpg.integration.config.key_names import (
     _OTHER_NAMES,
     _keys_read,
@@ -65,6 +65,20 @@ def test_order_of_precedence(tmp_path, monkeypatch):
     assert made["learning_rate"] == 0.01
     assert made["scenario_fields"] == ["gender", "age"]
     assert made["scenario_id_field"] == "gender"
+
+
+def test_a_commands_config_takes_what_it_is_given_alone(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("k: 3\nn: 4\n")
+    words = ["program.py", "--n=2", "--no_key", "--config_files=mine.yaml"]
+    monkeypatch.setattr("sys.argv", words)
+    made = build_config("MIDPG", "ml-100k")
+    assert (made["n"], made["k"], made.cmd_config_dict) == (8, 4, {})
+    in_program = config()  # whose command line RecBole reads
+    assert (in_program["n"], in_program["k"]) == (2, 3)
+    typed = {"n": "7", "scenario_fields": "[gender,age]", "seq_separator": "="}
+    made = build_config("MIDPG", "ml-100k", values={"n": 4, "m": 4}, typed=typed)
+    assert (made["n"], made["m"], made["scenario_fields"]) == (7, 4, ["gender", "age"])
+    assert made["seq_separator"] == "="
 
 
 def test_users_dataset_config_wins_over_the_packaged_one(tmp_path):
