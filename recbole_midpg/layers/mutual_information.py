@@ -168,28 +168,28 @@ class ShuffledPairsLoss(nn.Module):
         self.estimate = SHUFFLE_ESTIMATORS[estimator]
         self.mask_same_scenario = mask_same_scenario
 
-    def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
+    def forward(self, scenario: Tensor, matrices: Tensor, scenario_tokens: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
             scenario: :math:`s`, ``(B, d_s)``.
             matrices: :math:`w`, the compact matrices of every layer, ``(B, matrix_size)``.
-            scenario_ids: the tokens of the scenario fields, ``(B, fields)``.
+            scenario_tokens: the tokens of the scenario fields, ``(B, fields)``.
 
         Returns:
             A scalar.
         """
         shuffled = of_first_process(torch.randperm(len(scenario), device=scenario.device))
-        return self.loss_of(scenario, matrices, scenario_ids, shuffled)
+        return self.loss_of(scenario, matrices, scenario_tokens, shuffled)
 
     def loss_of(
-        self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor, shuffled: Tensor
+        self, scenario: Tensor, matrices: Tensor, scenario_tokens: Tensor, shuffled: Tensor
     ) -> Tensor:
         r"""Compute the loss for a given shuffle :math:`\pi`, ``(B,)``; else as :meth:`forward`."""
         if self.mask_same_scenario:
-            kept = (scenario_ids != scenario_ids[shuffled]).any(dim=1)
+            kept = (scenario_tokens != scenario_tokens[shuffled]).any(dim=1)
         else:
-            kept = (scenario_ids != scenario_ids[:1]).any().expand(len(scenario_ids))
+            kept = (scenario_tokens != scenario_tokens[:1]).any().expand(len(scenario_tokens))
         own_part = self.discriminator.map_scenario(scenario)
         both_parts = torch.stack([own_part, own_part.index_select(0, shuffled)])
         matrix_part = self.discriminator.map_matrices(matrices)
@@ -227,11 +227,11 @@ class InfoNCELoss(nn.Module):
         self.mask_same_scenario = mask_same_scenario
         self.n_scenarios = n_scenarios
 
-    def forward(self, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor) -> Tensor:
+    def forward(self, scenario: Tensor, matrices: Tensor, scenario_tokens: Tensor) -> Tensor:
         """Compute the loss; arguments and result as :meth:`ShuffledPairsLoss.forward`."""
         if not len(scenario):
             return mean_or_zero(self.discriminator(scenario, matrices))
-        own, examples = self._number(scenario_ids)
+        own, examples = self._number(scenario_tokens)
         counts = torch.zeros_like(examples).scatter_add_(0, own, torch.ones_like(own))
         is_present = counts > 0
         scenario_part = self.discriminator.map_scenario(
@@ -246,12 +246,12 @@ class InfoNCELoss(nn.Module):
         loss = mean_or_zero(torch.logsumexp(scores + log_counts, dim=1) - positive)
         return loss.masked_fill(is_present.sum() <= 1, 0.0)  # of one scenario alone
 
-    def _number(self, scenario_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def _number(self, scenario_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The number of each row's scenario, and a row of each scenario."""
         if not self.fixed_shapes:
-            return number_scenarios(scenario_ids)
-        n_rows = len(scenario_ids)
-        return number_scenarios_in_slots(scenario_ids, min(self.n_scenarios or n_rows, n_rows))
+            return number_scenarios(scenario_tokens)
+        n_rows = len(scenario_tokens)
+        return number_scenarios_in_slots(scenario_tokens, min(self.n_scenarios or n_rows, n_rows))
 
 
 def mutual_information_loss(

@@ -338,40 +338,40 @@ def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
     return [sorted(part) for part in parts]
 
 
-def number_scenarios(scenario_ids: Tensor) -> tuple[Tensor, Tensor]:
+def number_scenarios(scenario_tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Number the distinct scenarios of a batch.
 
     It waits for the device, to learn how many there are. A field at a time:
     ``torch.unique(dim=0)`` compares row by row on CPU, which takes longer than a training step.
 
     Args:
-        scenario_ids: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
+        scenario_tokens: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
 
     Returns:
         The number of each row's scenario, ``(B,)``, in ``[0, K)``, and a row of each scenario,
         ``(K,)``.
     """
-    numbers = scenario_ids.new_zeros(len(scenario_ids))
-    for tokens in scenario_ids.unbind(1):
+    numbers = scenario_tokens.new_zeros(len(scenario_tokens))
+    for tokens in scenario_tokens.unbind(1):
         _, numbers = torch.unique(numbers * (tokens.max() + 1) + tokens, return_inverse=True)
     rows = torch.arange(len(numbers), device=numbers.device)
     examples = numbers.new_empty(int(numbers.max()) + 1).index_copy_(0, numbers, rows)
     return numbers, examples
 
 
-def number_scenarios_in_slots(scenario_ids: Tensor, n_slots: int) -> tuple[Tensor, Tensor]:
+def number_scenarios_in_slots(scenario_tokens: Tensor, n_slots: int) -> tuple[Tensor, Tensor]:
     """Number the distinct scenarios of a batch, with shapes that do not depend on how many.
 
     Args:
-        scenario_ids: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
+        scenario_tokens: tokens of the fields that make a scenario, ``(B, fields)``, ``B >= 1``.
         n_slots: a number of scenarios that no batch of ``B`` rows exceeds.
 
     Returns:
         The number of each row's scenario, ``(B,)``, as :func:`number_scenarios` gives it, and a row
         of each scenario, ``(n_slots,)``; slots without a scenario name the last row.
     """
-    numbers = scenario_ids.new_zeros(len(scenario_ids))
-    for tokens in scenario_ids.unbind(1):
+    numbers = scenario_tokens.new_zeros(len(scenario_tokens))
+    for tokens in scenario_tokens.unbind(1):
         values, order = torch.sort(numbers * (tokens.max() + 1) + tokens)
         is_new = torch.zeros_like(values)
         is_new[1:] = values[1:] != values[:-1]

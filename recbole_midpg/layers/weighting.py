@@ -306,7 +306,7 @@ class WeightedMLP(nn.Module):
         return sum(layer.weighting.rows * layer.weighting.columns for layer in self.layers)
 
     def forward(
-        self, hidden: Tensor, scenario: Tensor, scenario_ids: Tensor | None = None
+        self, hidden: Tensor, scenario: Tensor, scenario_tokens: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """Compute the logits.
 
@@ -318,20 +318,20 @@ class WeightedMLP(nn.Module):
         Args:
             hidden: :math:`h^0`, ``(B, d_0)``.
             scenario: :math:`s`, ``(B, d_s)``.
-            scenario_ids: the tokens of the scenario fields, ``(B, fields)``; rows with equal tokens
-                have equal :math:`s`.
+            scenario_tokens: the tokens of the scenario fields, ``(B, fields)``; rows with equal
+                tokens have equal :math:`s`.
 
         Returns:
             The logits ``(B,)`` and, a layer each, the weighting matrices ``(B, n, m)``.
         """
         if (
             self.generator_sees_input
-            or scenario_ids is None
+            or scenario_tokens is None
             or self.fixed_shapes
             or not len(hidden)
         ):
             return self._by_sample(hidden, scenario)
-        slots, examples = number_scenarios(scenario_ids)
+        slots, examples = number_scenarios(scenario_tokens)
         if not self._folding_pays(len(slots), len(examples)):
             return self._by_sample(hidden, scenario)
         return self._by_scenario(hidden, scenario.index_select(0, examples), slots)

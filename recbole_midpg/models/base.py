@@ -248,7 +248,7 @@ class ScenarioRecommender(ContextRecommender):
             pooled.append(mean_of_present(values * table(indices), indices != 0))
         return pooled
 
-    def scenario_ids(self, interaction: Interaction) -> Tensor:
+    def scenario_tokens(self, interaction: Interaction) -> Tensor:
         """The tokens of the scenario fields, ``(B, number of scenario fields)``."""
         return torch.stack([interaction[field] for field in self.scenario_fields], dim=1)
 

@@ -97,4 +97,4 @@ class DPG(ScenarioRecommender):
         return self._apply_backbone(interaction)[1]
 
     def _apply_backbone(self, interaction: Interaction) -> tuple[Tensor, list[Tensor]]:
-        return self.backbone(*self.embed(interaction), self.scenario_ids(interaction))
+        return self.backbone(*self.embed(interaction), self.scenario_tokens(interaction))

@@ -77,13 +77,13 @@ class MIDPG(DPG):
     def logits_and_terms(self, interaction: Interaction) -> tuple[Tensor, tuple[Tensor, ...]]:
         r"""Compute the logits, and the loss's term :math:`\beta\,L_\text{MIR}`."""
         inputs, scenario = self.embed(interaction)
-        scenario_ids = self.scenario_ids(interaction)
-        logits, matrices = self.backbone(inputs, scenario, scenario_ids)
+        scenario_tokens = self.scenario_tokens(interaction)
+        logits, matrices = self.backbone(inputs, scenario, scenario_tokens)
         # The partner of a row may be any row of the batch, those of other processes too.
         regularisation = self.mutual_information(
             *whole_batch(
                 scenario.detach() if self.detach_scenario else scenario, flatten_matrices(matrices)
             ),
-            *whole_batch(scenario_ids),
+            *whole_batch(scenario_tokens),
         )
         return logits, (self.beta * regularisation,)

@@ -28,12 +28,12 @@ def shuffled_pairs_loss(
     estimator: str,
     scenario: Tensor,
     matrices: Tensor,
-    scenario_ids: Tensor,
+    scenario_tokens: Tensor,
     shuffled: Sequence[int],
     mask_same_scenario: bool,
 ) -> float:
     """The loss of jsd, kl or dv for a given shuffle; zero where it has nothing to tell apart."""
-    ids = [tuple(row.tolist()) for row in scenario_ids]
+    ids = [tuple(row.tolist()) for row in scenario_tokens]
     rows = range(len(ids))
     matched = [float(T(scenario[i], matrices[i])) for i in rows]
     mismatched = [
@@ -55,10 +55,10 @@ def shuffled_pairs_loss(
 
 @torch.no_grad()
 def infonce_loss(
-    T: Score, scenario: Tensor, matrices: Tensor, scenario_ids: Tensor, mask_same_scenario: bool
+    T: Score, scenario: Tensor, matrices: Tensor, scenario_tokens: Tensor, mask_same_scenario: bool
 ) -> float:
     """InfoNCE over all ``B x B`` pairs of the batch; zero where it holds one scenario only."""
-    ids = [tuple(row.tolist()) for row in scenario_ids]
+    ids = [tuple(row.tolist()) for row in scenario_tokens]
     rows = range(len(ids))
     if len(set(ids)) < 2:
         return 0.0
