@@ -1,4 +1,4 @@
-"""A misspelt model, dataset or config key, told before RecBole is imported, which takes seconds."""
+"""A misspelt model, dataset or config key, reported before the seconds of RecBole's import."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recbole_midpg.integration.models.model_names import (
 
 
 def require_known_words(model: Any, dataset: Any, given: Mapping[str, Any]) -> None:
-    """Check the names of model, dataset and config keys, as far as names alone can tell.
+    """Check the names of model, dataset and config keys, as far as names alone show.
 
     All else is checked with the config; so are the words that come with a model from outside,
     ``package.module:Class``, and the dataset of RecBole's own models, which RecBole looks for.

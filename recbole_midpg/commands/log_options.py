@@ -1,4 +1,4 @@
-"""The options by which ``prepare`` is told what the columns of a log mean."""
+"""The options that say what the columns of a log mean."""
 
 from __future__ import annotations
 

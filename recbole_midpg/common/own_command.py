@@ -1,8 +1,8 @@
-"""Whether this process is one of the package's own commands, told by how Python was started.
+"""Whether this process is one of the package's own commands, seen by how Python was started.
 
 A command answers ``--help`` and a misspelt word at once, and so puts off the import of torch and
 RecBole until it has something to do. Every other process that imports the package wants RecBole
-mended at once: a program, a notebook, and the workers that a command starts. A worker is told by
+mended at once: a program, a notebook, and the workers that a command starts. A worker is known by
 the words that started it, ``sys.orig_argv``, as ``sys.argv`` is its parent's.
 """
 

@@ -317,7 +317,7 @@ SEAMS: tuple[Seam, ...] = (
         for name in decision_trees.TREE_MODELS
     ),
     Added(Trainer, "history", (), "losses and results of every epoch, for the report"),
-    Added(Trainer, "epoch_lines", None, "what tells each epoch on the terminal in a line"),
+    Added(Trainer, "epoch_lines", None, "what shows each epoch on the terminal in a line"),
     Seam(
         trainer_module, "tqdm", passing_bar,
         "a bar for each part of an epoch stays on the terminal, and fills a file",

@@ -14,7 +14,7 @@ from recbole_midpg.integration.run.terminal import EpochLines
 
 
 def with_history(stock: Any) -> Any:
-    """Wrap ``Trainer.fit``: keep a history, go on with what a resumed run had, tell each epoch."""
+    """Wrap ``Trainer.fit``: keep a history, go on with what a resumed run had, show each epoch."""
     signature = inspect.signature(stock)
 
     @functools.wraps(stock)

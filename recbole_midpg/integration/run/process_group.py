@@ -150,7 +150,7 @@ _has_board = True
 @contextmanager
 def without_board() -> Iterator[None]:
     """Build trainers that write no events, and make no folder for them."""
-    global _has_board  # noqa: PLW0603 - RecBole's constructor cannot be told
+    global _has_board  # noqa: PLW0603 - RecBole's constructor takes no argument for it
     before, _has_board = _has_board, False
     try:
         yield

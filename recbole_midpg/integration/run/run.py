@@ -38,7 +38,7 @@ from recbole_midpg.integration.run.log_file import init_logger
 from recbole_midpg.integration.run.process_trainer import trainer_of
 from recbole_midpg.integration.run.progress import Progress
 from recbole_midpg.integration.run.run_header import header
-from recbole_midpg.integration.run.terminal import tell
+from recbole_midpg.integration.run.terminal import show
 from recbole_midpg.loading.readiness import require_ready
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.entire_space import EntireSpaceModel
@@ -317,7 +317,7 @@ def run_config(config: Any, saved: bool = True) -> RunResults:
             return _finished_results(finished, config)
         progress.resume()
     report = Path(run.trainer.saved_model_file).with_suffix(".json") if saved else None
-    tell(header(run, report))
+    show(header(run, report))
     logger.info(run.dataset)
     logger.info(run.model)
     with run.reporting_faults():

@@ -41,7 +41,7 @@ def show_digest(verbose: bool | None) -> None:
             handler.filters[:] = [] if verbose else [_Digest()]
 
 
-def tell(text: str) -> None:
+def show(text: str) -> None:
     """Show a text on the terminal that is not for the log file; nothing with the whole log.
 
     Args:
@@ -56,7 +56,7 @@ def tell(text: str) -> None:
 
 
 class EpochLines:
-    """Tells each epoch in a line, as soon as all is known of it.
+    """Shows each epoch in a line, as soon as all is known of it.
 
     Args:
         eval_step: after how many epochs validation comes; 0 where it never does.
@@ -69,14 +69,14 @@ class EpochLines:
         self._began = time.monotonic()
 
     def trained(self, epoch: Epoch) -> None:
-        """Tell an epoch that has been trained, unless its validation is to come."""
+        """Show an epoch that has been trained, unless its validation is to come."""
         self.finish()
         self._waiting = epoch
         if self.eval_step <= 0 or (epoch.epoch + 1) % self.eval_step:
             self.finish()
 
     def evaluated(self, is_best: bool) -> None:
-        """Tell the epoch with its validation results.
+        """Show the epoch with its validation results.
 
         Args:
             is_best: whether no earlier one is better.
@@ -84,11 +84,11 @@ class EpochLines:
         self.finish(", best so far" if is_best else "")
 
     def finish(self, remark: str = "") -> None:
-        """Tell the epoch that waits for a validation, which has been or does not come."""
+        """Show the epoch that waits for a validation, which has been or does not come."""
         if self._waiting is None:
             return
         now = time.monotonic()
-        tell(f"{self._line(self._waiting, now - self._began)}{remark}")
+        show(f"{self._line(self._waiting, now - self._began)}{remark}")
         self._waiting, self._began = None, now
 
     def _line(self, epoch: Epoch, seconds: float) -> str:

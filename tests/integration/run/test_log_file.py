@@ -9,7 +9,7 @@ from recbole.utils import init_logger
 
 from recbole_midpg.evaluation.run_report import Epoch
 from recbole_midpg.integration.run import terminal
-from recbole_midpg.integration.run.terminal import FOR_TERMINAL, show_digest, tell
+from recbole_midpg.integration.run.terminal import FOR_TERMINAL, show, show_digest
 from tests.support.recbole_data import gaps_config
 
 
@@ -67,12 +67,12 @@ def test_the_terminal_shows_a_digest_of_what_the_file_has(file_handler, capsys):
     logging.info("detail")
     logging.info("both", extra=FOR_TERMINAL)
     logging.warning("problem")
-    tell("header")
+    show("header")
     shown = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
     assert [line.split()[-1] for line in shown.splitlines()] == ["both", "problem", "header"]
     show_digest(verbose=True)
     logging.info("detail")
-    tell("header")
+    show("header")
     assert capsys.readouterr().err.split()[-1].startswith("detail")
     file_handler.flush()
     logged = Path(file_handler.baseFilename).read_text().splitlines()
@@ -89,7 +89,7 @@ def test_the_terminal_shows_a_digest_of_what_the_file_has(file_handler, capsys):
 )
 def test_each_epoch_is_told_once(eval_step, lines, monkeypatch):
     told = []
-    monkeypatch.setattr(terminal, "tell", told.append)
+    monkeypatch.setattr(terminal, "show", told.append)
     epochs = terminal.EpochLines(eval_step, places=1)
     for number in range(3):
         epoch = Epoch(number, {"loss": 0.5}, 1.0)
