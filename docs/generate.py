@@ -133,13 +133,13 @@ def config_page() -> str:
         parts.append(f"### {_TITLES.get(path.stem, path.stem.capitalize())}\n")
         parts.append(key_table(read_keys(path).values(), rules))
     parts.append("## Of every model of the package\n")
-    parts.append(key_table(shared_keys().values(), ScenarioRecommender.settings))
+    parts.append(key_table(shared_keys().values(), ScenarioRecommender.rules))
     parts.append("## Of single models\n")
     for name, model in own_models().items():
         if keys := own_model_keys(name):
             parts.append(f"### {name}\n")
             parts.append(f"Described in [models/{name.lower()}.md](models/{name.lower()}.md).\n")
-            parts.append(key_table(keys, model.settings))
+            parts.append(key_table(keys, model.rules))
     parts.append("## Of RecBole, and checked\n")
     parts.append(recbole_table(RULES))
     return "\n".join(parts)
@@ -195,7 +195,7 @@ def model_defaults(name: str) -> str:
     if not keys:
         link = "../config.md#of-every-model-of-the-package"
         return f"None beside those that [every model]({link}) has.\n"
-    return key_table(keys, own_models()[name].settings)
+    return key_table(keys, own_models()[name].rules)
 
 
 def between_marks(page: str, content: str) -> str:

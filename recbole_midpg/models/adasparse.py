@@ -53,8 +53,8 @@ class AdaSparse(ScenarioRecommender):
 
     paper: ClassVar[str] = "Yang et al., CIKM 2022"
     loss_names: ClassVar[tuple[str, ...]] = ("bce", "sparsity")
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "pruning_form": Choice(PRUNING_FORMS),
         "pruning_beta": Number(minimum=1.0),
         "pruning_epsilon": Number(maximum=1.0, minimum_excluded=True, maximum_excluded=True),

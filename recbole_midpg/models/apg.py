@@ -44,8 +44,8 @@ class APG(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Yan et al., NeurIPS 2022"
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "apg_condition": Choice(("group", "mix", "self")),
         "apg_mix_fields": Names(),
         "apg_rank": Integer(minimum=1),

@@ -55,7 +55,7 @@ class ScenarioRecommender(ContextRecommender):
     entropy_weight: float = 1.0
     # The tokens that the dataset's splits read as unknown ones, by field (min_count).
     rare_tokens: Mapping[str, RareTokens] = MappingProxyType({})
-    settings: ClassVar[Rules] = {
+    rules: ClassVar[Rules] = {
         "embedding_size": Integer(minimum=1),
         "mlp_hidden_size": Sizes(minimum_length=1),
         "activation": Choice(tuple(ACTIVATIONS)),

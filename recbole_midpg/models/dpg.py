@@ -34,8 +34,8 @@ class DPG(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Cheng et al., CIKM 2023"
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "weighting": Choice(tuple(WEIGHTINGS)),
         "n": Integer(minimum=1),
         "m": Integer(minimum=1),

@@ -146,7 +146,7 @@ def entire_space_model(tower: str) -> type[EntireSpaceModel]:
     """
     tower_class = TOWERS[tower]
     _, *terms = tower_class.loss_names
-    settings: Rules = tower_class.settings
+    rules: Rules = tower_class.rules
     return type(
         f"ESMM_{tower}",
         (EntireSpaceModel,),
@@ -154,7 +154,7 @@ def entire_space_model(tower: str) -> type[EntireSpaceModel]:
             "__module__": __name__,
             "__doc__": EntireSpaceModel.__doc__,
             "tower": tower_class,
-            "settings": settings,
+            "rules": rules,
             "needs_scenario": tower_class.needs_scenario,
             "loss_names": (
                 *("CTR bce", "CTCVR bce"),

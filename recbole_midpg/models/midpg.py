@@ -41,8 +41,8 @@ class MIDPG(DPG):
     """
 
     loss_names: ClassVar[tuple[str, ...]] = ("alpha*bce", "beta*mir")
-    settings: ClassVar[Rules] = {
-        **DPG.settings,
+    rules: ClassVar[Rules] = {
+        **DPG.rules,
         "beta": Number(),
         "mi_estimator": Choice(MI_ESTIMATORS),
         "mi_mask_same_scenario": Flag(),

@@ -47,8 +47,8 @@ class PEPNet(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Chang et al., KDD 2023"
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "prior_fields": Names(),
         "gate_gamma": Number(minimum_excluded=True),
         "gate_hidden_size": Integer(minimum=0),

@@ -50,8 +50,8 @@ class PLE(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Tang et al., RecSys 2020"
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "expert_levels": Integer(minimum=1),
         "specific_experts": Integer(minimum=1),
         "shared_experts": Integer(minimum=1),

@@ -46,8 +46,8 @@ class STAR(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Sheng et al., CIKM 2021"
-    settings: ClassVar[Rules] = {
-        **ScenarioRecommender.settings,
+    rules: ClassVar[Rules] = {
+        **ScenarioRecommender.rules,
         "partitioned_norm": Flag(),
         "pn_min_rows": Integer(minimum=2),
         "pn_momentum": Number(maximum=1.0, minimum_excluded=True),

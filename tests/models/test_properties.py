@@ -41,7 +41,7 @@ def test_the_paper_s_own_models_have_defaults():
 class TestDefaults:
     def test_keys_are_those_that_the_model_has_rules_for(self, path):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert set(values) == set(model_class(path).settings)
+        assert set(values) == set(model_class(path).rules)
 
     def test_no_key_stands_twice(self, path):
         keys = [line.split(":")[0] for line in lines(path)]
@@ -49,7 +49,7 @@ class TestDefaults:
 
     def test_the_model_s_own_rules_allow_them(self, path):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        check_settings(values, model_class(path).settings)
+        check_settings(values, model_class(path).rules)
 
     def test_every_line_tells_the_type_and_the_meaning(self, path):
         for line in lines(path):
@@ -66,7 +66,7 @@ class TestDefaults:
         assert len({line.index("# (") for line in lines(path)}) == 1
 
     def test_choices_are_named_in_the_comment(self, path):
-        rules = model_class(path).settings
+        rules = model_class(path).rules
         for line in lines(path):
             rule = rules[line.split(":")[0]]
             for option in getattr(rule, "options", ()):

@@ -31,7 +31,7 @@ def test_every_model_has_a_space():
 def test_values_are_allowed(path):
     module = importlib.import_module(f"recbole_midpg.models.{path.stem.lower()}")
     rules = {
-        **getattr(module, path.stem).settings,
+        **getattr(module, path.stem).rules,
         "learning_rate": Number(minimum_excluded=True),
     }
     names = [name for name, _, _ in entries(path)]

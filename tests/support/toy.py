@@ -92,7 +92,7 @@ def toy_config(model_class: type[ScenarioRecommender], **overrides: Any) -> ToyC
     )
     config.update(yaml.safe_load(defaults.read_text(encoding="utf-8")))
     config.update({"embedding_size": 4, "mlp_hidden_size": [8, 6, 4]}, **overrides)
-    check_settings(config, model_class.settings)
+    check_settings(config, model_class.rules)
     return config
 
 

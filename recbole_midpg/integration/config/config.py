@@ -83,7 +83,7 @@ from recbole_midpg.training.trainer import AMP_DTYPES
 
 # Keys whose value may be one name instead of a list.
 _LISTS_OF_NAMES = ("scenario_fields", "unembedded_fields", "gauc_fields")
-_COMMON_SETTINGS: Rules = {
+_COMMON_RULES: Rules = {
     "scenario_fields": OrNone(Names()),
     "scenario_id_field": OrNone(Text("a field's name")),
     "unembedded_fields": OrNone(Names()),
@@ -197,7 +197,7 @@ def common_properties() -> tuple[Path, ...]:
 
 def common_rules() -> Rules:
     """The rules of the keys that all models have beside RecBole's."""
-    return _COMMON_SETTINGS
+    return _COMMON_RULES
 
 
 # --------------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def check_config(config: Config) -> None:
             values[key] = [values[key]]
     if values["numerical_features"] is None:
         values["numerical_features"] = []  # as RecBole looks for names in it
-    check_settings(values, _COMMON_SETTINGS)
+    check_settings(values, _COMMON_RULES)
     of_dataset = getattr(config, "dataset_config_dict", {})
     check_key_names({**of_dataset, **config.external_config_dict}, config.model)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
@@ -352,7 +352,7 @@ def check_config(config: Config) -> None:
             "its file, or --embedding_size."
         )
     if is_own_model:
-        check_settings(values, config.model_class.settings)
+        check_settings(values, config.model_class.rules)
     _check_splits_of_files(values["benchmark_filename"])
     _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
     check_selection(values)

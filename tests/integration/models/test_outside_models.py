@@ -35,7 +35,7 @@ from recbole_midpg.common.rules import Number
 
 class Scaled(ScenarioRecommender):
     needs_scenario: ClassVar[bool] = False
-    settings: ClassVar[dict] = {**ScenarioRecommender.settings, "scale": Number(minimum=0.0)}
+    rules: ClassVar[dict] = {**ScenarioRecommender.rules, "scale": Number(minimum=0.0)}
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
