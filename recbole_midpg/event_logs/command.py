@@ -58,7 +58,9 @@ def prepare_own_log(
     roles = _roles(log_options)
     command = _typed({"name": name, source: list(words), **log_options})
     paths = find_files(f"--{source}", words)
-    prepared = prepare_log(name, paths, form, roles, output, command=command, **options)
+    prepared = prepare_log(
+        name, paths, form, roles, output, command=command, processes=0, **options
+    )
     print(prepared.summary())
 
 

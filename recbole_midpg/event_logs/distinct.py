@@ -97,6 +97,11 @@ def texts_of(values: NDArray[Any] | pd.DatetimeIndex) -> NDArray[np.object_]:
     if not isinstance(values, pd.DatetimeIndex) and values.dtype.kind in "biuf":
         # Of float32 numpy writes as few digits as distinguish it, as CSV files have them.
         return values.astype(str).astype(object)
+    if (
+        isinstance(values, np.ndarray)
+        and pd.api.types.infer_dtype(values, skipna=False) == "string"
+    ):
+        return values
     texts = np.empty(len(values), dtype=object)
     texts[:] = [value if type(value) is str else text_of(value) for value in values]
     return texts

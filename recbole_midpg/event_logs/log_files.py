@@ -66,6 +66,20 @@ class LogBlock:
         return f"{self.path}, {self.place} {self.lines[row]}"
 
 
+class LogPart(Protocol):
+    """Some rows of a log's file as they lie there, which another process can take apart too."""
+
+    first_line: int
+    """The number of the first line or row."""
+
+    def block(self) -> LogBlock:
+        """Take the rows apart.
+
+        Raises:
+            UsageError: the file cannot be read in the form that was named.
+        """
+
+
 class LogFile(Protocol):
     """A file of a log."""
 
@@ -75,18 +89,23 @@ class LogFile(Protocol):
     unusable: Mapping[str, str]
     """Columns that cannot be read, and their types."""
 
-    def blocks(
+    def parts(
         self, wanted: Collection[str] | None = None, report: Report | None = None
-    ) -> Iterator[LogBlock]:
-        """Read the rows.
+    ) -> Iterator[LogPart]:
+        """Read the rows without looking at them.
 
         Args:
             wanted: the columns to read; all by default.
-            report: called after each block.
+            report: called after each part.
 
         Raises:
             UsageError: the file is damaged or cannot be read.
         """
+
+    def blocks(
+        self, wanted: Collection[str] | None = None, report: Report | None = None
+    ) -> Iterator[LogBlock]:
+        """Read the rows; arguments and errors as of :meth:`parts`."""
 
 
 def open_log(path: str | os.PathLike[str], form: LogForm) -> LogFile:
@@ -184,24 +203,26 @@ class CsvLog:
         except csv.Error as error:
             raise UsageError(f"{self.path}, line 1: {error}.") from error
 
-    def blocks(
+    def parts(
         self, wanted: Collection[str] | None = None, report: Report | None = None
-    ) -> Iterator[LogBlock]:
+    ) -> Iterator[CsvPart]:
         """See :class:`LogFile`."""
-        form = self._form
         places = {
             name: place for place, name in enumerate(self.names) if wanted is None or name in wanted
         }
         for first_line, data in self._whole_rows(report):
-            cells = split_rows(
-                data, first_line, form.separator, len(self.names), quoted=form.quoted
-            )
-            columns = {name: _column(cells, place) for name, place in places.items()}
-            yield LogBlock(self.path, columns, cells.lines, cells.bad)
+            yield CsvPart(self.path, self._form, len(self.names), places, first_line, data)
         self._raw.check_unchanged()
 
+    def blocks(
+        self, wanted: Collection[str] | None = None, report: Report | None = None
+    ) -> Iterator[LogBlock]:
+        """See :class:`LogFile`."""
+        for part in self.parts(wanted, report):
+            yield part.block()
+
     def _whole_rows(self, report: Report | None) -> Iterator[tuple[int, bytes]]:
-        """The bytes of whole rows below the header, as UTF-8, and the number of the first line."""
+        """The bytes of whole rows below the header, and the number of the first line."""
         form = self._form
         parts: list[bytes] = []
         first_line, size, quotes = 2, 0, 0
@@ -216,18 +237,42 @@ class CsvLog:
             quotes += data.count(b'"') if form.quoted else 0
             # A line feed after an odd number of quotes stands within a value.
             if size >= (BLOCK_BYTES if quotes % 2 == 0 else _MOST_BYTES):
-                yield first_line, self._utf8(parts)
+                yield first_line, b"\n".join([*parts, b""])
                 first_line = block.first_line + block.data.count(b"\n") + 1
                 parts, size, quotes = [], 0, 0
         if parts:
-            yield first_line, self._utf8(parts)
+            yield first_line, b"\n".join([*parts, b""])
 
-    def _utf8(self, parts: list[bytes]) -> bytes:
-        data = b"\n".join([*parts, b""])
-        encoding = self._form.encoding
-        if codecs.lookup(encoding).name == "utf-8":
-            return data
-        return data.decode(encoding, errors="replace").encode()
+
+@dataclass(frozen=True)
+class CsvPart:
+    """Whole rows of a CSV file; a :class:`LogPart`.
+
+    Attributes:
+        path: the file.
+        form: its form.
+        width: how many values a row has.
+        places: the place of each column that is read, by its name.
+        first_line: the number of the first line.
+        data: the lines, with their line feeds.
+    """
+
+    path: str
+    form: LogForm
+    width: int
+    places: Mapping[str, int]
+    first_line: int
+    data: bytes
+
+    def block(self) -> LogBlock:
+        """See :class:`LogPart`."""
+        form = self.form
+        data = self.data
+        if form.encoding != "utf-8":
+            data = data.decode(form.encoding, errors="replace").encode()
+        cells = split_rows(data, self.first_line, form.separator, self.width, quoted=form.quoted)
+        columns = {name: _column(cells, place) for name, place in self.places.items()}
+        return LogBlock(self.path, columns, cells.lines, cells.bad)
 
 
 def _column(cells: Cells, place: int) -> Distinct:
@@ -288,24 +333,26 @@ class ParquetLog:
             raise UsageError(f"{self.path}: column {twice[0]!r} is there twice.")
         self.names = [name for name in schema.names if name not in self.unusable]
 
-    def blocks(
+    def parts(
         self, wanted: Collection[str] | None = None, report: Report | None = None
-    ) -> Iterator[LogBlock]:
+    ) -> Iterator[ParquetPart]:
         """See :class:`LogFile`."""
         names = [name for name in self.names if wanted is None or name in wanted]
         first = 1
-        with self._reading() as (pyarrow, file):
+        with self._reading() as (_, file):
             for batch in file.iter_batches(batch_size=BLOCK_ROWS, columns=names):
-                columns = {
-                    name: _from_arrow(pyarrow, batch.column(place))
-                    for place, name in enumerate(batch.schema.names)
-                }
-                lines = np.arange(first, first + batch.num_rows)
-                yield LogBlock(self.path, columns, lines, place="row")
+                yield ParquetPart(self.path, first, batch)
                 first += batch.num_rows
                 if report is not None:
                     report((first - 1) / self._rows)
         self._raw.check_unchanged()
+
+    def blocks(
+        self, wanted: Collection[str] | None = None, report: Report | None = None
+    ) -> Iterator[LogBlock]:
+        """See :class:`LogFile`."""
+        for part in self.parts(wanted, report):
+            yield part.block()
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[Any, Any]]:
@@ -323,6 +370,31 @@ class ParquetLog:
                 yield pyarrow, file
         except (pyarrow.ArrowException, OSError) as error:
             raise UsageError(f"{self.path}: it is no whole Parquet file ({error}).") from error
+
+
+@dataclass(frozen=True)
+class ParquetPart:
+    """Some rows of a Parquet file; a :class:`LogPart`.
+
+    Attributes:
+        path: the file.
+        first_line: the number of the first row, from 1.
+        batch: Arrow's record batch of the columns that are read.
+    """
+
+    path: str
+    first_line: int
+    batch: Any
+
+    def block(self) -> LogBlock:
+        """See :class:`LogPart`."""
+        pyarrow = import_module("pyarrow")
+        columns = {
+            name: _from_arrow(pyarrow, self.batch.column(place))
+            for place, name in enumerate(self.batch.schema.names)
+        }
+        lines = np.arange(self.first_line, self.first_line + self.batch.num_rows)
+        return LogBlock(self.path, columns, lines, place="row")
 
 
 def _is_usable(pyarrow: Any, kind: Any) -> bool:

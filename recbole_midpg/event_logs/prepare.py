@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -27,13 +28,22 @@ from recbole_midpg.event_logs.column_kinds import (
 )
 from recbole_midpg.event_logs.dataset_config import config_text
 from recbole_midpg.event_logs.distinct import Distinct
-from recbole_midpg.event_logs.log_files import LogBlock, LogFile, open_log
-from recbole_midpg.event_logs.profile import LogProfile
-from recbole_midpg.event_logs.repeated_rows import CopyCounter
+from recbole_midpg.event_logs.log_files import LogBlock, LogFile, LogPart, open_log
+from recbole_midpg.event_logs.processes import (
+    MOST_PROCESSES,
+    Workers,
+    available_processors,
+    started_workers,
+)
+from recbole_midpg.event_logs.profile import LogProfile, summarise
+from recbole_midpg.event_logs.repeated_rows import CopyCounter, hashes_of
 from recbole_midpg.event_logs.schema import LogForm, LogSchema, schema_path
 
 FORMAT_VERSION = "log 1"
 """To be raised when the same log and options make something else than before."""
+
+# A smaller log is done before further processes have started.
+_LARGE_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ def prepare_log(
     on_error: str = "stop",
     force: bool = False,
     show_progress: bool | None = None,
+    processes: int = 1,
 ) -> PreparedLog:
     """Make a dataset of a log: its atomic file, its schema and its config file.
 
@@ -111,6 +122,10 @@ def prepare_log(
             ``NAME.rejected.tsv``.
         force: whether files that are there are written over.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+        processes: how many work on blocks, beside this one where there are several; 0 for as many
+            as there are processors, of a log of 64 MB or more. They import the program's main
+            file, which must begin nothing then (``if __name__ == "__main__"``). The files are the
+            same whatever it is.
 
     Returns:
         What was made.
@@ -126,21 +141,22 @@ def prepare_log(
     files = [open_log(path, form) for path in paths]
     names = _same_columns(files)
     roles.check(names)
+    log = _Log(name, files, show_progress)
     profile = LogProfile(names, roles.label_outcome(), roles.missing)
-    for block in _blocks(f"{name}, columns", files, names, show_progress):
-        profile.add(block)
-    if not profile.rows:
-        raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
-    kinds = decide(profile, roles, files[0].unusable)
-    schema = make_schema(profile, roles, kinds, form)
-    schema_file, manifest = schema_path(folder, name), folder / f"{name}.manifest.json"
-    writer = _Writer(schema, roles, on_error == "skip")
-    with written_whole([inter, rejected, schema_file, manifest]) as parts:
-        writer.write(name, files, parts[0], parts[1], show_progress)
-        report = writer.report(name, folder)
-        report.seconds = round(time.monotonic() - start, 3)
-        parts[2].write_text(json.dumps(schema.to_plain(), indent=1) + "\n", encoding="utf-8")
-        parts[3].write_text(json.dumps(_manifest(report, files, parts[0]), indent=1) + "\n")
+    with started_workers(processes or _processes_for(paths)) as workers:
+        _profiled(log, profile, workers)
+        if not profile.rows:
+            raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
+        kinds = decide(profile, roles, files[0].unusable)
+        schema = make_schema(profile, roles, kinds, form)
+        schema_file, manifest = schema_path(folder, name), folder / f"{name}.manifest.json"
+        writer = _Writer(_RowMaker(schema, roles), on_error == "skip")
+        with written_whole([inter, rejected, schema_file, manifest]) as parts:
+            writer.write(log, workers, parts[0], parts[1])
+            report = writer.report(name, folder)
+            report.seconds = round(time.monotonic() - start, 3)
+            parts[2].write_text(json.dumps(schema.to_plain(), indent=1) + "\n", encoding="utf-8")
+            parts[3].write_text(json.dumps(_manifest(report, files, parts[0]), indent=1) + "\n")
     if not writer.rejected:
         rejected.unlink()
     config = Path("dataset_configs") / f"{name}.yaml"
@@ -175,22 +191,43 @@ def _same_columns(files: Sequence[LogFile]) -> list[str]:
     return list(first.names)
 
 
-def _blocks(
-    title: str, files: Sequence[LogFile], wanted: Sequence[str], show_progress: bool | None
-) -> Iterator[LogBlock]:
-    """The blocks of all files, with progress on stderr."""
-    rows, share = 0, 0.0
+@dataclass
+class _Log:
+    """The files of a log, read with progress on stderr."""
 
-    def report(read: float) -> None:
-        nonlocal share
-        share = read
+    name: str
+    files: Sequence[LogFile]
+    show_progress: bool | None
+    share: float = 0.0
 
-    with closing(ProgressBar(title, show_progress)) as progress:
-        for place, file in enumerate(files):
-            for block in file.blocks(wanted, report):
-                rows += len(block)
-                yield block
-                progress.update((place + share) / len(files), rows)
+    def progress(self, what: str) -> ProgressBar:
+        """The line that shows how far a reading is."""
+        return ProgressBar(f"{self.name}, {what}", self.show_progress)
+
+    def parts(self, wanted: Sequence[str]) -> Iterator[LogPart]:
+        """The parts of all files; :attr:`share` says how far they are read."""
+        for place, file in enumerate(self.files):
+
+            def report(read: float, place: int = place) -> None:
+                self.share = (place + read) / len(self.files)
+
+            yield from file.parts(wanted, report)
+
+
+def _profiled(log: _Log, profile: LogProfile, workers: Workers) -> None:
+    """Read all of a log for its profile."""
+    work = partial(summarise, missing=profile.missing_words)
+    parts = ((part, profile.step) for part in log.parts(profile.names))
+    with closing(log.progress("columns")) as progress:
+        for block in workers.results(work, parts):
+            profile.add(block)
+            progress.update(log.share, profile.rows)
+
+
+def _processes_for(paths: Sequence[str]) -> int:
+    """How many processes are worth their start for some files."""
+    size = sum(Path(path).stat().st_size for path in paths)
+    return min(available_processors(), MOST_PROCESSES) if size >= _LARGE_BYTES else 1
 
 
 def _manifest(report: ConversionReport, files: Sequence[LogFile], inter: Path) -> dict[str, object]:
@@ -205,86 +242,63 @@ def _manifest(report: ConversionReport, files: Sequence[LogFile], inter: Path) -
     }
 
 
-@dataclass
-class _Writer:
-    """Writes the rows of a log as an atomic file."""
+@dataclass(frozen=True)
+class _WrittenBlock:
+    """A block's rows as they stand in the atomic file, and their counts.
+
+    Attributes:
+        text: the lines.
+        hashes: of each line, ``(rows out,)``.
+        rows_in: lines of the log.
+        rows_out: lines of the atomic file.
+        problems: the path, line and problem of each bad line, in their order.
+        place: what the numbers count, ``line`` or ``row``.
+        not_given: rows left out because the ``--given`` outcome is not 1.
+        tallies: rows and positives by scenario.
+    """
+
+    text: bytes
+    hashes: NDArray[np.uint64]
+    rows_in: int
+    rows_out: int
+    problems: list[tuple[str, int, str]]
+    place: str
+    not_given: int
+    tallies: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _RowMaker:
+    """Makes the lines of the atomic file of some rows of a log."""
 
     schema: LogSchema
     roles: ColumnRoles
-    skips: bool
-    rows_in: int = 0
-    rows_out: int = 0
-    rejected: int = 0
-    not_given: int = 0
-    copies: int = 0
-    positives: int = 0
-    tallies: dict[str, list[int]] = field(default_factory=dict)
 
-    def write(
-        self,
-        name: str,
-        files: Sequence[LogFile],
-        inter: Path,
-        rejected: Path,
-        show_progress: bool | None,
-    ) -> None:
-        """Write all rows, and list those that are bad.
-
-        Raises:
-            UsageError: a line is bad and not skipped, or no row is left.
-        """
-        wanted = list(self.schema.raw_names.values())
-        if self.schema.given is not None:
-            wanted.append(self.schema.given.name)
-        hashes = inter.with_name(f"{inter.name}.hashes")
-        try:
-            counter = CopyCounter(hashes)
-            with (
-                inter.open("w", encoding="utf-8", newline="\n") as rows,
-                rejected.open("w", encoding="utf-8", newline="\n") as bad,
-            ):
-                types = self.schema.types
-                rows.write("\t".join(f"{field}:{kind}" for field, kind in types.items()) + "\n")
-                bad.write("file\tline\tproblem\n")
-                for block in _blocks(f"{name}, rows", files, wanted, show_progress):
-                    self._write_block(block, rows, bad, counter)
-            self.copies = counter.copies()
-        finally:
-            hashes.unlink(missing_ok=True)
-        if not self.rows_out:
-            why = (
-                "bad" if self.schema.given is None else f"bad or {self.schema.given.name} is not 1"
-            )
-            raise UsageError(f"{files[0].path}: of all {self.rows_in:,} rows each is {why}.")
-
-    def _write_block(
-        self, block: LogBlock, rows: TextIO, bad: TextIO, counter: CopyCounter
-    ) -> None:
+    def write_block(self, part: LogPart) -> _WrittenBlock:
+        """Make the lines of some rows."""
+        block = part.block()
         columns, problems = self._fields(block)
-        self.rows_in += len(block) + len(block.bad)
         keep = np.ones(len(block), np.bool_)
         keep[list(problems)] = False
-        lines = [(line.line, line.problem) for line in block.bad]
-        lines += [(int(block.lines[row]), problem) for row, problem in problems.items()]
-        lines.sort()
-        if lines and not self.skips:
-            line, problem = lines[0]
-            raise UsageError(
-                f"{block.path}, {block.place} {line}: {problem} --on-error skip leaves it out."
-            )
-        bad.writelines(f"{block.path}\t{line}\t{problem}\n" for line, problem in lines)
-        self.rejected += len(lines)
+        lines = [(block.path, line.line, line.problem) for line in block.bad]
+        lines += [(block.path, int(block.lines[row]), problem) for row, problem in problems.items()]
         given, _ = self.schema.is_given(block.columns)
-        self.not_given += int((keep & ~given).sum())
+        not_given = int((keep & ~given).sum())
         keep &= given
         if not keep.all():
             columns = {name: texts[keep] for name, texts in columns.items()}
-        self._count(columns)
         written = np.empty(int(keep.sum()), dtype=object)
         written[:] = list(map("\t".join, zip(*(c.tolist() for c in columns.values()), strict=True)))
-        if len(written):
-            counter.add(written)
-            rows.write("\n".join(written.tolist()) + "\n")
+        return _WrittenBlock(
+            text="".join(f"{line}\n" for line in written).encode(),
+            hashes=hashes_of(written),
+            rows_in=len(block) + len(block.bad),
+            rows_out=len(written),
+            problems=sorted(lines),
+            place=block.place,
+            not_given=not_given,
+            tallies=self._tallies(columns),
+        )
 
     def _fields(self, block: LogBlock) -> tuple[dict[str, NDArray[np.object_]], dict[int, str]]:
         """A block's fields, and by row what is wrong with it."""
@@ -308,28 +322,93 @@ class _Writer:
         raw = {self.roles.user, self.roles.item, self.roles.label, self.roles.time}
         return [name for name, column in self.schema.raw_names.items() if column in raw]
 
-    def _count(self, columns: dict[str, NDArray[np.object_]]) -> None:
+    def _tallies(self, columns: dict[str, NDArray[np.object_]]) -> dict[str, tuple[int, int]]:
         labels = columns[self.schema.label.field] == "1"
-        self.rows_out += len(labels)
-        self.positives += int(labels.sum())
-        scenario = self._scenario_field()
+        scenario = self.scenario_field
         texts = columns[scenario] if scenario else np.full(len(labels), "all", dtype=object)
         column = Distinct.of(texts)
         rows = np.bincount(column.codes, minlength=len(column.values)).tolist()
         positives = np.bincount(column.codes[labels], minlength=len(column.values)).tolist()
-        for text, count, positive in zip(column.values, rows, positives, strict=True):
-            tally = self.tallies.setdefault(text or "(missing)", [0, 0])
-            tally[0] += count
-            tally[1] += positive
+        names = [text or "(missing)" for text in column.values]
+        return dict(zip(names, zip(rows, positives, strict=True), strict=True))
 
-    def _scenario_field(self) -> str:
+    @property
+    def scenario_field(self) -> str:
+        """The first scenario field's name, empty where there is none."""
         first = next(iter(self.roles.scenario), None)
         names = self.schema.raw_names
         return next((field for field, raw in names.items() if raw == first), "")
 
+
+@dataclass
+class _Writer:
+    """Writes the rows of a log as an atomic file."""
+
+    maker: _RowMaker
+    skips: bool
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: int = 0
+    not_given: int = 0
+    copies: int = 0
+    tallies: dict[str, list[int]] = field(default_factory=dict)
+
+    def write(self, log: _Log, workers: Workers, inter: Path, rejected: Path) -> None:
+        """Write all rows, and list those that are bad.
+
+        Raises:
+            UsageError: a line is bad and not skipped, or no row is left.
+        """
+        schema = self.maker.schema
+        wanted = list(schema.raw_names.values())
+        if schema.given is not None:
+            wanted.append(schema.given.name)
+        hashes = inter.with_name(f"{inter.name}.hashes")
+        try:
+            counter = CopyCounter(hashes)
+            with (
+                inter.open("wb") as rows,
+                rejected.open("w", encoding="utf-8", newline="\n") as bad,
+                closing(log.progress("rows")) as progress,
+            ):
+                types = schema.types
+                header = "\t".join(f"{field}:{kind}" for field, kind in types.items())
+                rows.write(f"{header}\n".encode())
+                bad.write("file\tline\tproblem\n")
+                for block in workers.results(self.maker.write_block, log.parts(wanted)):
+                    rows.write(block.text)
+                    counter.add(block.hashes)
+                    self._list_problems(block, bad)
+                    self._count(block)
+                    progress.update(log.share, self.rows_in)
+            self.copies = counter.copies()
+        finally:
+            hashes.unlink(missing_ok=True)
+        if not self.rows_out:
+            why = "bad" if schema.given is None else f"bad or {schema.given.name} is not 1"
+            raise UsageError(f"{log.files[0].path}: of all {self.rows_in:,} rows each is {why}.")
+
+    def _list_problems(self, block: _WrittenBlock, bad: TextIO) -> None:
+        if block.problems and not self.skips:
+            path, line, problem = block.problems[0]
+            raise UsageError(
+                f"{path}, {block.place} {line}: {problem} --on-error skip leaves it out."
+            )
+        bad.writelines(f"{path}\t{line}\t{problem}\n" for path, line, problem in block.problems)
+
+    def _count(self, block: _WrittenBlock) -> None:
+        self.rows_in += block.rows_in
+        self.rows_out += block.rows_out
+        self.rejected += len(block.problems)
+        self.not_given += block.not_given
+        for text, (rows, positives) in block.tallies.items():
+            tally = self.tallies.setdefault(text, [0, 0])
+            tally[0] += rows
+            tally[1] += positives
+
     def report(self, name: str, folder: Path) -> ConversionReport:
         """The counts as those of the converters."""
-        scenario = self._scenario_field() or "scenario"
+        scenario = self.maker.scenario_field or "scenario"
         return ConversionReport(
             name=name,
             folder=str(folder),
@@ -339,6 +418,6 @@ class _Writer:
             rows_in=self.rows_in - self.not_given,
             rows_out=self.rows_out,
             rows_rejected=self.rejected,
-            positives=self.positives,
+            positives=sum(positives for _, positives in self.tallies.values()),
             tallies={scenario: self.tallies},
         )

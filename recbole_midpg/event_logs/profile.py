@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.event_logs.distinct import Distinct, spread, text_of, texts_of
-from recbole_midpg.event_logs.log_files import LogBlock
+from recbole_midpg.event_logs.log_files import LogPart
 from recbole_midpg.event_logs.schema import PADDING, Outcome, outcome_word
 from recbole_midpg.event_logs.times import ISO, TimeForm
 from recbole_midpg.loading.atomic_reader import MISSING
@@ -36,8 +36,9 @@ _PURE_RATE = 0.7
 _DATE = re.compile(r"\s*\d{4}-\d\d?-\d\d?")
 
 
-class ColumnProfile:
-    """What is known of a column.
+@dataclass
+class ColumnFacts:
+    """What is known of a column's rows, of a block or of all.
 
     Attributes:
         rows: how many rows there are.
@@ -51,23 +52,67 @@ class ColumnProfile:
         few: the rows of each text, while there are at most :data:`FEW` texts.
         example: its first value.
         no_number: the first value that is no number.
-        elements: by separator the share of distinct values that have it.
+        elements: by separator the share of distinct values that have it, of the first block's.
     """
 
-    def __init__(self, missing_words: frozenset[str]) -> None:
-        self.rows = self.missing = self.numbers = self.dates = 0
-        self.largest = 0.0
-        self.is_whole, self.is_boolean, self.is_list = True, True, False
-        self.few: Counter[str] | None = Counter()
-        self.example = self.no_number = ""
-        self.elements: dict[str, float] = {}
-        self._missing_words = missing_words
-        self._places = np.zeros(_PLACES, np.bool_)
+    rows: int = 0
+    missing: int = 0
+    numbers: int = 0
+    largest: float = 0.0
+    dates: int = 0
+    is_whole: bool = True
+    is_boolean: bool = True
+    is_list: bool = False
+    few: Counter[str] | None = field(default_factory=Counter)
+    example: str = ""
+    no_number: str = ""
+    elements: dict[str, float] = field(default_factory=dict)
 
     @property
     def present(self) -> int:
         """The rows with a value."""
         return self.rows - self.missing
+
+    def add(self, later: ColumnFacts) -> None:
+        """Take in what is known of further rows, which stand below these."""
+        self.rows += later.rows
+        self.missing += later.missing
+        self.numbers += later.numbers
+        self.largest = max(self.largest, later.largest)
+        self.dates += later.dates
+        self.is_whole &= later.is_whole
+        self.is_boolean &= later.is_boolean
+        self.is_list |= later.is_list
+        self.example = self.example or later.example
+        self.no_number = self.no_number or later.no_number
+        self.elements = self.elements or later.elements
+        if self.few is not None and later.few is not None:
+            self.few.update(later.few)
+        if self.few is not None and (later.few is None or len(self.few) > FEW):
+            self.few = None
+
+
+@dataclass
+class BlockColumn:
+    """A column of one block.
+
+    Attributes:
+        facts: what is known of it.
+        places: on which of the places the hashes of its values fall, each once.
+        sample: the texts of some rows.
+    """
+
+    facts: ColumnFacts
+    places: NDArray[np.uint32]
+    sample: NDArray[np.object_]
+
+
+class ColumnProfile(ColumnFacts):
+    """What is known of all of a column, see :class:`ColumnFacts`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places = np.zeros(_PLACES, np.bool_)
 
     @property
     def distinct(self) -> int:
@@ -77,74 +122,119 @@ class ColumnProfile:
         free = _PLACES - int(np.count_nonzero(self._places))
         return min(round(_PLACES * np.log(_PLACES / max(free, 1))), self.present)
 
-    def add(self, column: Distinct) -> NDArray[np.object_]:
-        """Take in some rows.
+    def add_block(self, column: BlockColumn) -> None:
+        """Take in the next block."""
+        self.add(column.facts)
+        self._places[column.places] = True
 
-        Returns:
-            The text of each distinct value, empty where it is a missing one.
-        """
-        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
-        texts = self._texts(column)
-        there = texts != ""
-        self.rows += len(column)
-        self.missing += len(column) - int(counts[there].sum())
-        found, counts = texts[there], counts[there]
-        if len(found):
-            self._take_in(column, found, counts)
-        return texts
 
-    def _texts(self, column: Distinct) -> NDArray[np.object_]:
-        if len(column.values) and isinstance(column.values[0], tuple):
-            self.is_list = True
-            values: Iterable[str] = [
-                " ".join("" if part is None else text_of(part) for part in value)
-                for value in np.asarray(column.values)
-            ]
-        else:
-            values = texts_of(column.values)
-        stripped = [text.strip() for text in values]
-        texts = np.empty(len(stripped), dtype=object)
-        texts[:] = ["" if text in self._missing_words else text for text in stripped]
-        return texts
+def summarise_column(column: Distinct, missing: frozenset[str], step: int) -> BlockColumn:
+    """Find out about a column of one block.
 
-    def _take_in(
-        self, column: Distinct, texts: NDArray[np.object_], counts: NDArray[np.int64]
-    ) -> None:
-        first = str(texts[0])
-        self.example = self.example or first
-        if not self.elements:
-            self.elements = {
-                mark: float(np.mean([mark in text for text in texts[:FEW]])) for mark in SEPARATORS
-            }
-        self._places[pd.util.hash_array(texts, categorize=False) % np.uint64(_PLACES)] = True
-        if self.few is not None:
-            if len(texts) <= FEW:
-                self.few.update(dict(zip(texts.tolist(), counts.tolist(), strict=True)))
-            if len(texts) > FEW or len(self.few) > FEW:
-                self.few = None
-        self.is_boolean &= len(texts) <= FEW and all(
-            text.lower() in {"true", "false"} for text in texts
-        )
-        if isinstance(column.values, pd.DatetimeIndex):
-            self.dates += int(counts.sum())
-        elif _DATE.match(first):
-            self.dates += int(counts[~np.isnan(TimeForm(ISO).seconds(texts))].sum())
-        # Of many texts the first ones tell whether to look at all of them.
-        tried = texts if len(texts) <= FEW or _numbers(texts[:FEW]).any() else texts[:FEW]
-        numbers = _numbers(tried)
-        self.numbers += int(counts[: len(tried)][numbers].sum())
-        if not numbers.all():
-            self.no_number = self.no_number or str(tried[~numbers][0])
-        if numbers.any():
-            values = tried[numbers].astype(np.float64)
-            self.is_whole &= bool((values % 1 == 0).all())
-            self.largest = max(self.largest, float(np.abs(values).max()))
+    Args:
+        column: its values.
+        missing: words for missing values.
+        step: every so many-th row is in the sample.
+    """
+    counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
+    is_list = len(column.values) > 0 and isinstance(column.values[0], tuple)
+    texts = _stripped(column, missing, is_list)
+    there = texts != ""
+    facts = ColumnFacts(
+        rows=len(column),
+        missing=len(column) - int(counts[there].sum()),
+        is_list=is_list,
+    )
+    found, counts = texts[there], counts[there]
+    places = np.zeros(0, np.uint32)
+    if len(found):
+        _find_out(facts, column, found, counts)
+        hashes = pd.util.hash_array(found, categorize=False)
+        places = (hashes % np.uint64(_PLACES)).astype(np.uint32)
+    return BlockColumn(facts, places, spread(texts, column.codes[::step]))
+
+
+def _stripped(column: Distinct, missing: frozenset[str], is_list: bool) -> NDArray[np.object_]:
+    """The text of each distinct value, empty where it is a missing one."""
+    values: Iterable[str] = texts_of(column.values)
+    if is_list:
+        values = [
+            " ".join("" if part is None else text_of(part) for part in value)
+            for value in np.asarray(column.values)
+        ]
+    stripped = [text.strip() for text in values]
+    texts = np.empty(len(stripped), dtype=object)
+    texts[:] = ["" if text in missing else text for text in stripped]
+    return texts
+
+
+def _find_out(
+    facts: ColumnFacts, column: Distinct, texts: NDArray[np.object_], counts: NDArray[np.int64]
+) -> None:
+    """Fill in what the texts of a block's distinct values tell, at least one."""
+    facts.example = str(texts[0])
+    facts.elements = {
+        mark: float(np.mean([mark in text for text in texts[:FEW]])) for mark in SEPARATORS
+    }
+    facts.few = None
+    if len(texts) <= FEW:
+        # Texts that differ in white space alone are one.
+        facts.few = Counter()
+        for text, count in zip(texts.tolist(), counts.tolist(), strict=True):
+            facts.few[text] += count
+    facts.is_boolean = len(texts) <= FEW and all(
+        text.lower() in {"true", "false"} for text in texts
+    )
+    if isinstance(column.values, pd.DatetimeIndex):
+        facts.dates = int(counts.sum())
+    elif _DATE.match(facts.example):
+        facts.dates = int(counts[~np.isnan(TimeForm(ISO).seconds(texts))].sum())
+    # Of many texts the first ones tell whether to look at all of them.
+    tried = texts if len(texts) <= FEW or _numbers(texts[:FEW]).any() else texts[:FEW]
+    numbers = _numbers(tried)
+    facts.numbers = int(counts[: len(tried)][numbers].sum())
+    if not numbers.all():
+        facts.no_number = str(tried[~numbers][0])
+    if numbers.any():
+        values = tried[numbers].astype(np.float64)
+        facts.is_whole = bool((values % 1 == 0).all())
+        facts.largest = float(np.abs(values).max())
 
 
 def _numbers(texts: NDArray[np.object_]) -> NDArray[np.bool_]:
     """Which texts are finite numbers, ``(texts,)``."""
     read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
     return np.isfinite(read.to_numpy(np.float64))
+
+
+@dataclass
+class BlockSummary:
+    """What is known of a block.
+
+    Attributes:
+        rows: how many it has.
+        columns: its columns.
+        step: every so many-th row is in the sample.
+    """
+
+    rows: int
+    columns: Mapping[str, BlockColumn]
+    step: int
+
+
+def summarise(sampled: tuple[LogPart, int], missing: frozenset[str]) -> BlockSummary:
+    """Find out about some rows.
+
+    Args:
+        sampled: the rows, and every how many-th is in the sample.
+        missing: words for missing values.
+    """
+    part, step = sampled
+    block = part.block()
+    columns = {
+        name: summarise_column(column, missing, step) for name, column in block.columns.items()
+    }
+    return BlockSummary(len(block), columns, step)
 
 
 @dataclass
@@ -159,30 +249,35 @@ class LogProfile:
     Attributes:
         columns: the profile of each column.
         rows: how many rows there are.
+        step: every so many-th row is in the sample.
     """
 
     names: Sequence[str]
     label: Outcome
     missing: Sequence[str] = ()
     rows: int = 0
+    step: int = 1
     columns: dict[str, ColumnProfile] = field(init=False)
 
     def __post_init__(self) -> None:
-        words = frozenset((*MISSING, PADDING, *self.missing))
-        self.columns = {name: ColumnProfile(words) for name in self.names}
+        self.columns = {name: ColumnProfile() for name in self.names}
         self._sample: dict[str, list[NDArray[np.object_]]] = {name: [] for name in self.names}
-        self._step = 1
 
-    def add(self, block: LogBlock) -> None:
-        """Take in a block of rows, with all columns."""
-        self.rows += len(block)
-        rows = slice(None, None, self._step)
+    @property
+    def missing_words(self) -> frozenset[str]:
+        """All words for missing values."""
+        return frozenset((*MISSING, PADDING, *self.missing))
+
+    def add(self, block: BlockSummary) -> None:
+        """Take in the next block, whose sample may have been taken with an earlier step."""
+        self.rows += block.rows
+        rows = slice(None, None, self.step // block.step)
         for name, profile in self.columns.items():
-            texts = profile.add(block.columns[name])
-            self._sample[name].append(spread(texts, block.columns[name].codes[rows]))
+            profile.add_block(block.columns[name])
+            self._sample[name].append(block.columns[name].sample[rows])
         # Once there are too many rows, every second one is let go, and half as many are taken.
         if sum(map(len, self._sample[self.label.name])) > _SAMPLE_ROWS:
-            self._step *= 2
+            self.step *= 2
             for name, parts in self._sample.items():
                 self._sample[name] = [np.concatenate(parts)[::2]]
 

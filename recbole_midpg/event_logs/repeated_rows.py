@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 _ROWS_AT_ONCE = 1 << 24
 
 
+def hashes_of(rows: NDArray[np.object_]) -> NDArray[np.uint64]:
+    """The hash of each row, a text, ``(rows,)``."""
+    return pd.util.hash_array(rows, categorize=False)
+
+
 class CopyCounter:
     """Counts exact copies of rows.
 
@@ -26,10 +31,10 @@ class CopyCounter:
         self._file = path.open("wb")
         self._rows = 0
 
-    def add(self, rows: NDArray[np.object_]) -> None:
-        """Take in some rows, each a text."""
-        pd.util.hash_array(rows, categorize=False).tofile(self._file)
-        self._rows += len(rows)
+    def add(self, hashes: NDArray[np.uint64]) -> None:
+        """Take in the hashes of some rows, see :func:`hashes_of`."""
+        hashes.tofile(self._file)
+        self._rows += len(hashes)
 
     def copies(self) -> int:
         """How many of all rows are copies of an earlier one."""

@@ -331,6 +331,8 @@ class LogSchema:
         missing = self._stripped(texts_of(values)) == "" if is_text else np.zeros(len(values), bool)
         seconds = form.seconds(values)
         bad = np.isnan(seconds) & ~missing
+        if ((seconds % 1 == 0) & (np.abs(seconds) < _EXACT)).all():
+            return _objects(list(map(str, seconds.astype(np.int64).tolist()))), bad
         texts = ["" if math.isnan(second) else _shortest(second) for second in seconds.tolist()]
         return _objects(texts), bad
 

@@ -23,6 +23,7 @@ ISO = "iso"
 _LARGEST = 1e11
 _ZONE = re.compile(r":\d\d(?:[.,]\d+)?\s*(?:[zZ]|[+-]\d\d(?::?\d\d)?)$")
 _UTC = re.compile(r"\s*(?:UTC|GMT)$")
+_ZONE_ANYWHERE, _UTC_ANYWHERE = re.compile(_ZONE.pattern, re.MULTILINE), re.compile("UTC|GMT")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 
@@ -60,10 +61,16 @@ class TimeForm:
         texts = np.array([text.strip() for text in texts], dtype=object)
         if self.form != ISO:
             return self._parsed(texts, self.form, has_zone="%z" in self.form.lower())
-        texts = np.array([_UTC.sub("Z", text) for text in texts], dtype=object)
-        has_zone = np.fromiter((bool(_ZONE.search(text)) for text in texts), np.bool_, len(texts))
+        # Most logs name no zone in any of their times: one look at all of them together says so.
+        together = "\n".join(texts)
+        if _UTC_ANYWHERE.search(together):
+            texts = np.array([_UTC.sub("Z", text) for text in texts], dtype=object)
+            together = "\n".join(texts)
+        has_zone = np.zeros(len(texts), np.bool_)
+        if _ZONE_ANYWHERE.search(together):
+            has_zone[:] = [bool(_ZONE.search(text)) for text in texts]
         # pandas takes 20261120 for a date too, which is as likely a number of seconds.
-        is_date = np.fromiter(("-" in text for text in texts), np.bool_, len(texts))
+        is_date = np.array(["-" in text for text in texts], np.bool_)
         seconds = np.full(len(texts), np.nan)
         for rows, with_zone in ((is_date & has_zone, True), (is_date & ~has_zone, False)):
             if rows.any():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import multiprocessing
 import re
 
 import numpy as np
@@ -9,7 +10,10 @@ import pandas as pd
 import pytest
 
 from recbole_midpg.common.config_files import read_config_file
+from recbole_midpg.common.errors import UsageError
+from recbole_midpg.event_logs.column_kinds import ColumnRoles
 from recbole_midpg.event_logs.log_files import open_log
+from recbole_midpg.event_logs.prepare import prepare_log
 from recbole_midpg.event_logs.schema import LogForm, LogSchema, read_plain_schema
 from recbole_midpg.integration.config.config import build_config
 from tests.support.typed import midpg, run_recbole
@@ -224,3 +228,35 @@ def test_label_of_several_positive_values(tmp_path):
     assert schema.label.positive == ("4", "5")
     assert schema.form == LogForm()
     assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
+
+
+def test_several_processes_make_the_same_files(log, monkeypatch):
+    lines = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    lines[700] += ",more"
+    (log / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.chdir(log)
+    monkeypatch.setattr("recbole_midpg.event_logs.log_files.BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr("recbole_midpg.atomic_data_scripts.raw_file.BLOCK_BYTES", 1 << 13)
+    monkeypatch.setattr("recbole_midpg.event_logs.profile._SAMPLE_ROWS", 300)
+    roles = ColumnRoles(
+        "clicked", "user_id", "item id", ("channel",), "event_time", multi={"tags": "|"}
+    )
+
+    def prepared(processes):
+        made = prepare_log(
+            "shop",
+            ["log.csv"],
+            LogForm(),
+            roles,
+            f"of-{processes}",
+            on_error="skip",
+            processes=processes,
+        )
+        names = ("shop.inter", "shop.rejected.tsv", "shop.schema.json")
+        return made.columns, [(log / f"of-{processes}/shop" / n).read_bytes() for n in names]
+
+    assert prepared(2) == prepared(1)
+    with pytest.raises(UsageError, match="log.csv, line 701: 16 values, expected 15"):
+        prepare_log("shop", ["log.csv"], LogForm(), roles, "stopped", processes=2)
+    assert not list((log / "stopped" / "shop").glob("*"))
+    assert not multiprocessing.active_children()
