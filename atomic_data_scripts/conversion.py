@@ -14,22 +14,15 @@ from __future__ import annotations
 import errno
 import gc
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
-
-try:
-    import fcntl
-except ImportError:  # on Windows, where two conversions into one folder do not see each other
-    fcntl = None  # type: ignore[assignment]
 
 from .conversion_pass import (
     DUPLICATES,
@@ -38,6 +31,7 @@ from .conversion_pass import (
     Layout,
 )
 from .converter import Converter
+from .dataset_files import DatasetFiles, held, temporary_folder
 from .progress_bar import ProgressBar
 from .raw_file import RawFile, sha256
 from .report import ConversionReport
@@ -46,9 +40,6 @@ FORMAT_VERSION = 1
 """To be raised when all converters write something else than before."""
 
 ON_ERROR = ("stop", "skip")
-
-_TEMPORARY = ".converting-"
-_COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -62,14 +53,12 @@ class _Job:
     duplicates: str
 
     @property
-    def manifest(self) -> Path:
-        return self.folder / f"{self.converter.name}.manifest.json"
-
-    def possible_files(self) -> list[str]:
-        """Every file that a conversion may write."""
+    def files(self) -> DatasetFiles:
+        """The files that a conversion may write."""
         inter = ["inter", *(f"{part}.inter" for part in PARTS)]
-        endings = [*inter, "user", "item", "rejected.tsv"]
-        return [f"{self.converter.name}.{ending}" for ending in endings]
+        return DatasetFiles(
+            self.folder, self.converter.name, (*inter, "user", "item", "rejected.tsv")
+        )
 
 
 def convert(
@@ -118,12 +107,12 @@ def convert(
                 f"{option}: {value!r} is not allowed, expected one of {', '.join(allowed)}{hint}"
             )
     folder = Path(output) / converter.name
-    with _told_in_a_sentence(folder), _without_cycle_collection():
+    with told_in_a_sentence(folder), _without_cycle_collection():
         source = RawFile(Path(raw), converter.raw_name)
         job = _Job(converter, source, folder, on_error, duplicates)
-        with _held(folder) as alone:
+        with held(folder) as alone:
             if alone:
-                _settle(job)
+                job.files.settle()
             origin = _origin(job)
             if not force and (report := _up_to_date(job, origin)) is not None:
                 return report
@@ -132,7 +121,7 @@ def convert(
 
 def _convert(job: _Job, origin: dict[str, Any], show_progress: bool | None) -> ConversionReport:
     start = time.monotonic()
-    with _temporary_folder(job.folder) as temporary:
+    with temporary_folder(job.folder) as temporary:
         files, report = _write_files(job, temporary, show_progress)
         job.raw.check_unchanged()
         report.seconds = round(time.monotonic() - start, 3)
@@ -144,39 +133,8 @@ def _convert(job: _Job, origin: dict[str, Any], show_progress: bool | None) -> C
             },
             "report": report.to_json(),
         }
-        files.rename(temporary / _COMPLETE)
-        manifest = temporary / "manifest.part"
-        manifest.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        manifest.replace(temporary / job.manifest.name)
-        _put_in_place(job, temporary)
+        job.files.put_in_place(temporary, files, content)
     return report
-
-
-def _put_in_place(job: _Job, temporary: Path) -> None:
-    """Rename complete files, the manifest last; also those that a killed process has not got to."""
-    manifest = temporary / job.manifest.name
-    written = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    job.manifest.unlink(missing_ok=True)
-    for name in job.possible_files():
-        complete = temporary / _COMPLETE / name
-        if complete.exists():
-            complete.replace(job.folder / name)
-        elif name not in written:
-            (job.folder / name).unlink(missing_ok=True)
-    manifest.replace(job.manifest)
-
-
-def _settle(job: _Job) -> None:
-    """End the renames of a killed conversion, where it had begun them, and remove all it left."""
-    for leftover in job.folder.glob(f"{_TEMPORARY}*"):
-        if (leftover / job.manifest.name).is_file():
-            _put_in_place(job, leftover)
-        shutil.rmtree(leftover)
-
-
-def was_cut_off(folder: Path) -> bool:
-    """Whether a conversion was killed while its files took their names: some are missing."""
-    return any(folder.glob(f"{_TEMPORARY}*/*.manifest.json"))
 
 
 def _write_files(
@@ -211,7 +169,9 @@ def _write_files(
             progress.close()
         if right == layout:
             report.in_inter = dict(layout.in_inter)
-            report.files = [name for name in job.possible_files() if (folder / name).is_file()]
+            report.files = [
+                name for name in job.files.possible_files() if (folder / name).is_file()
+            ]
             return folder, report
         shutil.rmtree(folder)
         layout = right
@@ -238,9 +198,9 @@ def _up_to_date(job: _Job, origin: dict[str, Any]) -> ConversionReport | None:
     Raises:
         UsageError: there are files that something else wrote or changed.
     """
-    manifest = read_manifest(job.manifest)
+    manifest = read_manifest(job.files.manifest)
     written = {} if manifest is None else manifest["files"]
-    for name in job.possible_files():
+    for name in job.files.possible_files():
         path = job.folder / name
         if not path.exists():
             continue
@@ -292,40 +252,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Make a folder and wait until no other conversion works in it; remove it where it is empty.
-
-    Yields:
-        Whether this process is alone in it, which not every file system can say.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    alone = False
-    with ExitStack() as stack:
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY)
-            stack.callback(os.close, descriptor)
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system lets go when a process ends
-                alone = True
-        try:
-            yield alone
-        finally:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
-@contextmanager
-def _temporary_folder(folder: Path) -> Iterator[Path]:
-    """A folder inside ``folder`` that is removed at the end."""
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary)
-
-
-@contextmanager
-def _told_in_a_sentence(folder: Path) -> Iterator[None]:
+def told_in_a_sentence(folder: Path) -> Iterator[None]:
     """Turn what the operating system refuses into an error that names the file."""
     try:
         yield

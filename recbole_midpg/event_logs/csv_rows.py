@@ -30,11 +30,13 @@ class BadLine:
         line: its number, from 1.
         text: what stands there, bytes that are no text escaped.
         reason: what is wrong, as a sentence without its place and end.
+        is_text: False where its bytes are not UTF-8.
     """
 
     line: int
     text: str
     reason: str
+    is_text: bool = True
 
     @property
     def problem(self) -> str:
@@ -172,7 +174,7 @@ def _whole_lines(
             good.append(record)
             numbers.append(number)
         else:
-            bad.append(BadLine(number, _text(record), reason))
+            bad.append(BadLine(number, _text(record), reason, is_text=_is_utf8(record)))
     whole = b"".join(record + b"\n" for record in good)
     return whole, np.array(numbers, np.int64), bad
 
@@ -185,6 +187,14 @@ def _no_text(line: bytes) -> str | None:
     except UnicodeDecodeError as error:
         return f"byte 0x{line[error.start]:02x} is not UTF-8 text"
     return None
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=8)

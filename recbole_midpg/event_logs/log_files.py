@@ -69,8 +69,9 @@ class LogBlock:
 class LogPart(Protocol):
     """Some rows of a log's file as they lie there, which another process can take apart too."""
 
-    first_line: int
-    """The number of the first line or row."""
+    @property
+    def first_line(self) -> int:
+        """The number of the first line or row."""
 
     def block(self) -> LogBlock:
         """Take the rows apart.
@@ -143,6 +144,26 @@ def find_files(option: str, words: Sequence[str]) -> list[str]:
 
 # --------------------------------------------------------------------------------------------------
 # CSV
+
+
+def encoding_advice(path: str, line: int) -> str:
+    """What to do about the first line of a file that is not UTF-8, as the end of a sentence."""
+    if not _is_ascii_above(path, line):
+        return (
+            "though the lines above are: the file mixes encodings; write it anew in one "
+            "(--encoding names another than UTF-8), or leave such lines out by --on-error skip."
+        )
+    return "--encoding names another one, as latin-1; --on-error skip leaves such lines out."
+
+
+def _is_ascii_above(path: str, line: int) -> bool:
+    for block in RawFile(Path(path), Path(path).stem).blocks():
+        lines = block.data.split(b"\n")[: line - block.first_line]
+        if not all(map(bytes.isascii, lines)):
+            return False
+        if line <= block.first_line + len(lines):
+            break
+    return True
 
 
 class CsvLog:

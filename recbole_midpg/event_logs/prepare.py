@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_midpg.atomic_data_scripts.conversion import read_manifest, told_in_a_sentence
+from recbole_midpg.atomic_data_scripts.dataset_files import DatasetFiles, held, temporary_folder
 from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
-from recbole_midpg.atomic_data_scripts.raw_file import shown
+from recbole_midpg.atomic_data_scripts.raw_file import sha256, shown
 from recbole_midpg.atomic_data_scripts.report import ConversionReport
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import write_text, written_whole
+from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.event_logs.column_kinds import (
     ColumnRoles,
     decide,
@@ -28,7 +30,7 @@ from recbole_midpg.event_logs.column_kinds import (
 )
 from recbole_midpg.event_logs.dataset_config import config_text
 from recbole_midpg.event_logs.distinct import Distinct
-from recbole_midpg.event_logs.log_files import LogBlock, LogFile, LogPart, open_log
+from recbole_midpg.event_logs.log_files import LogBlock, LogFile, LogPart, encoding_advice, open_log
 from recbole_midpg.event_logs.processes import (
     MOST_PROCESSES,
     Workers,
@@ -37,7 +39,12 @@ from recbole_midpg.event_logs.processes import (
 )
 from recbole_midpg.event_logs.profile import LogProfile, summarise
 from recbole_midpg.event_logs.repeated_rows import CopyCounter, hashes_of
-from recbole_midpg.event_logs.schema import LogForm, LogSchema, schema_path
+from recbole_midpg.event_logs.schema import (
+    LogForm,
+    LogSchema,
+    read_plain_schema,
+    schema_path,
+)
 
 FORMAT_VERSION = "log 1"
 """To be raised when the same log and options make something else than before."""
@@ -108,8 +115,10 @@ def prepare_log(
     """Make a dataset of a log: its atomic file, its schema and its config file.
 
     The log is read twice, a block at a time: to find out what its columns are, and to write
-    ``output/NAME/NAME.inter``. All files appear when they are complete; ``NAME.schema.json`` keeps
-    what the columns mean. ``./dataset_configs/NAME.yaml`` is left alone where it is there.
+    ``output/NAME/NAME.inter``. All files take their names together, the manifest last; where the
+    process is killed meanwhile, the next call ends that. A second call with the same log and
+    options changes nothing. ``NAME.schema.json`` keeps what the columns mean.
+    ``./dataset_configs/NAME.yaml`` is left alone where it is there.
 
     Args:
         name: the dataset.
@@ -133,46 +142,125 @@ def prepare_log(
     Raises:
         UsageError: the log cannot be read so; nothing is written then.
     """
-    start = time.monotonic()
     folder = Path(output) / name
-    inter, rejected = folder / f"{name}.inter", folder / f"{name}.rejected.tsv"
-    if inter.exists() and not force:
-        raise UsageError(f"{inter}: it is there already, --force writes over it.")
     files = [open_log(path, form) for path in paths]
-    names = _same_columns(files)
-    roles.check(names)
+    roles.check(_same_columns(files))
+    outcome = DatasetFiles(folder, name, ("inter", "rejected.tsv", "schema.json"))
     log = _Log(name, files, show_progress)
-    profile = LogProfile(names, roles.label_outcome(), roles.missing)
-    with started_workers(processes or _processes_for(paths)) as workers:
-        _profiled(log, profile, workers)
-        if not profile.rows:
-            raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
-        kinds = decide(profile, roles, files[0].unusable)
-        schema = make_schema(profile, roles, kinds, form)
-        schema_file, manifest = schema_path(folder, name), folder / f"{name}.manifest.json"
-        writer = _Writer(_RowMaker(schema, roles), on_error == "skip")
-        with written_whole([inter, rejected, schema_file, manifest]) as parts:
-            writer.write(log, workers, parts[0], parts[1])
-            report = writer.report(name, folder)
-            report.seconds = round(time.monotonic() - start, 3)
-            parts[2].write_text(json.dumps(schema.to_plain(), indent=1) + "\n", encoding="utf-8")
-            parts[3].write_text(json.dumps(_manifest(report, files, parts[0]), indent=1) + "\n")
-    if not writer.rejected:
-        rejected.unlink()
+    with told_in_a_sentence(folder), held(folder) as alone:
+        if alone:
+            outcome.settle()
+        inter = folder / f"{name}.inter"
+        origin = _origin(log, form, roles, on_error)
+        made = None if force else _made_before(outcome, origin)
+        if made is None:
+            if inter.exists() and not force:
+                raise UsageError(
+                    f"{inter}: it is there already, of another log or other options, or changed; "
+                    "--force writes over it."
+                )
+            with started_workers(processes or _processes_for(paths)) as workers:
+                made = _make(outcome, log, form, roles, origin, workers)
+    schema = LogSchema.from_plain(read_plain_schema(folder, name) or {})
     config = Path("dataset_configs") / f"{name}.yaml"
     writes_config = force or not config.exists()
     if writes_config:
         write_text(config, config_text(name, schema, roles, command))
-    fields = {raw: field for field, raw in schema.raw_names.items()}
     return PreparedLog(
-        report,
-        schema,
-        table(profile, kinds, fields),
-        writer.copies,
-        writer.not_given,
-        config,
-        writes_config,
+        schema=schema,
+        report=made.report,
+        columns=made.columns,
+        copies=made.copies,
+        not_given=made.not_given,
+        config=config,
+        wrote_config=writes_config,
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is printed of a dataset, and kept in its manifest; see :class:`PreparedLog`."""
+
+    report: ConversionReport
+    columns: str
+    copies: int
+    not_given: int
+
+
+def _origin(log: _Log, form: LogForm, roles: ColumnRoles, on_error: str) -> dict[str, Any]:
+    """What a dataset is made of; the same origin makes the same files."""
+    paths = [Path(file.path) for file in log.files]
+    options = {"form": asdict(form), "roles": asdict(roles), "on_error": on_error}
+    origin = {
+        "name": log.name,
+        "version": FORMAT_VERSION,
+        "raw": {
+            "names": [path.name for path in paths],
+            "bytes": [path.stat().st_size for path in paths],
+            "sha256": [sha256(path) for path in paths],
+        },
+        "options": options,
+    }
+    return dict(json.loads(json.dumps(origin)))
+
+
+def _made_before(files: DatasetFiles, origin: Mapping[str, Any]) -> _Made | None:
+    """What an earlier command made of the same origin, where its files are there unchanged."""
+    manifest = read_manifest(files.manifest)
+    if manifest is None or any(manifest[key] != value for key, value in origin.items()):
+        return None
+    for name, written in manifest["files"].items():
+        path = files.folder / name
+        if not path.is_file() or _described(path) != written:
+            return None
+    report = ConversionReport.from_json(manifest["report"])
+    report.changed = False
+    report.folder = str(files.folder)
+    return _Made(report, manifest["columns"], manifest["copies"], manifest["not_given"])
+
+
+def _described(path: Path) -> dict[str, object]:
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _make(
+    outcome: DatasetFiles,
+    log: _Log,
+    form: LogForm,
+    roles: ColumnRoles,
+    origin: Mapping[str, Any],
+    workers: Workers,
+) -> _Made:
+    """Read a log twice and write the dataset's files, which take their names together."""
+    start = time.monotonic()
+    name, files = log.name, log.files
+    profile = LogProfile(list(files[0].names), roles.label_outcome(), roles.missing)
+    _profiled(log, profile, workers)
+    if not profile.rows:
+        raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
+    kinds = decide(profile, roles, files[0].unusable)
+    schema = make_schema(profile, roles, kinds, form)
+    writer = _Writer(_RowMaker(schema, roles), origin["options"]["on_error"] == "skip")
+    with temporary_folder(outcome.folder) as temporary:
+        parts = temporary / "parts"
+        parts.mkdir()
+        rejected = parts / f"{name}.rejected.tsv"
+        writer.write(log, workers, parts / f"{name}.inter", rejected)
+        if not writer.rejected:
+            rejected.unlink()
+        schema_text = json.dumps(schema.to_plain(), indent=1) + "\n"
+        schema_path(parts, name).write_text(schema_text, encoding="utf-8")
+        report = writer.report(name, outcome.folder)
+        report.seconds = round(time.monotonic() - start, 3)
+        fields = {raw: field for field, raw in schema.raw_names.items()}
+        made = _Made(report, table(profile, kinds, fields), writer.copies, writer.not_given)
+        content = {
+            **origin,
+            "files": {path.name: _described(path) for path in sorted(parts.iterdir())},
+            **{**vars(made), "report": report.to_json()},
+        }
+        outcome.put_in_place(temporary, parts, content)
+    return made
 
 
 def _same_columns(files: Sequence[LogFile]) -> list[str]:
@@ -230,16 +318,12 @@ def _processes_for(paths: Sequence[str]) -> int:
     return min(available_processors(), MOST_PROCESSES) if size >= _LARGE_BYTES else 1
 
 
-def _manifest(report: ConversionReport, files: Sequence[LogFile], inter: Path) -> dict[str, object]:
-    """What the converters leave beside their files, see ``conversion.read_manifest``."""
-    return {
-        "name": report.name,
-        "version": FORMAT_VERSION,
-        "raw": {"names": [file.path for file in files]},
-        "options": {},
-        "files": {report.files[0]: {"bytes": inter.stat().st_size}},
-        "report": report.to_json(),
-    }
+class _Problem(NamedTuple):
+    """What is wrong with a line; ``is_text`` is False where its bytes are not UTF-8."""
+
+    line: int
+    sentence: str
+    is_text: bool = True
 
 
 @dataclass(frozen=True)
@@ -251,7 +335,8 @@ class _WrittenBlock:
         hashes: of each line, ``(rows out,)``.
         rows_in: lines of the log.
         rows_out: lines of the atomic file.
-        problems: the path, line and problem of each bad line, in their order.
+        path: the log's file.
+        problems: of its bad lines, in their order.
         place: what the numbers count, ``line`` or ``row``.
         not_given: rows left out because the ``--given`` outcome is not 1.
         tallies: rows and positives by scenario.
@@ -261,7 +346,8 @@ class _WrittenBlock:
     hashes: NDArray[np.uint64]
     rows_in: int
     rows_out: int
-    problems: list[tuple[str, int, str]]
+    path: str
+    problems: list[_Problem]
     place: str
     not_given: int
     tallies: dict[str, tuple[int, int]]
@@ -280,8 +366,8 @@ class _RowMaker:
         columns, problems = self._fields(block)
         keep = np.ones(len(block), np.bool_)
         keep[list(problems)] = False
-        lines = [(block.path, line.line, line.problem) for line in block.bad]
-        lines += [(block.path, int(block.lines[row]), problem) for row, problem in problems.items()]
+        lines = [_Problem(line.line, line.problem, line.is_text) for line in block.bad]
+        lines += [_Problem(int(block.lines[row]), words) for row, words in problems.items()]
         given, _ = self.schema.is_given(block.columns)
         not_given = int((keep & ~given).sum())
         keep &= given
@@ -294,6 +380,7 @@ class _RowMaker:
             hashes=hashes_of(written),
             rows_in=len(block) + len(block.bad),
             rows_out=len(written),
+            path=block.path,
             problems=sorted(lines),
             place=block.place,
             not_given=not_given,
@@ -329,7 +416,7 @@ class _RowMaker:
         column = Distinct.of(texts)
         rows = np.bincount(column.codes, minlength=len(column.values)).tolist()
         positives = np.bincount(column.codes[labels], minlength=len(column.values)).tolist()
-        names = [text or "(missing)" for text in column.values]
+        names = [str(text) or "(missing)" for text in column.values]
         return dict(zip(names, zip(rows, positives, strict=True), strict=True))
 
     @property
@@ -390,11 +477,15 @@ class _Writer:
 
     def _list_problems(self, block: _WrittenBlock, bad: TextIO) -> None:
         if block.problems and not self.skips:
-            path, line, problem = block.problems[0]
-            raise UsageError(
-                f"{path}, {block.place} {line}: {problem} --on-error skip leaves it out."
-            )
-        bad.writelines(f"{path}\t{line}\t{problem}\n" for path, line, problem in block.problems)
+            first = block.problems[0]
+            start = f"{block.path}, {block.place} {first.line}:"
+            if not first.is_text:
+                advice = encoding_advice(block.path, first.line)
+                raise UsageError(f"{start} {first.sentence.removesuffix('.')}; {advice}")
+            raise UsageError(f"{start} {first.sentence} --on-error skip leaves it out.")
+        bad.writelines(
+            f"{block.path}\t{problem.line}\t{problem.sentence}\n" for problem in block.problems
+        )
 
     def _count(self, block: _WrittenBlock) -> None:
         self.rows_in += block.rows_in

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, convert, prepare
 from recbole_midpg.atomic_data_scripts import raw_file as raw_file_module
-from recbole_midpg.atomic_data_scripts.conversion import was_cut_off
 from recbole_midpg.atomic_data_scripts.conversion_pass import ConversionPass
+from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.atomic_data_scripts.entity_table import EntityTable
 from recbole_midpg.common.errors import UsageError
 

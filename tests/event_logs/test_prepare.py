@@ -3,12 +3,17 @@
 import gzip
 import json
 import multiprocessing
+import os
 import re
+import shutil
+import signal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.event_logs.column_kinds import ColumnRoles
@@ -167,9 +172,10 @@ def test_an_edited_config_stays(log):
     midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
     config = log / "dataset_configs" / "shop.yaml"
     config.write_text("scenario_fields: [member]\n", encoding="utf-8")
-    again = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    again = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--drop", "age", cwd=log)
     assert again.returncode == 2
-    assert "shop.inter: it is there already, --force writes over it." in again.stderr
+    assert "shop.inter: it is there already" in again.stderr
+    assert "--force writes over it." in again.stderr
     (log / "dataset/shop/shop.inter").unlink()
     made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
     assert "stays as it is" in made.stdout
@@ -256,7 +262,85 @@ def test_several_processes_make_the_same_files(log, monkeypatch):
         return made.columns, [(log / f"of-{processes}/shop" / n).read_bytes() for n in names]
 
     assert prepared(2) == prepared(1)
-    with pytest.raises(UsageError, match="log.csv, line 701: 16 values, expected 15"):
+    with pytest.raises(UsageError, match=r"log.csv, line 701: 16 values, expected 15"):
         prepare_log("shop", ["log.csv"], LogForm(), roles, "stopped", processes=2)
     assert not list((log / "stopped" / "shop").glob("*"))
     assert not multiprocessing.active_children()
+
+
+def test_a_second_command_does_nothing(log):
+    first = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    inter = log / "dataset/shop/shop.inter"
+    written, text = inter.stat(), inter.read_bytes()
+    second = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert second.returncode == 0, second.stderr
+    assert "shop: up to date in dataset/shop, nothing to do" in second.stdout
+    assert inter.stat().st_mtime_ns == written.st_mtime_ns
+    table = first.stdout.partition("\n\n")[0]
+    assert second.stdout.startswith(table)
+    inter.write_bytes(text.replace(b"app", b"web"))
+    changed = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert changed.returncode == 2
+    assert "or changed; --force writes over it." in changed.stderr
+    midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--force", cwd=log)
+    assert inter.read_bytes() == text
+    log_of(1_499).to_csv(log / "log.csv", index=False)
+    assert midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log).returncode == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked")
+def test_a_command_that_is_killed_between_renames_is_completed_by_the_same(log):
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES)
+    midpg(*words, cwd=log)
+    folder = log / "dataset/shop"
+    whole = {path.name: path.read_bytes() for path in folder.glob("shop.[is]*")}
+    for renames in range(4):  # the manifest in its own folder, two files, the manifest again
+        shutil.rmtree(folder)
+        assert _killed_before_rename(renames, lambda: midpg(*words, cwd=log)) == -signal.SIGKILL
+        assert was_cut_off(folder) == (renames > 0)
+        if renames:
+            refused = run_recbole("--dataset=shop", "--model=DNN", cwd=log)
+            assert "the same recbole-midpg prepare shop completes it" in refused.stderr
+        made = midpg(*words, cwd=log)
+        assert made.returncode == 0, made.stderr
+        assert ("nothing to do" in made.stdout) == (renames > 0)
+        assert {path.name: path.read_bytes() for path in folder.glob("shop.[is]*")} == whole
+        assert not list(folder.glob(".*"))
+
+
+def _killed_before_rename(renames, command):
+    """Run a command in a process that is killed after so many renames; its exit status."""
+    process = os.fork()
+    if process == 0:
+        done = []
+        replace = Path.replace
+
+        def counted(path, target):
+            if len(done) == renames:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.append(path)
+            return replace(path, target)
+
+        Path.replace = counted
+        try:
+            command()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def test_mixed_encodings_are_told_in_a_sentence(log):
+    lines = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    lines[900] = lines[900].replace("web", "Außen").replace("app", "Außen")
+    later = "\n".join(lines[900:]).encode("latin-1")
+    earlier = "\n".join(lines[:900])
+    (log / "log.csv").write_bytes(earlier.encode() + b"\n" + later + b"\n")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert re.search(r"log\.csv, line 901: byte 0xdf is not UTF-8 text.*mixes", refused.stderr)
+    assert "--encoding" in refused.stderr
+    ascii_only = earlier.replace("Außen", "Aussen").encode()
+    (log / "log.csv").write_bytes(ascii_only + b"\n" + later + b"\n")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert "line 901: byte 0xdf" in refused.stderr
+    assert "--encoding names another one, as latin-1" in refused.stderr

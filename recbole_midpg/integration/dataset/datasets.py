@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, find_converter, prepare
-from recbole_midpg.atomic_data_scripts.conversion import read_manifest, was_cut_off
+from recbole_midpg.atomic_data_scripts.conversion import read_manifest
+from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
