@@ -10,10 +10,14 @@ ones.
 from __future__ import annotations
 
 import dataclasses
+import math
+import reprlib
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +30,10 @@ from recbole_midpg.loading.number_scalers import NumberScaler, scaler_from_plain
 from recbole_midpg.loading.rare_tokens import RareTokens
 
 _MISSING = frozenset(MISSING)
+# How a value stands in a sentence: an integer may have thousands of digits.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 200
+_SHORT.maxlist = _SHORT.maxtuple = 20
 
 
 class BadValueError(UsageError):
@@ -43,7 +51,7 @@ class BadValueError(UsageError):
 
     def __init__(self, row: int, field: str, value: object, allowed: str) -> None:
         self.row, self.field = row, field
-        self.problem = f"column {field!r}: {value!r} is not {allowed}."
+        self.problem = f"column {field!r}: {_SHORT.repr(value)} is not {allowed}."
         super().__init__(f"row {row + 1}, {self.problem}")
 
 
@@ -253,8 +261,14 @@ class TokenEncoder(Encoder):
         for code, value in enumerate(distinct):
             if isinstance(value, tuple):
                 raise self.refuse(_first(codes, code), list(value), "one token")
-        ids = np.fromiter(map(self.id_of, distinct), np.int64, len(distinct))
+        ids = np.fromiter(self._ids_of(distinct.tolist()), np.int64, len(distinct))
         return np.append(ids, 0)[codes]
+
+    def _ids_of(self, values: list[Any]) -> Iterable[int]:
+        """The id of each of some distinct values."""
+        if set(map(type, values)) == {str} and _MISSING.isdisjoint(values):
+            return map(self.ids.get, values, repeat(self.unknown))
+        return map(self.id_of, values)
 
     def read(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids as the model reads them: those of rare tokens as the unknown one's.
@@ -306,9 +320,7 @@ class NumberEncoder(Encoder):
         """See :class:`Encoder`."""
         codes, distinct = distinct_values(column)
         texts = [None if value in _MISSING else value for value in distinct]
-        # pandas reads the numbers of atomic files too: the same text is the same number.
-        read = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce")
-        numbers = read.to_numpy(np.float64)
+        numbers = _read_numbers(texts)
         for code in np.flatnonzero(~np.isfinite(numbers)).tolist():
             if texts[code] is not None:
                 raise self.refuse(_first(codes, code), texts[code], "a finite number")
@@ -334,12 +346,26 @@ class NumberSequenceEncoder(NumberEncoder):
         for code, value in enumerate(distinct):
             try:
                 numbers = np.array([float(item) for item in elements_of(value, self.separator)])
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 numbers = np.array([np.nan])
             if not np.isfinite(numbers).all():
                 raise self.refuse(_first(codes, code), value, "a sequence of finite numbers")
             rows[code, : len(numbers)] = self.scale.apply(numbers[: self.width])
         return rows[codes]
+
+
+def _read_numbers(values: list[Any]) -> NDArray[np.float64]:
+    """Texts and numbers as numbers, ``(values,)``; what is none is NaN, one too large infinite."""
+
+    def read(values: list[Any]) -> NDArray[np.float64]:
+        # pandas reads the numbers of atomic files too: the same text is the same number.
+        return pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(np.float64)
+
+    try:
+        return read(values)
+    except OverflowError:
+        largest = sys.float_info.max
+        return read([math.inf if type(v) is int and abs(v) > largest else v for v in values])
 
 
 def distinct_values(column: Any) -> tuple[Integers, NDArray[Any]]:

@@ -29,6 +29,8 @@ TOKENS = Tokens.of(["[PAD]", "a", "7", "8.0", "é"])
     [
         (["a", "é", "b", "", None], [1, 4, 0, 0, 0]),
         ([7, 7.0, 8.0, np.nan], [2, 2, 3, 0]),
+        (["a", "nan", "[PAD]", "7", "7.0"], [1, 0, 0, 2, 0]),
+        (["a", "b", "7"], [1, 0, 2]),
         (np.array([7, 8]), [2, 0]),
         (np.array([7.0, 8.0, np.nan]), [2, 3, 0]),
         (np.array(["a", "7"]), [1, 2]),
@@ -154,6 +156,13 @@ def test_sequences_of_numbers():
             NumberSequenceEncoder("x", NumberScale(0.0), " ", 2),
             "1 nan",
             "'1 nan' is not a sequence",
+        ),
+        (NumberEncoder("x", NumberScale(0.0)), 10**400, r"10+\.\.\.0+ is not a finite number"),
+        (NumberEncoder("x", NumberScale(0.0)), -(10**309), r"-10+\.\.\.0+ is not a finite number"),
+        (
+            NumberSequenceEncoder("x", NumberScale(0.0), " ", 2),
+            [1, 10**400],
+            r"\(1, 10+\.\.\.0+\) is not a sequence",
         ),
         (TokenEncoder("x", TOKENS), ["a"], r"\['a'\] is not one token"),
     ],
