@@ -11,11 +11,12 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain, pairwise, starmap
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.encoding import check_lengths
@@ -44,7 +45,11 @@ class ScoredRequest:
     counts: dict[str, ValueCounts]
 
 
-def score_together(scorer: Scorer, requests: Sequence[Columns]) -> list[ScoredRequest | Exception]:
+def score_together(
+    scorer: Scorer,
+    requests: Sequence[Columns],
+    to_fields: Callable[[Columns], Columns] = dict,
+) -> list[ScoredRequest | Exception]:
     """Score the rows of several requests in as few calls of the model as there may be.
 
     A request gets the scores that it would get alone, but for the rounding of a sum in a larger
@@ -52,7 +57,9 @@ def score_together(scorer: Scorer, requests: Sequence[Columns]) -> list[ScoredRe
 
     Args:
         scorer: the model.
-        requests: columns of each one's rows, see :meth:`Scorer.encode`; plain sequences.
+        requests: columns of each one's rows, plain sequences.
+        to_fields: makes columns as :meth:`Scorer.encode` takes them of those of the requests, as
+            :meth:`Scorer.fields_of_log` does; by default they are those.
 
     Returns:
         For each request its scores, or the error of its own rows: a ``UsageError`` where they
@@ -72,16 +79,20 @@ def score_together(scorer: Scorer, requests: Sequence[Columns]) -> list[ScoredRe
             alike[_form(columns)].append(place)
     for places in alike.values():
         group = [requests[place] for place in places]
-        answers.update(zip(places, _score_alike(scorer, group), strict=True))
+        answers.update(zip(places, _score_alike(scorer, group, to_fields), strict=True))
     return [answers[place] for place in range(len(requests))]
+
+
+# Of these 1, 1.0 and True are equal in Python and three tokens.
+_EQUAL_TYPES = frozenset({bool, int, float})
 
 
 def _form(columns: Columns) -> Any:
     """What requests must have in common to be columns of each other.
 
-    Beside the names those are the types: 1, 1.0 and True are equal in Python and three tokens.
+    Beside the names those are the types of values that may be equal and differ as tokens.
     """
-    return frozenset((name, *_types(values)) for name, values in columns.items())
+    return frozenset((name, _types(values) & _EQUAL_TYPES) for name, values in columns.items())
 
 
 def _types(values: Sequence[Any]) -> frozenset[type]:
@@ -92,25 +103,58 @@ def _types(values: Sequence[Any]) -> frozenset[type]:
     return types
 
 
-def _score_alike(scorer: Scorer, requests: Sequence[Columns]) -> list[ScoredRequest | Exception]:
+def _score_alike(
+    scorer: Scorer, requests: Sequence[Columns], to_fields: Callable[[Columns], Columns]
+) -> list[ScoredRequest | Exception]:
     """Score requests of one form."""
-    joined = {name: [value for r in requests for value in r[name]] for name in requests[0]}
+    joined = {
+        name: list(chain.from_iterable(columns[name] for columns in requests))
+        for name in requests[0]
+    }
     try:
-        encoded = scorer.encode(joined)
+        fields = to_fields(joined)
+        encoded = scorer.encode(fields)
     except Exception as error:  # whatever a request's rows fail by, the others do not
         if len(requests) == 1:
             return [error]
         half = len(requests) // 2
-        return [*_score_alike(scorer, requests[:half]), *_score_alike(scorer, requests[half:])]
+        parts = (requests[:half], requests[half:])
+        return [answer for part in parts for answer in _score_alike(scorer, part, to_fields)]
     scores = scorer.probabilities(encoded)
-    ends = list(accumulate(map(_count_rows, requests), initial=0))
+    rows = list(accumulate(map(_count_rows, requests), initial=0))
+    slices = list(starmap(slice, pairwise(rows)))
+    counts = _count_parts(scorer, fields, encoded, slices)
     return [
-        ScoredRequest(
-            scores[start:end],
-            scorer.counts(columns, {name: rows[start:end] for name, rows in encoded.items()}),
-        )
-        for columns, (start, end) in zip(requests, pairwise(ends), strict=True)
+        ScoredRequest(scores[part], counted) for part, counted in zip(slices, counts, strict=True)
     ]
+
+
+def _count_parts(
+    scorer: Scorer, fields: Columns, encoded: Mapping[str, Tensor], parts: Sequence[slice]
+) -> list[dict[str, ValueCounts]]:
+    """Count what training has seen of each of some parts of rows.
+
+    A column whose every value is known is so in each part: most are, and are counted once.
+    """
+    scored = scorer.scoring.fields.scored
+    whole = scorer.counts(fields, encoded)
+    rows = sum(part.stop - part.start for part in parts)
+    known = {
+        name
+        for name, counts in whole.items()
+        if counts == ValueCounts(rows) and not scored[name].type.value.endswith("_seq")
+    }
+    doubtful = [name for name in whole if name not in known]
+
+    def count(part: slice) -> dict[str, ValueCounts]:
+        counts = scorer.counts(
+            {name: fields[name][part] for name in doubtful},
+            {name: encoded[name][part] for name in doubtful},
+        )
+        all_known = ValueCounts(part.stop - part.start)
+        return {name: all_known if name in known else counts[name] for name in whole}
+
+    return list(map(count, parts))
 
 
 def _count_rows(columns: Columns) -> int:

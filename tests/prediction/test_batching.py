@@ -33,6 +33,44 @@ def test_each_request_gets_what_it_would_get_alone(scorer):
         assert scored.counts == scorer.counts(columns, scorer.encode(columns))
 
 
+def test_counts_are_those_of_each_request_where_others_have_what_training_has_not(scorer):
+    requests = requests_of(scorer)
+    name = next(n for n, kind in scorer.fields.items() if kind == "token")
+    requests[1][name] = ["never seen", None]
+    scored = score_together(scorer, requests)
+    assert [one.counts[name].unknown for one in scored] == [
+        scorer.counts(columns, scorer.encode(columns))[name].unknown for columns in requests
+    ]
+    assert (scored[1].counts[name].unknown, scored[1].counts[name].missing) == (1, 1)
+    assert scored[1].counts[name].examples == ("never seen",)
+
+
+def test_numbers_that_are_equal_and_other_tokens_stay_apart(scorer):
+    name = next(n for n, kind in scorer.fields.items() if kind == "token")
+    first = requests_of(scorer)[0]
+    values = [[True, None], [1, "x"], [1.0, 2.5], [None, "1"]]
+    requests = [{**first, name: value} for value in values]
+    for columns, scored in zip(requests, score_together(scorer, requests), strict=True):
+        np.testing.assert_allclose(scored.scores, scorer.scores(columns), rtol=1e-5)
+        assert scored.counts == scorer.counts(columns, scorer.encode(columns))
+
+
+def test_columns_are_made_fields_of_before_they_are_scored(scorer):
+    requests = requests_of(scorer)
+    renamed = [{f"raw {name}": column for name, column in r.items()} for r in requests]
+
+    def to_fields(columns):
+        return {name.removeprefix("raw "): column for name, column in columns.items()}
+
+    for plain, raw in zip(
+        score_together(scorer, requests),
+        score_together(scorer, renamed, to_fields),
+        strict=True,
+    ):
+        assert plain.scores.tolist() == raw.scores.tolist()
+        assert plain.counts == raw.counts
+
+
 def test_a_bad_request_fails_alone_and_names_its_row_and_field(scorer):
     requests = requests_of(scorer)
     requests[1]["price"] = [requests[1]["price"][0], "dear"]
