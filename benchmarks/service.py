@@ -8,7 +8,7 @@ client takes cores from the service, it says what the service could do alone.
 
 Run from the repository's root:
 
-    python -m benchmarks.service [--rows 50] [--connections 32] [--seconds 5] [--rounds 7]
+    python -m benchmarks.service [--rows 50] [--connections 32] [--workers 2] [--seconds 5]
 """
 
 from __future__ import annotations
@@ -87,18 +87,20 @@ def whole_rows(count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def running_service(scorer: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """The service in a process of its own: the process and its port."""
-    command = [sys.executable, str(SERVICE), str(scorer), "--port=0"]
+def running_service(scorer: Path, workers: int) -> Iterator[tuple[psutil.Process, int]]:
+    """The service in processes of its own: the first of them, and the port."""
+    command = [sys.executable, str(SERVICE), str(scorer), "--port=0", f"--workers={workers}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            for line in process.stderr:
-                if "running on" in line:
-                    break
-            else:
-                raise SystemExit("the service has not started")
-            yield psutil.Process(process.pid), int(line.rpartition(":")[2].split()[0])
+            port, started = 0, 0
+            while started < workers or not port:
+                line = process.stderr.readline()
+                if not line:
+                    raise SystemExit("the service has not started")
+                started += "startup complete" in line
+                port = int(line.rpartition(":")[2].split()[0]) if "running on" in line else port
+            yield psutil.Process(process.pid), port
         finally:
             process.terminate()
 
@@ -137,8 +139,8 @@ def measure(
 
 
 def _processor(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+    times = [part.cpu_times() for part in (process, *process.children(recursive=True))]
+    return sum(part.user + part.system for part in times)
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -176,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rows", type=int, default=50, help="of a request")
     parser.add_argument("--connections", type=int, default=32, help="requests at a time")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the service")
     parser.add_argument("--seconds", type=float, default=5.0, help="of a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dataset_rows", type=int, default=200_000, help="that are trained on")
@@ -188,7 +191,7 @@ def main() -> None:
             json.dumps({"rows": rows[start : start + options.rows]}).encode()
             for start in range(0, len(rows), options.rows)
         ]
-        with running_service(scorer) as (process, port):
+        with running_service(scorer, options.workers) as (process, port):
             measure(process, port, bodies, options.connections, options.seconds)  # to warm up
             rounds = [
                 measure(process, port, bodies, options.connections, options.seconds)

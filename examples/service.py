@@ -37,6 +37,7 @@ from recbole_midpg.prediction.batching import Batcher, BusyError, ScoredRequest,
 
 MAX_ROWS = 10_000  # of a request
 MAX_BYTES = 16 << 20  # of a request's body
+WORKER_START = 120  # seconds that a worker may take to load torch and the model
 MAX_ERRORS = 20  # that an answer lists
 
 
@@ -202,7 +203,14 @@ def main() -> None:
         os.environ["SCORER"] = options.scorer
         name = f"{Path(__file__).stem}:create_app"
         folder = str(Path(__file__).parent)
-        uvicorn.run(name, factory=True, workers=options.workers, app_dir=folder, **place)
+        uvicorn.run(
+            name,
+            factory=True,
+            workers=options.workers,
+            app_dir=folder,
+            timeout_worker_healthcheck=WORKER_START,  # by default a busy machine's are killed
+            **place,
+        )
 
 
 if __name__ == "__main__":
