@@ -2,14 +2,17 @@
 
 Three files at the repository's top become pages too, and links that lead out of the pages go to the
 repository's address, where ``repo_url`` has one; else their text stays, with the file's path.
+Formulas become MathML, which browsers draw without a script from anywhere.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -21,6 +24,11 @@ PAGES_AT_THE_TOP = {
     "CHANGELOG.md": "changelog.md",
 }
 _NAMES_AT_THE_TOP = {page: name for name, page in PAGES_AT_THE_TOP.items()}
+# As pymdownx.arithmatex leaves them.
+_FORMULA = re.compile(
+    r'<(span|div) class="arithmatex">(?:\\\((?P<inline>.*?)\\\)|\\\[(?P<block>.*?)\\\])</\1>',
+    re.DOTALL,
+)
 _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?P<image>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^)\s]+)\)")
 
@@ -36,6 +44,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead each link of a page to where it is found from the site."""
     return with_links(markdown, page.file.src_uri, config.repo_url)
+
+
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Write each formula of a page as MathML."""
+    return with_formulas(content)
+
+
+def with_formulas(content: str) -> str:
+    """A page's HTML with formulas that a browser draws by itself."""
+    return _FORMULA.sub(_as_mathml, content)
+
+
+def _as_mathml(formula: re.Match[str]) -> str:
+    if formula["inline"] is not None:
+        return convert(html.unescape(formula["inline"]))
+    return convert(html.unescape(formula["block"]), display="block")
 
 
 def with_links(markdown: str, page: str, repo_url: str | None) -> str:
