@@ -383,7 +383,7 @@ class ParquetLog:
             parquet = import_module("pyarrow.parquet")
         except ImportError as error:
             raise UsageError(
-                f"{self.path}: to read Parquet files pyarrow is needed, "
+                f"{self.path}: to read Parquet files pyarrow is needed ({error}), "
                 "pip install 'recbole-midpg[parquet]'."
             ) from error
         try:

@@ -192,3 +192,13 @@ def test_files_by_patterns(tmp_path):
     assert [path.rpartition("/")[2] for path in found] == ["c[1].csv", "a.csv", "b.csv"]
     with pytest.raises(UsageError, match="--csv: there is no file 'nothing"):
         find_files("--csv", ["nothing*.csv"])
+
+
+def test_a_pyarrow_that_cannot_be_imported_is_said_with_its_reason(tmp_path, monkeypatch):
+    def fails(name):
+        raise ImportError("pyarrow requires NumPy 2.0 or newer, found 1.26.4")
+
+    monkeypatch.setattr("recbole_midpg.event_logs.log_files.import_module", fails)
+    (tmp_path / "log.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UsageError, match=r"is needed \(pyarrow requires NumPy 2\.0 or newer"):
+        open_log(tmp_path / "log.parquet", LogForm())
