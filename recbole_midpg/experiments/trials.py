@@ -8,11 +8,8 @@ fails or dies is reported and ends nothing else.
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import signal
 import tempfile
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -23,6 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from recbole_midpg.common.child_processes import end_with_parent, worker_context
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.machine import peak_memory_mib
 from recbole_midpg.experiments.record import Record
@@ -158,14 +156,7 @@ class _Processes:
     """The trials that run at a time, each in a new process that holds nothing of another's."""
 
     def __init__(self, jobs: int, dataset: str, common: dict[str, Any], logs: Path) -> None:
-        # A server that has imported the package forks each process in a moment.
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context(
-            "forkserver" if "forkserver" in methods else "spawn"
-        )
-        if hasattr(context, "set_forkserver_preload"):
-            context.set_forkserver_preload(["recbole_midpg.experiments.trials"])
-        self._context = context
+        self._context = worker_context(__name__)
         self._arguments = (dataset, common, logs, jobs)
         self.running: dict[Connection, tuple[int, TrialPlan, Any]] = {}
 
@@ -211,7 +202,7 @@ def _work(
 ) -> None:
     """Do a trial in this process and send its result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     log = logs / f"{plan.label}-{plan.seed}.log"
     # RecBole names its TensorBoard folder by this file too.
     logging.basicConfig(
@@ -226,13 +217,6 @@ def _work(
         getLogger().exception("the trial failed")
         result = TrialResult(**vars(plan), problem=f"{type(error).__name__}: {error} (see {log})")
     sender.send(result)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialResult:

@@ -88,7 +88,7 @@ def test_the_command_sets_it(tmp_path, monkeypatch):
 START_A_WORKER = """
 import torch, recbole_midpg
 from multiprocessing import get_context
-from recbole_midpg.integration.run.processes import START_METHOD
+from recbole_midpg.common.child_processes import START_METHOD
 if __name__ == "__main__":
     process = get_context(START_METHOD).Process(target=recbole_midpg.training.threads.n_cores)
     process.start()

@@ -9,12 +9,10 @@ process ends itself when the command that started it is gone.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from recbole_midpg.common.child_processes import end_with_parent, worker_context
 from recbole_midpg.common.errors import ProcessDied, UsageError
 from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.integration.config.config import build_config, typed_for_program
@@ -34,8 +33,6 @@ from recbole_midpg.integration.run.process_group import PATIENCE, is_on_gpus, le
 from recbole_midpg.integration.run.run import run_config, run_recbole
 from recbole_midpg.training.threads import n_cores, share_cores
 
-# Processes come from one that has this module imported and has touched no GPU, where there is fork.
-START_METHOD = "forkserver" if hasattr(os, "fork") else "spawn"
 LOOPBACK = "127.0.0.1"
 _LAST_PORT = 65_535
 _CONNECT_SECONDS = 300.0
@@ -360,8 +357,7 @@ class _Watch:
         return self.result
 
     def _start(self, sources: ConfigSources, saved: bool) -> None:
-        context: Any = multiprocessing.get_context(START_METHOD)
-        multiprocessing.set_forkserver_preload([__name__])
+        context = worker_context(__name__)
         for local_rank in range(self.machine.nproc):
             here, there = context.Pipe(duplex=False)
             placed = sources.with_values(self.machine.values(local_rank))
@@ -484,7 +480,7 @@ def _work(
     machine: Machine, local_rank: int, sources: ConfigSources, saved: bool, messages: Connection
 ) -> None:
     """A process: run, and send the result, or what went wrong, to the command that started it."""
-    _end_with_parent()
+    end_with_parent()
     is_first = machine.group_offset + local_rank == 0
     # Ctrl-C reaches all processes of a terminal. Rank 0 reports it, once; the others work on until
     # they are ended, as it may be waiting for them.
@@ -510,18 +506,6 @@ def _work(
 def _interrupt_once(*_: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, however it went."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stay_on_this_machine() -> None:

@@ -15,6 +15,7 @@ import pytest
 from recbole.quick_start import run_recbole
 
 from recbole_midpg.cli import run_recbole_command
+from recbole_midpg.common import child_processes
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.run import processes
 from recbole_midpg.integration.run.processes import free_port
@@ -43,7 +44,7 @@ def started(folder, *arguments):
             os.chdir(folder)
             sys.stdout = sys.stderr = told
             logging.getLogger().handlers.clear()
-            processes.START_METHOD = "fork"
+            child_processes.START_METHOD = "fork"
             os._exit(run_recbole_command(arguments))
     process = psutil.Process(child)
     try:
