@@ -261,3 +261,26 @@ def test_a_fault_of_ours_is_shown_with_its_place(tmp_path, monkeypatch):
     text = (tmp_path / "told").read_text()
     assert "RuntimeError: of ours" in text
     assert re.search(r"error: process \d of 2 \(pid \d+\) has failed:", text)
+
+
+def test_a_users_program_hands_its_command_line_to_its_processes(monkeypatch):
+    """By argument: what a process finds in its own sys.argv does not count."""
+    handed = []
+
+    class Watch:
+        def __init__(self, machine, store):
+            pass
+
+        def run(self, sources, saved):
+            handed.append((sources, saved))
+
+    monkeypatch.setattr(processes, "_Watch", Watch)
+    monkeypatch.setattr(processes, "_store", lambda machine: None)
+    monkeypatch.setattr("sys.argv", ["program.py", "--epochs=7", "--weighting=rc"])
+    values = {"epochs": 3, "n": 2, "gpu_id": ""}
+    processes.run("DPG", "ml-100k", config_dict=values, saved=False, nproc=2)
+    monkeypatch.setattr("sys.argv", ["worker.py", "--epochs=9", "--m=2"])
+    ((sources, saved),) = handed
+    config = sources.with_values({"n": 4}).build()
+    assert (config["epochs"], config["weighting"], config["n"], config["m"]) == (7, "rc", 4, 8)
+    assert saved is False
