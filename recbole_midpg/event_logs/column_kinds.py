@@ -28,7 +28,7 @@ TELLING = 0.97
 """A column that tells the label with this AUC by itself is left out: it is an outcome of it."""
 TELLING_OF_TWO = 0.9
 """The same for a column of two values."""
-ALL_DISTINCT = 0.99
+ALL_DISTINCT = 0.95
 """A column in which this share of the values is distinct is left out, as an id of rows."""
 
 _MOSTLY = 0.9

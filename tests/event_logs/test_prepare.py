@@ -344,3 +344,12 @@ def test_mixed_encodings_are_told_in_a_sentence(log):
     refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
     assert "line 901: byte 0xdf" in refused.stderr
     assert "--encoding names another one, as latin-1" in refused.stderr
+
+
+def test_an_id_of_rows_is_one_beside_copies_of_rows(tmp_path):
+    rows = log_of(1_500)
+    pd.concat([rows, rows[:45]]).to_csv(tmp_path / "log.csv", index=False)
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    (line,) = [line for line in made.stdout.splitlines() if line.startswith("impression ")]
+    assert "left out" in line and "an id of rows" in line
