@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
+from recbole_midpg.common.child_processes import end_with_parent, worker_context
 from recbole_midpg.common.errors import ProcessDied
 
 MOST_PROCESSES = 4
@@ -76,9 +75,7 @@ def started_workers(processes: int) -> Iterator[Workers]:
     if processes <= 1:
         yield Workers()
         return
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), initializer=_begin_worker
-    )
+    pool = ProcessPoolExecutor(processes, worker_context(__name__), initializer=_begin_worker)
     try:
         yield Workers(pool, processes)
     finally:
@@ -88,11 +85,4 @@ def started_workers(processes: int) -> Iterator[Workers]:
 def _begin_worker() -> None:
     """Leave an interrupt to the process that started this one, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()

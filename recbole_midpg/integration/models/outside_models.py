@@ -73,8 +73,8 @@ def register(
         The class.
 
     Raises:
-        UsageError: it is no model, ``properties`` does not exist, or another model
-            has its name.
+        UsageError: it is no model, it declares its keys as earlier versions did, ``properties``
+            does not exist, or another model has its name.
     """
     is_class = isinstance(model_class, type)
     name = model_class.__name__ if is_class else repr(model_class)
@@ -82,6 +82,11 @@ def register(
         raise UsageError(
             f"model: {name} is not allowed, expected a class that extends ScenarioRecommender or "
             "one of RecBole's, as ContextRecommender."
+        )
+    if issubclass(model_class, ScenarioRecommender) and hasattr(model_class, "settings"):
+        raise UsageError(
+            f"model: {name} declares its config keys as 'settings', the name of earlier versions, "
+            "expected 'rules'."
         )
     if name in {*own_model_names(), *recbole_models()}:
         raise UsageError(

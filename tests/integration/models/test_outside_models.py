@@ -231,3 +231,11 @@ def test_the_folder_of_the_command_takes_no_installed_modules_place(package, tmp
     assert get_model("my_package.my_file:Plain").__mro__[1] is ContextRecommender
     assert sys.path[-1] == str(tmp_path)
     assert torch.ones(1).item() == 1.0
+
+
+def test_keys_declared_as_in_earlier_versions_are_not_passed_over():
+    class Old(DNN):
+        settings = {}  # noqa: RUF012 - as it stood there
+
+    with pytest.raises(UsageError, match="Old declares its config keys as 'settings'"):
+        recbole_midpg.register(Old)
