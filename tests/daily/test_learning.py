@@ -16,6 +16,8 @@ from recbole_midpg.daily.learning_state import (
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.daily.days import NAMES, day_rows, shop_checkpoint, write_day
+from tests.prediction.checkpoints import checkpoint_of
+from tests.support.purchases import purchases_config
 from tests.support.typed import midpg, run_recbole
 
 
@@ -327,3 +329,20 @@ def test_a_new_scenario_starts_at_the_mean_of_those_that_were_read(tmp_path, mon
     state = learn_file(before, write_day(tmp_path / "day2.csv", rows, names)).state
     mean = table_rows(before, "job", read).double().mean(0)
     torch.testing.assert_close(table_rows(state, "job", ["job7"])[0].double(), mean)
+
+
+def purchases_day(path, clicked="clicked"):
+    rows = [(f"u{row % 4}", f"i{row % 3}", "app", row % 2, (row % 4) // 3) for row in range(24)]
+    return write_day(path, rows, ["user_id", "item_id", "channel", clicked, "bought"])
+
+
+def test_a_model_of_clicks_and_purchases_learns_both(tmp_path):
+    small = {"mlp_hidden_size": [8, 4], "embedding_size": 4, "train_batch_size": 24}
+    checkpoint = checkpoint_of(purchases_config("ESMM_DNN", tmp_path, **small)).path
+    before = read_learning_state(checkpoint)
+    after = learn_file(before, purchases_day(tmp_path / "day.csv")).state
+    for tower in ("click", "conversion"):
+        old, new = (getattr(s.scoring.model, tower).state_dict() for s in (before, after))
+        assert any(not torch.equal(old[name], new[name]) for name in old), tower
+    with pytest.raises(UsageError, match=r"column 'clicked' is missing, the clicks to learn from"):
+        learn_file(before, purchases_day(tmp_path / "other.csv", clicked="seen"))
