@@ -22,6 +22,7 @@ def start_and_wait(sender):
     signal.pause()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_a_worker_ends_with_the_process_that_started_it(method, monkeypatch):
     monkeypatch.setattr(child_processes, "START_METHOD", method)

@@ -236,6 +236,7 @@ def test_label_of_several_positive_values(tmp_path):
     assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_files(log, monkeypatch):
     lines = (log / "log.csv").read_text(encoding="utf-8").splitlines()
     lines[700] += ",more"

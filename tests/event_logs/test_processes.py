@@ -34,6 +34,7 @@ def test_results_are_in_order_and_few_items_are_taken_ahead():
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_told_in_a_sentence():
     with pytest.raises(ProcessDied, match="was killed"), started_workers(2) as workers:
         list(workers.results(die, range(3)))

@@ -103,7 +103,8 @@ def test_mean_and_deviation_are_those_of_float64(values):
     mean = sum(exact.tolist()) / len(exact)
     variance = sum((value - mean) ** 2 for value in exact.tolist()) / len(exact)
     assert scaler.mean == pytest.approx(mean, rel=1e-6, abs=1e-6 * np.abs(exact).max())
-    if variance > 1e-12 * max(mean**2, 1e-20):
+    # Below that float32 has fewer digits.
+    if variance > 1e-12 * max(mean**2, 1e-20) and variance > 1e-60:
         assert scaler.deviation == pytest.approx(variance**0.5, rel=1e-5)
 
 

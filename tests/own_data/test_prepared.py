@@ -152,7 +152,8 @@ def test_a_day_of_other_columns_is_told_with_its_file(tmp_path):
 # --------------------------------------------------------------------------------------------------
 # Wild rows
 
-TEXTS = [row.texts() for row in ROWS[:40]]
+# So many that the wild ones do not decide what a column is.
+TEXTS = [row.texts() for row in ROWS[:300]]
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 WILD = st.lists(
     st.one_of(

@@ -87,7 +87,7 @@ def test_a_label_that_is_missing_is_told(source):
     with pytest.raises(UsageError, match=told):
         find_label({"threshold": None, "LABEL_FIELD": "label"}, source, "clicks")
     with pytest.raises(UsageError, match=r"found rating, .*user \(--label names another column\)"):
-        find_label({"threshold": None, "LABEL_FIELD": "bought_it"}, source, None)
+        find_label({"threshold": None, "LABEL_FIELD": "bought_it"}, source, None, "--label")
 
 
 @given(clicks=st.lists(st.integers(0, 1)), size=st.integers(1, 4))

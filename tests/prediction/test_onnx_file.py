@@ -100,7 +100,9 @@ def filled(values, length, filler):
     return (values + length * [filler])[:length]
 
 
-@pytest.mark.parametrize("min_count", [None, {"job": 2, "genres": 2}])
+@pytest.mark.parametrize(
+    "min_count", [{"job": 2, "genres": 2}, pytest.param(None, marks=pytest.mark.slow)]
+)
 def test_the_vocabulary_alone_encodes_rows(tmp_path, min_count):
     scorer = scorer_of(tmp_path, "STAR", min_count=min_count)
     session = exported(scorer, tmp_path / "model.onnx")
