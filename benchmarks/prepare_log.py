@@ -75,14 +75,13 @@ def measure(folder: Path, paths: list[str], kind: str, processes: int) -> None:
         "log", paths, LogForm(kind), ROLES, folder / "dataset", processes=processes
     )
     seconds = time.perf_counter() - start
-    own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    cpu = [usage.ru_utime + usage.ru_stime for usage in (own, workers)]
+    # Workers are children of a server, of which this process learns no usage.
+    own = resource.getrusage(resource.RUSAGE_SELF)
     rows, size = prepared.report.rows_out, sum(Path(path).stat().st_size for path in paths)
     print(
         f"{rows:,} rows, {size / 1e6:,.0f} MB of {kind}: {seconds:.1f} s; with imports "
-        f"{cpu[0]:.1f} s of a processor, {cpu[1]:.1f} s in workers, {sum(cpu) / rows * 1e6:.2f} µs "
-        f"a row; peak memory {own.ru_maxrss / 1024:,.0f} MB, of a worker at most "
-        f"{workers.ru_maxrss / 1024:,.0f} MB"
+        f"{own.ru_utime + own.ru_stime:.1f} s of a processor in the process that reads; its peak "
+        f"memory {own.ru_maxrss / 1024:,.0f} MB"
     )
 
 
