@@ -96,6 +96,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_worker_processes_have_it_where_the_one_that_starts_them_has_not(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(START_A_WORKER)

@@ -52,6 +52,7 @@ def test_program_and_model_agree(tmp_path, model, values):
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["model.pt2"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not EXPORTS_ALL, reason="this torch cannot export")
 def test_what_cannot_be_exported_is_told_and_nothing_is_written(tmp_path, monkeypatch):
     path = tmp_path / "model.pt2"
