@@ -45,8 +45,7 @@ def unknown_model(name: str) -> UsageError:
     towers = [f"{ENTIRE_SPACE}{tower}" for tower in own]
     return UsageError(
         f"model: {name!r} is not known{did_you_mean(name, [*own, *towers, *stock]) or '.'}\n"
-        f"Models of recbole-midpg: {', '.join(own)}.\n"
-        f"{ENTIRE_SPACE}NAME learns clicks and purchases by two of them.\n"
+        f"Models of recbole-midpg: {', '.join(own)}; {ENTIRE_SPACE}NAME for clicks and purchases.\n"
         f"Models of RecBole: {', '.join(stock)}.\n"
         "A model of your own is named package.module:Class."
     )
