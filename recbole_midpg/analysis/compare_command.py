@@ -16,7 +16,7 @@ from recbole_midpg.common.choices import REPORT_ENDINGS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import refuse_existing, write_text
 from recbole_midpg.evaluation.paired_bootstrap import GroupDifference, PairedDifference
-from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW
+from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
 
 _STAR = "★"
 
@@ -94,10 +94,7 @@ def _notes(comparison: Comparison) -> list[str]:
         "the test rows, not of the luck of training: for that, compare several seeds "
         "(recbole-midpg benchmark)."
     ]
-    few = sum(
-        min(group.positives, group.rows - group.positives) < FEW
-        for _, group in comparison.scenarios
-    )
+    few = count_too_small(group for _, group in comparison.scenarios)
     if few:
         notes.append(
             f"Scenarios with fewer than {FEW} positive or negative rows, whose intervals are not "

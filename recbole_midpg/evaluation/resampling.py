@@ -8,7 +8,8 @@ each row counts, so that scores are sorted once and a resample costs a few passe
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,23 @@ CONFIDENCE = 0.95
 """How often an interval should hold the value that endless rows would show."""
 FEW = 10
 """Of fewer positive rows, or fewer negative ones, the bootstrap's intervals are too narrow."""
+
+
+class CountedRows(Protocol):
+    """A group of rows, counted."""
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    @property
+    def positives(self) -> int:
+        """How many of them are positive."""
+
+
+def count_too_small(groups: Iterable[CountedRows]) -> int:
+    """Count the groups whose intervals are not to be trusted; see :data:`FEW`."""
+    return sum(min(group.positives, group.rows - group.positives) < FEW for group in groups)
 
 
 def draw_weights(

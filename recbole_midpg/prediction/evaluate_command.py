@@ -17,7 +17,7 @@ from recbole_midpg.common.choices import REPORT_ENDINGS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import refuse_existing, write_text
 from recbole_midpg.evaluation.bootstrap_intervals import Estimate, GroupEstimates
-from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW
+from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
 from recbole_midpg.prediction.command import print_counts, print_rejected, read_scorer
 from recbole_midpg.prediction.evaluation import METRICS, Evaluation, Resampling, evaluate_rows
 from recbole_midpg.prediction.sources import open_source
@@ -135,10 +135,7 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
         f"[{CONFIDENCE:.0%} intervals]: {resampling.resamples:,} bootstrap resamples of {drawn}, "
         f"seed {resampling.seed}"
     )
-    few = sum(
-        min(group.positives, group.rows - group.positives) < FEW
-        for _, group in evaluation.scenarios
-    )
+    few = count_too_small(group for _, group in evaluation.scenarios)
     if few:
         yield (
             f"scenarios of fewer than {FEW} positive or negative rows, whose intervals are not to "

@@ -174,7 +174,7 @@ def test_small_scenarios_are_warned_of(runs, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert "not to be trusted" not in told
     assert "values of user_id with their rows" in told
-    monkeypatch.setattr("recbole_midpg.analysis.compare_command.FEW", 10_000)
+    monkeypatch.setattr("recbole_midpg.evaluation.resampling.FEW", 10_000)
     compare(*words)
     assert "whose intervals are not to be trusted: 3." in capsys.readouterr().out
 
