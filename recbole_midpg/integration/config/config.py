@@ -55,6 +55,7 @@ from recbole_midpg.integration.dataset.rare_tokens import (
 from recbole_midpg.integration.dataset.row_placement import DATA_ON_DEVICE
 from recbole_midpg.integration.metrics.metrics import check_metrics
 from recbole_midpg.integration.models.decision_trees import TREE_MODELS
+from recbole_midpg.integration.models.embedding_init import EMBEDDING_INIT_RULES
 from recbole_midpg.integration.models.model_names import defaults_of
 from recbole_midpg.integration.models.model_needs import PRELOADED, check_needs
 from recbole_midpg.integration.models.model_types import OF_ROWS
@@ -95,6 +96,7 @@ _COMMON_RULES: Rules = {
     "dataset_cache_dir": OrNone(Text("a folder's name")),
     "matmul_precision": Choice(("highest", "high")),
     "triton_kernels": Flag(),
+    **EMBEDDING_INIT_RULES,
     "resume": Resume(),
     "verbose": Flag(),
     "data_on_device": DATA_ON_DEVICE,
@@ -530,7 +532,9 @@ def _check_clicks(config: Config, fields: dict[str, AtomicField] | None) -> None
     name = config["click_field"]
     files = (fields or {}).items()
     numbers = [key for key, field in files if field.loaded and field.type == "float"]
-    others = [key for key in numbers if key != config["LABEL_FIELD"]]
+    # RecBole makes the label of the threshold's field, and drops that.
+    of_label = {config["LABEL_FIELD"], *(config["threshold"] or ())}
+    others = [key for key in numbers if key not in of_label]
     if name is None or (fields is not None and name not in others):
         raise UsageError(
             f"click_field: {name!r} is not a loaded field of numbers beside the label, and "

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.compact_interaction import narrow
+from recbole_midpg.integration.models.embedding_init import draw_embeddings
 from recbole_midpg.integration.run.process_group import without_board
 from recbole_midpg.integration.scoring.growth import (
     Axes,
@@ -132,6 +133,7 @@ def _grown_model(before: ScoringModel, fields: FieldTable, axes: Axes) -> Any:
     """A model with the tokens of ``fields``, on the config's device."""
     config = before.config
     model = get_model(config["model"])(config, fields)
+    draw_embeddings(config, model)
     old, drawn = before.model.state_dict(), model.state_dict()
     both = (before.fields, fields)
     model.load_state_dict(grown_weights(old, drawn, axes, both, _scenario_fields(config)))

@@ -29,6 +29,7 @@ from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
 from recbole_midpg.integration.metrics.tasks import tables_of_tasks
+from recbole_midpg.integration.models.embedding_init import draw_embeddings
 from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.models.registry import get_flops, get_model
 from recbole_midpg.integration.run import process_group
@@ -108,6 +109,7 @@ class Run:
         with reporting_faults(occupants):
             getLogger().info(describe_device(config))
             model = _built(config, train_data._dataset)
+            draw_embeddings(config, model)
             occupants.model = model
             model = model.to(config["device"])
             use_kernels(config, model)
