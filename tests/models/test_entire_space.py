@@ -124,6 +124,7 @@ def test_the_scorer_gives_the_models_probabilities(tmp_path):
         ({"click_field": None}, "click_field: None is not a loaded field of numbers beside the"),
         ({"click_field": "clicke"}, "'clicke' is not .*did you mean 'clicked'"),
         ({"click_field": "bought"}, "'bought' is not a loaded field of numbers beside the label"),
+        ({"threshold": {"clicked": 1}}, "'clicked' is not a loaded field of numbers"),
         ({"click_field": "channel"}, "'channel' is not a loaded field of numbers"),
         ({"numerical_features": ["clicked"]}, "numerical_features: 'clicked' is the click_field"),
     ],
