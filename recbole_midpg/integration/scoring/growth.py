@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,8 @@ class Axis:
         return sum(slots * fields.num(name) for name, slots in self.slots.items()) + self.rest
 
 
-# By a tensor's name in the ``state_dict``, its one dimension that grows, and how.
-Axes = Mapping[str, tuple[int, Axis]]
+# By a tensor's name in the ``state_dict`` and the place of a dimension, how that grows.
+Axes = Mapping[str, Mapping[int, Axis]]
 
 
 def measure_axes(model_class: type[nn.Module], config: Any, fields: FieldTable) -> Axes:
@@ -70,9 +70,6 @@ def measure_axes(model_class: type[nn.Module], config: Any, fields: FieldTable) 
         model_class: the model's class.
         config: RecBole's ``Config``.
         fields: what the model reads.
-
-    Raises:
-        UsageError: several dimensions of one tensor grow.
     """
     names = [name for name, scored in fields.scored.items() if scored.type in TOKEN_LIKE]
     few = dict.fromkeys(names, _FEW)
@@ -82,16 +79,15 @@ def measure_axes(model_class: type[nn.Module], config: Any, fields: FieldTable) 
             name: _shapes(model_class(config, _with_sizes(fields, {**few, name: _FEW + 1})))
             for name in names
         }
-    axes: dict[str, tuple[int, Axis]] = {}
+    axes: dict[str, dict[int, Axis]] = {}
     for tensor, shape in _shapes(small).items():
         in_order = [name for name in _order_of_blocks(small, tensor, names) if name in larger]
         for place, length in enumerate(shape):
             slots = {name: larger[name][tensor][place] - length for name in in_order}
             slots = {name: count for name, count in slots.items() if count}
-            if slots and tensor in axes:
-                raise _cannot_grow(model_class, f"several dimensions of {tensor} grow")
             if slots:
-                axes[tensor] = place, Axis(slots, length - _FEW * sum(slots.values()))
+                axis = Axis(slots, length - _FEW * sum(slots.values()))
+                axes.setdefault(tensor, {})[place] = axis
     return axes
 
 
@@ -116,13 +112,6 @@ def _order_of_blocks(model: nn.Module, tensor: str, names: Sequence[str]) -> lis
         if own is not None:
             return [*own, *(name for name in names if name not in own)]
     return list(names)
-
-
-def _cannot_grow(model_class: type, reason: str) -> UsageError:
-    return UsageError(
-        f"model: {model_class.__name__} cannot get new tokens ({reason}), expected a model whose "
-        "parameters grow by the token, or training anew."
-    )
 
 
 def grown_weights(
@@ -152,20 +141,22 @@ def grown_weights(
             continue
         _require_size(name, old[name], axes, fields[0])
         _require_size(name, weight, axes, fields[1])
-        grown[name] = _moved(old[name], weight, *axes[name], fields)
+        grown[name] = _moved(old[name], weight, axes[name], fields)
         for field in scenario_fields:
-            if field in axes[name][1].slots and fields[1].num(field) > fields[0].num(field):
-                _start_at_mean(grown[name], field, *axes[name], fields)
+            if fields[1].num(field) > fields[0].num(field):
+                for place, axis in axes[name].items():
+                    if field in axis.slots:
+                        _start_at_mean(grown[name], field, place, axis, fields)
     return grown
 
 
 def _require_size(name: str, tensor: Tensor, axes: Axes, fields: FieldTable) -> None:
-    place, axis = axes[name]
-    if tensor.shape[place] != axis.size(fields):
-        raise UsageError(
-            f"model: {name} has {tensor.shape[place]} places, expected {axis.size(fields)} by the "
-            "tokens of its fields; such a model is trained anew."
-        )
+    for place, axis in axes[name].items():
+        if tensor.shape[place] != axis.size(fields):
+            raise UsageError(
+                f"model: {name} has {tensor.shape[place]} places, expected {axis.size(fields)} by "
+                "the tokens of its fields; such a model is trained anew."
+            )
 
 
 def grown_optimizer(
@@ -189,9 +180,10 @@ def grown_optimizer(
             return value
         if name not in axes or tuple(value.shape) != shape:
             return value.clone()
-        place, axis = axes[name]
-        zeros = value.new_zeros([*shape[:place], axis.size(fields[1]), *shape[place + 1 :]])
-        return _moved(value, zeros, place, axis, fields)
+        sizes = list(shape)
+        for place, axis in axes[name].items():
+            sizes[place] = axis.size(fields[1])
+        return _moved(value, value.new_zeros(sizes), axes[name], fields)
 
     entries = {
         position: {key: grown(position, value) for key, value in entry.items()}
@@ -203,23 +195,29 @@ def grown_optimizer(
 def _moved(
     old: Tensor,
     into: Tensor,
-    place: int,
-    axis: Axis,
+    axes: Mapping[int, Axis],
     fields: tuple[FieldTable, FieldTable],
 ) -> Tensor:
     """A copy of a larger tensor, with what is known at its new place."""
     result = into.detach().clone()
-    before, after = (axis.blocks(table) for table in fields)
-    for (_, start, end), (_, new_start, _) in zip(before, after, strict=True):
-        _part(result, place, new_start, new_start + end - start).copy_(
-            _part(old, place, start, end)
-        )
-    if axis.rest:
-        rest = old.shape[place] - axis.rest
-        _part(result, place, result.shape[place] - axis.rest, result.shape[place]).copy_(
-            _part(old, place, rest, old.shape[place])
-        )
+    for spans in product(*(_spans(axis, fields) for axis in axes.values())):
+        source, target = old, result
+        for place, (start, new_start, length) in zip(axes, spans, strict=True):
+            source = source.narrow(place, start, length)
+            target = target.narrow(place, new_start, length)
+        target.copy_(source)
     return result
+
+
+def _spans(axis: Axis, fields: tuple[FieldTable, FieldTable]) -> list[tuple[int, int, int]]:
+    """Of what is known along an axis: where it was, where it goes, and how long it is."""
+    before, after = (axis.blocks(table) for table in fields)
+    spans = [
+        (start, new_start, end - start)
+        for (_, start, end), (_, new_start, _) in zip(before, after, strict=True)
+    ]
+    old_size, new_size = (axis.size(table) for table in fields)
+    return [*spans, (old_size - axis.rest, new_size - axis.rest, axis.rest)]
 
 
 def _start_at_mean(
@@ -230,15 +228,12 @@ def _start_at_mean(
     Where a token has several places, each has the mean of its own.
     """
     start, end = next(block[1:] for block in axis.blocks(fields[1]) if block[0] == field)
-    by_token = _part(tensor, place, start, end).unflatten(place, (-1, axis.slots[field]))
+    by_token = tensor.narrow(place, start, end - start).unflatten(place, (-1, axis.slots[field]))
     known, tokens = fields[0].num(field), fields[1].num(field)
     encoder = fields[0].scored[field].encoder
     rare = encoder.rare if isinstance(encoder, TokenEncoder) else None
     read = np.unique(np.arange(1, known) if rare is None else rare.read_as[1:known])
     if len(read):
         rows = by_token.index_select(place, torch.from_numpy(read.astype(np.int64)))
-        _part(by_token, place, known, tokens).copy_(rows.double().mean(place, keepdim=True))
-
-
-def _part(tensor: Tensor, place: int, start: int, end: int) -> Tensor:
-    return tensor.narrow(place, start, end - start)
+        new = by_token.narrow(place, known, tokens - known)
+        new.copy_(rows.double().mean(place, keepdim=True))

@@ -85,7 +85,12 @@ def test_a_new_scenario_starts_at_the_mean_of_the_others(tmp_path, model):
     before, after, axes, drawn = grown_model(tmp_path, model)
     known, scenarios = before.fields.num("channel"), after.fields.num("channel")
     assert (known, scenarios) == (3, 5)
-    grown = {name: axis for name, axis in axes.items() if "channel" in axis[1].slots}
+    grown = {
+        name: (place, axis)
+        for name, by_place in axes.items()
+        for place, axis in by_place.items()
+        if "channel" in axis.slots
+    }
     assert "token_embedding_table.embedding.weight" in grown
     old, new = before.model.state_dict(), after.model.state_dict()
     for name, (place, axis) in grown.items():
@@ -99,7 +104,7 @@ def test_a_new_scenario_starts_at_the_mean_of_the_others(tmp_path, model):
             torch.testing.assert_close(place_of_token, expected, rtol=0, atol=0)
     table = "token_embedding_table.embedding.weight"
     users = slice(before.fields.num("user_id"), after.fields.num("user_id"))
-    assert axes[table][1].blocks(after.fields)[0][0] == "user_id"
+    assert axes[table][0].blocks(after.fields)[0][0] == "user_id"
     torch.testing.assert_close(new[table][users], drawn[table][users], rtol=0, atol=0)
 
 
@@ -109,11 +114,47 @@ def offset(axis, fields):
 
 def test_what_grows_in_ple(tmp_path):
     _, _, axes, _ = grown_model(tmp_path, "PLE")
-    assert axes["levels.0.weight"] == (0, Axis({"channel": 2}, rest=3))
-    assert axes["levels.0.shared_gate.weight"] == (0, Axis({"channel": 2}, rest=3))
-    assert axes["levels.0.gates"] == (0, Axis({"channel": 1}, rest=0))
-    assert axes["towers.layers.0.weight"] == (0, Axis({"channel": 1}, rest=0))
-    assert axes["token_seq_embedding_table.0.weight"] == (0, Axis({"tags": 1}, rest=0))
+    assert axes["levels.0.weight"] == {0: Axis({"channel": 2}, rest=3)}
+    assert axes["levels.0.shared_gate.weight"] == {0: Axis({"channel": 2}, rest=3)}
+    assert axes["levels.0.gates"] == {0: Axis({"channel": 1}, rest=0)}
+    assert axes["towers.layers.0.weight"] == {0: Axis({"channel": 1}, rest=0)}
+    assert axes["token_seq_embedding_table.0.weight"] == {0: Axis({"tags": 1}, rest=0)}
+
+
+class Pairs(torch.nn.Module):
+    """A weight for each pair of scenarios."""
+
+    def __init__(self, config, dataset):
+        super().__init__()
+        size = dataset.num("channel")
+        self.weight = torch.nn.Parameter(torch.arange(100.0).view(10, 10)[:size, :size].clone())
+
+
+def test_two_dimensions_of_one_tensor_grow(tmp_path):
+    before, after, _, _ = grown_model(tmp_path, "DNN")
+    fields = (before.fields, after.fields)
+    axes = measure_axes(Pairs, before.config, before.fields)
+    assert axes == {"weight": {0: Axis({"channel": 1}, 0), 1: Axis({"channel": 1}, 0)}}
+    old, fresh = (Pairs(None, table).state_dict() for table in fields)
+    fresh["weight"] -= 1000
+    grown = grown_weights(old, fresh, axes, fields, ["channel"])["weight"].tolist()
+    # Tokens 1 and 2 are known and lend their means; token 0 is kept.
+    assert grown == [
+        [0, 1, 2, 1.5, 1.5],
+        [10, 11, 12, 11.5, 11.5],
+        [20, 21, 22, 21.5, 21.5],
+        [15, 16, 17, 16.5, 16.5],
+        [15, 16, 17, 16.5, 16.5],
+    ]
+    moments = {"state": {0: {"exp_avg": old["weight"]}}, "param_groups": []}
+    moved = grown_optimizer(moments, [("weight", (3, 3))], axes, fields)["state"][0]["exp_avg"]
+    assert moved.tolist() == [
+        [0, 1, 2, 0, 0],
+        [10, 11, 12, 0, 0],
+        [20, 21, 22, 0, 0],
+        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
 
 
 def test_moments_of_known_tokens_stay_and_new_ones_are_zero(tmp_path):
