@@ -285,6 +285,14 @@ class ScenarioRecommender(ContextRecommender):
         """What a user should know of the model after training, a sentence each; mostly nothing."""
         return []
 
+    def remarks_on_loss(self, terms: Mapping[str, float]) -> list[str]:
+        """What a user should know of the loss after training, a sentence each; mostly nothing.
+
+        Args:
+            terms: the mean of each of :attr:`loss_names` in the last epoch.
+        """
+        return []
+
     def __str__(self) -> str:
         """RecBole's report of the model, with the count that the paper compares."""
         _, without_embeddings = count_parameters(self)

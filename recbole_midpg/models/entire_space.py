@@ -136,6 +136,20 @@ class EntireSpaceModel(ScenarioRecommender):
             for remark in tower.remarks()
         ]
 
+    def remarks_on_loss(self, terms: Mapping[str, float]) -> list[str]:
+        """The remarks of both towers on their own terms."""
+        return [
+            f"{name}: {remark}"
+            for name, tower in (("CTR", self.click), ("CVR", self.conversion))
+            for remark in tower.remarks_on_loss(
+                {
+                    term.removeprefix(f"{name} "): value
+                    for term, value in terms.items()
+                    if term.startswith(f"{name} ")
+                }
+            )
+        ]
+
 
 @functools.cache
 def entire_space_model(tower: str) -> type[EntireSpaceModel]:

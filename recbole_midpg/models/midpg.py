@@ -2,6 +2,7 @@ r"""MI-DPG: decomposable parameter generation with mutual information regularisa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any, ClassVar
 
@@ -18,6 +19,11 @@ from recbole_midpg.layers.mutual_information import (
 from recbole_midpg.models.base import flatten_matrices, initialize_module
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.fields import Fields
+
+# Those whose loss ends at 0; the others' estimates of mutual information have no such end.
+_BOUNDED_ESTIMATORS = ("jsd", "infonce")
+# A discriminator that knows nothing has 1.39 (jsd) or the logarithm of the scenarios (infonce).
+_IDLE_LOSS = 0.05
 
 
 class MIDPG(DPG):
@@ -55,6 +61,7 @@ class MIDPG(DPG):
         super().__init__(config, dataset)
 
         # load parameters info
+        self.estimator: str = config["mi_estimator"]
         self.beta: float = config["beta"]
         self.detach_scenario: bool = config["mi_detach_scenario"]
 
@@ -68,7 +75,7 @@ class MIDPG(DPG):
         )
         self.mutual_information = mutual_information_loss(
             discriminator,
-            config["mi_estimator"],
+            self.estimator,
             config["mi_mask_same_scenario"],
             prod(dataset.num(field) for field in self.scenario_fields),
         )
@@ -87,3 +94,17 @@ class MIDPG(DPG):
             *whole_batch(scenario_tokens),
         )
         return logits, (self.beta * regularisation,)
+
+    def remarks_on_loss(self, terms: Mapping[str, float]) -> list[str]:
+        """Say where the mutual information has nothing left to teach the weighting matrices."""
+        if not self.beta or self.estimator not in _BOUNDED_ESTIMATORS:
+            return []
+        loss = terms[self.loss_names[1]] / self.beta
+        if loss >= _IDLE_LOSS:
+            return []
+        return [
+            f"MIDPG: the mutual information loss ended at {loss:.2g} (beta*mir over beta), next to "
+            "its least value 0: the discriminator tells the scenarios' matrices apart, however "
+            "little they differ, and the term hardly moves them any more; mi_standardize: False "
+            "lets it see how much they differ."
+        ]

@@ -127,8 +127,11 @@ class ScenarioTrainer(Trainer):
         return self.model.loss_names if self._is_own else ("loss",)
 
     def _remarks(self) -> list[str]:
-        """What a user should know of the model after training."""
-        return self.model.remarks() if self._is_own else []
+        """What a user should know of the model and its loss after training."""
+        if not self._is_own:
+            return []
+        terms = self.history[-1].loss if self.history else None
+        return [*self.model.remarks(), *(self.model.remarks_on_loss(terms) if terms else ())]
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False

@@ -357,3 +357,20 @@ def test_the_regularisation_leaves_the_task_learnable():
         model = trained(model_class, seed=0)
         loss = model.cross_entropy(model(unseen), unseen).item()
         assert loss < 0.9 * entropy
+
+
+@pytest.mark.parametrize(
+    ("estimator", "term", "is_idle"),
+    [("jsd", 0.004, True), ("infonce", 0.004, True), ("jsd", 0.006, False), ("dv", -0.2, False)],
+)
+def test_a_term_that_has_nothing_left_to_teach_is_told(estimator, term, is_idle):
+    model = toy_model(MIDPG, **SMALL, beta=0.1, mi_estimator=estimator)
+    remarks = model.remarks_on_loss({"alpha*bce": 0.5, "beta*mir": term})
+    assert len(remarks) == is_idle
+    for remark in remarks:
+        assert remark.startswith("MIDPG: the mutual information loss ended at 0.04 (beta*mir over")
+
+
+def test_without_its_weight_the_term_is_not_judged():
+    model = toy_model(MIDPG, **SMALL, beta=0.0)
+    assert model.remarks_on_loss({"alpha*bce": 0.5, "beta*mir": 0.0}) == []

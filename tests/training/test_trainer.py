@@ -3,7 +3,10 @@ import torch
 from recbole.utils import get_model
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.run.run import Run
+from recbole_midpg.models import midpg
 from recbole_midpg.training.trainer import ScenarioTrainer
+from tests.support.purchases import purchases_config
 from tests.support.recbole_data import gaps_config, loaders_of
 
 
@@ -75,6 +78,19 @@ def test_what_a_model_remarks_is_logged_after_training(caplog):
     trainer, train_data, valid_data, _ = trainer_of("DNN")
     trainer.fit(train_data, valid_data, verbose=False, saved=False)
     assert not caplog.records
+
+
+CONFIGS = {
+    "": lambda folder: gaps_config("MIDPG"),
+    "CVR: ": lambda folder: purchases_config("ESMM_MIDPG", folder, epochs=1),
+}
+
+
+@pytest.mark.parametrize("start", CONFIGS)
+def test_what_it_remarks_of_its_loss_is_logged_too(start, caplog, tmp_path, monkeypatch):
+    monkeypatch.setattr(midpg, "_IDLE_LOSS", 100.0)
+    Run.prepare(CONFIGS[start](tmp_path)).train(saved=False, verbose=False)
+    assert f"{start}MIDPG: the mutual information loss ended at " in caplog.text
 
 
 def test_mixed_precision_trains():
