@@ -243,6 +243,10 @@ class WeightedMLP(nn.Module):
         rows: ``n``; not used by ``non``.
         columns: ``m``; not used by ``non``.
         rank: ``k``; not used by ``non``.
+        tile: how rows of a matrix repeat over the inputs of the first layer, whose order has a
+            meaning: ``cyclic``, input ``i`` takes row :math:`i \bmod n`, or ``block``,
+            consecutive inputs share one, see :func:`blocks_in_turn`. Neurons have no order, so
+            that later layers are tiled in turn either way.
         gate_scale: see :class:`WeightingMatrix`.
         generator_input: ``scenario_and_input`` for :math:`c^l = [s; h^{l-1}]`, or ``scenario`` for
             :math:`c^l = s`.
@@ -268,6 +272,7 @@ class WeightedMLP(nn.Module):
         rows: int,
         columns: int,
         rank: int,
+        tile: str,
         gate_scale: float,
         generator_input: str,
         generator_hidden_sizes: Sequence[int],
@@ -298,6 +303,9 @@ class WeightedMLP(nn.Module):
             )
             self.layers.append(WeightedLinear(fan_in, fan_out, matrices))
         self.output = nn.Identity() if weight_output_layer else nn.Linear(sizes[-2], 1)
+        in_blocks = tile == "block" and weighting != "non"
+        order = blocks_in_turn(input_size, rows) if in_blocks else None
+        self.register_buffer("input_order", order, persistent=False)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
@@ -324,6 +332,8 @@ class WeightedMLP(nn.Module):
         Returns:
             The logits ``(B,)`` and, a layer each, the weighting matrices ``(B, n, m)``.
         """
+        if self.input_order is not None:
+            hidden = hidden.index_select(1, self.input_order)
         if (
             self.generator_sees_input
             or scenario_tokens is None
@@ -335,6 +345,21 @@ class WeightedMLP(nn.Module):
         if not self._folding_pays(len(slots), len(examples)):
             return self._by_sample(hidden, scenario)
         return self._by_scenario(hidden, scenario.index_select(0, examples), slots)
+
+    def folded(self, condition: Tensor) -> list[Tensor]:
+        """Make the plain weights of the weighted layers that conditions lead to.
+
+        Args:
+            condition: :math:`c` where it is the scenario alone, ``(d_s, K)``.
+
+        Returns:
+            The weights ``(K, N, M)`` of each layer, inputs in the order of :math:`h^0`.
+        """
+        weights = [layer.folded(condition)[0] for layer in self.layers]
+        if self.input_order is not None:
+            first = torch.empty_like(weights[0])
+            weights[0] = first.index_copy_(1, self.input_order, weights[0])
+        return weights
 
     def _folding_pays(self, n_samples: int, n_scenarios: int) -> bool:
         """Whether all scenarios' weights are fewer numbers than all samples' products."""
@@ -381,6 +406,24 @@ class WeightedMLP(nn.Module):
         if not self.generator_sees_input:
             return scenario
         return torch.cat([scenario, hidden.detach() if self.stop_generator_gradient else hidden])
+
+
+def blocks_in_turn(size: int, n_blocks: int) -> Tensor:
+    """The order of inputs in which cyclic tiling gives a row of the matrix to each block of them.
+
+    Blocks are consecutive inputs and differ in length by one at most, longer ones first.
+
+    Args:
+        size: how many inputs.
+        n_blocks: how many blocks.
+
+    Returns:
+        Which input stands at each place, ``(size,)``.
+    """
+    blocks = torch.arange(size).tensor_split(n_blocks)
+    place = torch.arange(size)
+    starts = torch.stack([block[0] for block in blocks])
+    return starts[place % n_blocks] + place // n_blocks
 
 
 def check_tile_sizes(

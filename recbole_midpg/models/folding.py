@@ -135,10 +135,12 @@ def fold_model(model: DPG) -> FoldedModel:
 
     tokens = torch.cartesian_prod(*(torch.arange(size) for size in folded.scenario_sizes))
     condition = _scenario_embedding(model, tokens.view(len(tokens), -1)).T
-    last_layers = [] if backbone.weight_output_layer else [backbone.output]
-    for place, layer in zip(folded.backbone.layers, [*backbone.layers, *last_layers], strict=True):
-        weights = layer.weight.T if layer in last_layers else layer.folded(condition)[0]
-        place.weight.copy_(weights)
+    layers, weights = list(backbone.layers), backbone.folded(condition)
+    if not backbone.weight_output_layer:
+        layers.append(backbone.output)
+        weights.append(backbone.output.weight.T)
+    for place, layer, weight in zip(folded.backbone.layers, layers, weights, strict=True):
+        place.weight.copy_(weight)
         place.bias.copy_(layer.bias)
     return folded.eval()
 

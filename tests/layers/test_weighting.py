@@ -18,6 +18,7 @@ from recbole_midpg.layers.weighting import (
     WEIGHTINGS,
     WeightedLinear,
     WeightedMLP,
+    blocks_in_turn,
     check_tile_sizes,
 )
 from tests.reference.weighting import (
@@ -409,6 +410,7 @@ BACKBONE = {
     "rows": 3,
     "columns": 2,
     "rank": 2,
+    "tile": "cyclic",
     "gate_scale": 1.0,
     "generator_input": "scenario_and_input",
     "generator_hidden_sizes": [],
@@ -488,6 +490,39 @@ def test_backbone_and_its_gradients_equal_the_formula(options):
     expected_gradients = torch.autograd.grad(expected.square().sum(), leaves)
     for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
         torch.testing.assert_close(gradient, expected_gradient, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks", "order"),
+    [
+        (6, 2, [0, 3, 1, 4, 2, 5]),
+        (7, 3, [0, 3, 5, 1, 4, 6, 2]),  # 0 1 2, 3 4, 5 6
+        (4, 1, [0, 1, 2, 3]),
+        (4, 4, [0, 1, 2, 3]),
+    ],
+)
+def test_blocks_in_turn_by_hand(size, blocks, order):
+    assert blocks_in_turn(size, blocks).tolist() == order
+
+
+def test_inputs_of_a_block_share_a_row_of_the_first_matrix():
+    backbone = make_backbone(tile="block", rows=3, hidden_sizes=[5], generator_input="scenario")
+    hidden, scenario = backbone_batch()
+    logits, (matrix,) = backbone(hidden, scenario)
+    row_of_input = torch.tensor([0, 0, 0, 1, 1, 2, 2])
+    weight = torch.empty_like(backbone.layers[0].weight)
+    weight[backbone.input_order] = backbone.layers[0].weight
+    gates = matrix[:, row_of_input][:, :, torch.arange(5) % matrix.shape[2]]
+    outputs = torch.einsum("bi,bij->bj", hidden, weight * gates) + backbone.layers[0].bias
+    expected = backbone.output(ACTIVATIONS[BACKBONE["activation"]]()(outputs)).squeeze(-1)
+    torch.testing.assert_close(logits, expected, **EXACT)
+    # A plain layer of each scenario reads the inputs in their own order.
+    (folded,) = backbone.folded(scenario.T)
+    torch.testing.assert_close(folded, weight * gates, **EXACT)
+
+
+def test_all_matrices_of_their_own_have_no_blocks():
+    assert make_backbone(tile="block", weighting="non").input_order is None
 
 
 def test_stop_gradient_cuts_the_path_through_the_generator_and_nothing_else():

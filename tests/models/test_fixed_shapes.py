@@ -25,6 +25,7 @@ OPTIONS = {
         *({**SMALL, "weighting": weighting} for weighting in ("non", "rc", "r", "c")),
         *({**SCENARIO_ONLY, "weighting": weighting} for weighting in ("non", "rc", "r", "c")),
         {**SCENARIO_ONLY, "weight_output_layer": True},
+        {**SMALL, "tile": "block"},
         {**SMALL, "generator_stop_gradient": True, "generator_hidden_size": [5], "gate_scale": 2},
     ],
     MIDPG: [

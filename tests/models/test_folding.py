@@ -14,6 +14,7 @@ VARIANTS = {
     "default": {},
     "non": {"weighting": "non"},
     "cut tiles": {"n": 3, "m": 3},
+    "blocks": {"n": 3, "tile": "block"},
     "output layer": {"weight_output_layer": True},
     "gate_scale and activation": {"gate_scale": 2.0, "activation": "tanh"},
     "generator hidden": {"generator_hidden_size": [5]},
