@@ -26,7 +26,7 @@ from recbole_midpg.generated.bayes import (
 )
 from recbole_midpg.generated.generated_set import GeneratedRows, GeneratedSet
 
-from . import advertising_synth, amazon_electronics_synth, iaac_synth
+from . import advertising_synth, amazon_electronics_synth, iaac_synth, teacher_synth
 
 GENERATED: dict[str, GeneratedSet] = {
     generated.converter.name: generated
@@ -34,6 +34,7 @@ GENERATED: dict[str, GeneratedSet] = {
         amazon_electronics_synth.GENERATED_SET,
         iaac_synth.GENERATED_SET,
         advertising_synth.GENERATED_SET,
+        *teacher_synth.GENERATED_SETS,
     )
 }
 """The datasets that can be generated, by name."""

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from recbole_midpg.atomic_data_scripts import Converter
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.generated.label_model import LabelModel
 
 CHUNK_ROWS = 1 << 16
 """Rows that are turned into text at a time."""
+
+
+class TruthModel(Protocol):
+    """What a model of true probabilities says of the scenarios."""
+
+    scenario_field: str
+
+    @property
+    def similarity(self) -> NDArray[Any]:
+        """How alike the scenarios are, ``(S, S)``, 1 for the same."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class GeneratedRows:
     """
 
     scenarios: tuple[str, ...]
-    model: LabelModel
+    model: TruthModel
     chunks: Iterator[Chunk]
 
 

@@ -46,6 +46,12 @@ def advertising(tmp_path_factory):
     return _made("advertising_synth", tmp_path_factory)
 
 
-@pytest.fixture(params=sorted(GENERATED))
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory):
+    return _made("teacher_dpg_synth", tmp_path_factory)
+
+
+@pytest.fixture(params=["advertising", "amazon", "iaac", "teacher"])
 def any_set(request):
-    return request.getfixturevalue(request.param.removesuffix("_synth").split("_")[0])
+    """A set of each family."""
+    return request.getfixturevalue(request.param)
