@@ -14,6 +14,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Rules
 from recbole_midpg.layers.entire_space import joint_cross_entropy
 from recbole_midpg.layers.mlp import binary_cross_entropy
+from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.base import ScenarioRecommender, initialize_module
@@ -26,7 +27,18 @@ from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.star import STAR
 
 TOWERS: dict[str, type[ScenarioRecommender]] = {
-    tower.__name__: tower for tower in (AdaSparse, APG, DNN, DPG, MIDPG, PEPNet, PLE, STAR)
+    tower.__name__: tower
+    for tower in (
+        AdaptDHM,
+        AdaSparse,
+        APG,
+        DNN,
+        DPG,
+        MIDPG,
+        PEPNet,
+        PLE,
+        STAR,
+    )
 }
 """The models that can be a tower, by name."""
 

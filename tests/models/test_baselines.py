@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.pepnet import PEPNet
@@ -20,6 +21,11 @@ MODELS = {
     "STAR-bare": (STAR, {"partitioned_norm": False, "auxiliary_network": False}),
     "PEPNet": (PEPNet, {}),
     "PEPNet-output-gates": (PEPNet, {"ppnet_gate_input": False, "gate_hidden_size": 5}),
+    "AdaptDHM": (AdaptDHM, {"activation": "leaky_relu"}),  # relu switches these few neurons off
+    "AdaptDHM-cosine": (
+        AdaptDHM,
+        {"routing_similarity": "cosine", "clusters": 2, "center_momentum": 0.0},
+    ),
     "AdaSparse": (AdaSparse, {"pruning_steps": 4}),
     "AdaSparse-binarization": (AdaSparse, {"pruning_form": "binarization", "prune_input": True}),
     "AdaSparse-scaling": (AdaSparse, {"pruning_form": "scaling"}),

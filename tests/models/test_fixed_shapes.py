@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recbole_midpg.integration.models.registry import own_models
+from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
@@ -51,6 +52,11 @@ OPTIONS = {
         {"apg_rank": 3, "apg_generate_bias": True},
         {"apg_rank": 2, "apg_condition": "mix", "apg_generator_hidden_size": [3]},
         {"apg_rank": 2, "apg_condition": "self", "apg_inner_size": 3},
+    ],
+    AdaptDHM: [
+        {},
+        {"routing_similarity": "cosine", "routing_temperature": 0.1, "clusters": 5},
+        {"clusters": 1, "routing_steps": 1},
     ],
     AdaSparse: [
         *({"pruning_form": form} for form in ("fusion", "binarization", "scaling")),
