@@ -89,7 +89,8 @@ class AdaptDHM(ScenarioRecommender):
         if cosine > _ALIKE:
             sentences.append(
                 f"AdaptDHM: the centres of clusters {first} and {second} have a cosine of "
-                f"{cosine:.4f} and hardly part rows; a lower routing_temperature may part them."
+                f"{cosine:.4f} and hardly part rows; another routing_temperature may, mostly a "
+                "lower one."
             )
         return sentences
 
