@@ -76,7 +76,9 @@ def test_the_same_steps_as_a_plain_loop(shop, tmp_path):
         torch.testing.assert_close(after.scoring.model.state_dict()[name], weight)
 
 
-@pytest.mark.parametrize("model", ["MIDPG", "STAR", "PLE", "PEPNet", "AdaSparse", "DeepFM"])
+@pytest.mark.parametrize(
+    "model", ["MIDPG", "STAR", "PLE", "PEPNet", "AdaptDHM", "AdaSparse", "DeepFM"]
+)
 def test_every_kind_of_model_learns_a_new_scenario(tmp_path, model):
     checkpoint = shop_checkpoint(tmp_path, model)
     path = write_day(tmp_path / "day2.csv", day_rows(2, channels=["app", "kiosk"], rows=50))

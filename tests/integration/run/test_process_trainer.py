@@ -76,7 +76,9 @@ def compare(model, values, n_processes, dtype, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["DNN", "DPG", "PLE", "PEPNet", "AdaSparse", "APG", "xDeepFM"])
+@pytest.mark.parametrize(
+    "model", ["DNN", "DPG", "PLE", "PEPNet", "AdaptDHM", "AdaSparse", "APG", "xDeepFM"]
+)
 @pytest.mark.parametrize("updates", ["off", "on"])
 def test_64_steps_give_the_weights_of_one_process(model, updates):
     """And with them each metric, to the last digit that is told."""

@@ -165,6 +165,7 @@ def whole(tmp_path_factory):
         ("DNN", {"sparse_updates": "on", "eval_step": 2}),
         ("DNN", {"eval_args": WITHOUT_VALIDATION}),
         ("MIDPG", {"sparse_updates": "on"}),
+        ("AdaptDHM", {}),
         ("AdaSparse", {}),
         ("STAR", {}),
         ("DeepFM", {"sparse_updates": "on"}),
