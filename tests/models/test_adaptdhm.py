@@ -9,9 +9,9 @@ from recbole_midpg.layers.scenario_grouping import ScenarioGroups
 from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
-from recbole_midpg.models.star import STAR
 from tests.reference.adaptdhm import adaptdhm_logits, clusters_of, moved_centres
-from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.toy import scrambled, toy_batch, toy_dataset, toy_model, train_step
 
 
 def spread_out(model):
@@ -49,19 +49,6 @@ def test_reference(training, settings):
         torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-10)
 
 
-def test_one_cluster_is_a_plain_network_at_any_state():
-    model = scrambled(toy_model(AdaptDHM, clusters=1)).double()
-    plain = toy_model(DNN).double()
-    plain.token_embedding_table = model.token_embedding_table
-    with torch.no_grad():
-        for linear, layer in zip(plain.backbone.layers[::3], model.backbone.layers, strict=True):
-            linear.weight.copy_((layer.shared_weight * (1 + layer.specific_weight[0])).T)
-            linear.bias.copy_(layer.shared_bias + layer.specific_bias[0])
-    for rows in (20, 1, 0):
-        batch = toy_batch(rows)
-        torch.testing.assert_close(model(batch), plain(batch), rtol=0, atol=1e-12)
-
-
 def test_at_the_start_every_cluster_gives_a_row_the_same_logit():
     model = toy_model(AdaptDHM).double()
     inputs, _ = model.embed(toy_batch(8))
@@ -70,22 +57,6 @@ def test_at_the_start_every_cluster_gives_a_row_the_same_logit():
         groups = ScenarioGroups(torch.full((8,), cluster), model.n_clusters)
         logits.append(groups.pick_up(model.backbone(groups.lay_out(inputs), groups)))
     assert all(torch.equal(logits[0], other) for other in logits[1:])
-
-
-def test_with_the_scenario_as_cluster_it_is_a_star_without_norm_and_auxiliary_network(monkeypatch):
-    model = scrambled(toy_model(AdaptDHM, clusters=4)).double()
-    star = toy_model(STAR, partitioned_norm=False, auxiliary_network=False).double()
-    star.load_state_dict(
-        {name: v for name, v in model.state_dict().items() if not name.startswith("routing.")}
-    )
-    batch = toy_batch(30, scenarios=[0, 1, 2, 3, 1])
-    monkeypatch.setattr(model.routing, "forward", lambda inputs: batch[SCENARIO])
-    assert torch.equal(model(batch), star(batch))
-    model.calculate_loss(batch).backward()
-    star.calculate_loss(batch).backward()
-    gradients = dict(star.named_parameters())
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter.grad, gradients[name].grad), name
 
 
 def test_a_step_leaves_clusters_without_rows():
@@ -208,3 +179,8 @@ def test_values_that_mean_nothing_are_refused(settings):
     (key,) = settings
     with pytest.raises(UsageError, match=key):
         toy_model(AdaptDHM, **settings)
+
+
+def test_it_learns_scenarios_that_oppose_each_other():
+    settings = {"routing_similarity": "cosine", "routing_temperature": 0.1}
+    assert auc_after_training(AdaptDHM, **settings) > 0.87 > dnn_auc()
