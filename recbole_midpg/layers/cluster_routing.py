@@ -13,6 +13,9 @@ from torch.nn import functional
 from recbole_midpg.layers.across_processes import sum_over_processes
 
 SIMILARITIES = ("dot", "cosine")
+# Centres whose similarities to a row differ by less, for a row of length 1, count as equally near:
+# where centres have met, rounding alone tells them apart, and that differs from batch to batch.
+TIED = 1e-4
 
 
 class ClusterRouting(nn.Module):
@@ -35,8 +38,9 @@ class ClusterRouting(nn.Module):
 
     .. math:: q(b) = \text{argmax}_q \; y_b \cdot C_q
 
-    so that in evaluation, where nothing moves, it does not depend on the rows beside it. Of rows in
-    several processes, all count for the centres, which are the same in each process.
+    so that in evaluation, where nothing moves, it does not depend on the rows beside it. Of centres
+    that are equally near up to :data:`TIED` it is the first: clusters whose centres have met are
+    one. Of rows in several processes, all count for the centres, which are the same in each.
 
     There are no parameters. Centres and counts are buffers that a checkpoint holds. Centres start
     in random directions.
@@ -96,13 +100,20 @@ class ClusterRouting(nn.Module):
             rows = inputs.detach().to(self.centres.dtype)
             if self.training:
                 self._move_centres(rows)
-            # The length of a row does not change which centre is nearest.
-            clusters = (rows @ self.centres.T).argmax(1)
+            clusters = self._nearest(rows)
         if self.training:
             own = torch.zeros_like(self.rows_seen)
             own.scatter_add_(0, clusters, torch.ones_like(clusters))
             self.rows_seen += sum_over_processes(own)
         return clusters
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        """The first of the nearest centres of each row, ``(B, N)`` to ``(B,)``."""
+        # The length of a row does not change which centre is nearest.
+        similarities = rows @ self.centres.T
+        lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+        least = similarities.amax(1, keepdim=True) - TIED * lengths
+        return (similarities >= least).int().argmax(1)
 
     def _move_centres(self, rows: Tensor) -> None:
         """Move the centres towards what a batch's rows, ``(B, N)``, say of them."""

@@ -106,6 +106,25 @@ def test_a_row_s_length_does_not_decide_its_cluster():
     assert torch.equal(routing(rows), routing(7 * rows))
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-7, 1e-5])
+def test_centres_that_have_met_are_one_cluster_whatever_rounding_says(apart):
+    routing = ClusterRouting(3, 50).eval()
+    centre = torch.nn.functional.normalize(torch.randn(50), dim=0)
+    beside = torch.nn.functional.normalize(torch.randn(50), dim=0)
+    routing.centres.copy_(torch.stack([-centre, centre, centre + apart * beside]))
+    rows = random_rows(400, 50).float()
+    clusters = routing(rows)
+    assert set(clusters.tolist()) == {0, 1}
+    for size in (1, 7):
+        assert torch.equal(torch.cat([routing(part) for part in rows.split(size)]), clusters)
+
+
+def test_centres_that_have_not_met_are_two():
+    routing = new_routing(2, 50).eval()
+    routing.centres[1] = routing.centres[0] + 0.01 * torch.randn(50)
+    assert routing(random_rows(400, 50)).unique().tolist() == [0, 1]
+
+
 def test_one_row_moves_a_centre_by_one_step_of_its_length():
     routing = new_routing(2, 5, momentum=0.9)
     before = routing.centres.clone()

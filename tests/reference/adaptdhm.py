@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from recbole_midpg.layers.cluster_routing import TIED
+
 
 def moved_centres(routing, inputs: Tensor) -> Tensor:
     """The centres after a training batch, ``(Q, N)``."""
@@ -37,11 +39,13 @@ def moved_centres(routing, inputs: Tensor) -> Tensor:
 
 
 def clusters_of(centres: Tensor, inputs: Tensor) -> list[int]:
-    """The cluster of each row: the first of those that it is most similar to."""
+    """The cluster of each row: the first of those that it is most similar to, up to a little."""
     clusters = []
     for row in inputs.detach().tolist():
         similarities = [_dot(row, centre) for centre in centres.tolist()]
-        clusters.append(similarities.index(max(similarities)))
+        little = TIED * math.sqrt(_dot(row, row))
+        near = [similarity >= max(similarities) - little for similarity in similarities]
+        clusters.append(near.index(True))
     return clusters
 
 
