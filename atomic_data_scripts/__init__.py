@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
 
-from . import advertising, amazon_electronics, iaac
+from . import advertising, amazon_electronics, iaac, movielens_1m
 from .conversion import convert
 from .converter import Converter
 from .report import ConversionReport
@@ -20,6 +20,8 @@ CONVERTERS: dict[str, Converter] = {
         iaac.CONVERTER,
         iaac.CONVERTER_BY_TIME,
         advertising.CONVERTER,
+        movielens_1m.CONVERTER,
+        movielens_1m.CONVERTER_BY_GENRE,
     )
 }
 """The datasets that can be converted, by name."""
@@ -47,11 +49,11 @@ def prepare(
     duplicates: str = "keep",
     show_progress: bool | None = None,
 ) -> ConversionReport:
-    """Convert a dataset's raw file into atomic files; see :func:`convert`.
+    """Convert a dataset's raw files into atomic files; see :func:`convert`.
 
     Args:
         name: the dataset's name, one of :data:`CONVERTERS`.
-        raw: its raw file.
+        raw: its raw file; where it has several, the folder or zip archive that holds them.
         output: the folder of all datasets.
         force: whether to convert again although nothing changed.
         on_error: ``stop`` or ``skip``.

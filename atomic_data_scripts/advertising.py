@@ -30,6 +30,7 @@ from recbole_midpg.atomic_data_scripts.columns import (
     word,
 )
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.atomic_data_scripts.script import run
 
 
@@ -42,8 +43,7 @@ CONVERTER = Converter(
     name="advertising",
     title="Advertising-shaped impressions",
     raw_name="advertising.csv",
-    separator=",",
-    quoted=True,
+    form=Delimited(",", quoted=True),
     columns=(
         token("user_id", whole_number),
         token("scenario", word),

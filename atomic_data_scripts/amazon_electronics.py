@@ -18,6 +18,7 @@ import sys
 from datetime import datetime, timezone
 
 from recbole_midpg.atomic_data_scripts.columns import (
+    MISSING,
     Column,
     free_text,
     one_of,
@@ -26,7 +27,9 @@ from recbole_midpg.atomic_data_scripts.columns import (
     whole_number_between,
 )
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.atomic_data_scripts.script import run
+from recbole_midpg.atomic_data_scripts.stars import is_liked, rating
 
 CATEGORIES = {
     "Portable Audio & Video": "PV",
@@ -42,20 +45,7 @@ CATEGORIES = {
 }
 """The ten categories and what the MI-DPG paper's figure 2 calls them."""
 
-MISSING = "unk"
-"""The token of a missing brand or user_attr."""
-
-POSITIVE_RATING = 4
-
-_RATING = re.compile(r"[1-5](\.0+)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-
-
-def rating(value: str) -> str:
-    """Accept whole stars from 1 to 5, as 5 or 5.0, kept as written."""
-    if _RATING.fullmatch(value):
-        return value
-    raise ValueError("expected whole stars from 1 to 5")
 
 
 def unix_seconds(value: str) -> str:
@@ -70,17 +60,11 @@ def unix_seconds(value: str) -> str:
     raise ValueError("expected a date as 2018-10-01")
 
 
-def is_positive(text: str) -> bool:
-    """Whether a rating makes a row positive."""
-    return float(text) >= POSITIVE_RATING
-
-
 CONVERTER = Converter(
     name="amazon_electronics",
     title="MarketBias Electronics (Amazon)",
     raw_name="df_electronics.csv",
-    separator=",",
-    quoted=True,
+    form=Delimited(",", quoted=True),
     columns=(
         token("item_id", whole_number),
         token("user_id", whole_number),
@@ -95,7 +79,7 @@ CONVERTER = Converter(
     ),
     entities=(Entity("user", "user_id"), Entity("item", "item_id")),
     label="rating",
-    is_positive=is_positive,
+    is_positive=is_liked,
     scenario="category",
     tallied=("user_attr", "brand", "rating"),
     homepage="https://github.com/MengtingWan/marketBias",

@@ -23,6 +23,12 @@ MISSING_WORDS = frozenset(
 PADDING_WORD = "[PAD]"
 """The token that RecBole keeps for itself."""
 
+MISSING = "unk"
+"""The token of a missing value, where the raw data have none of their own."""
+
+FILE = "<file>"
+"""Stands for a raw column: the name of the file that a row comes from, with its folders."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -30,21 +36,34 @@ class Column:
 
     Attributes:
         name: the raw header's name.
-        fields: the atomic fields that are made of it, each ``name:type``.
+        fields: the atomic fields that are made of it, each ``name:type``; none where the column is
+            only read.
         parse: from the raw value to the fields' texts; see :data:`ParseValue`.
         describes: the entity, as ``user`` or ``item``, whose attribute this may be. The fields go
             into the entity's own file where the data agree, and stay in ``.inter`` where not.
+        made_of: the raw columns that the value is made of, :data:`FILE` among them, where the raw
+            file has no column of this name; ``parse`` gets their values joined by tabs.
     """
 
     name: str
     fields: tuple[str, ...]
     parse: ParseValue
     describes: str | None = None
+    made_of: tuple[str, ...] = ()
 
 
 def token(name: str, parse: ParseValue, describes: str | None = None) -> Column:
     """A column that becomes one token field of its own name."""
     return Column(name, (f"{name}:token",), parse, describes)
+
+
+def unused(*names: str) -> tuple[Column, ...]:
+    """Columns of which nothing is made."""
+    return tuple(Column(name, (), _nothing) for name in names)
+
+
+def _nothing(value: str) -> str:
+    return ""
 
 
 def whole_number(value: str) -> str:

@@ -6,7 +6,8 @@ Memory is bounded whatever the file's size: a block of 256 KiB of lines and what
 output folder, some 15 and 32 bytes a row. Only rows whose key repeats cost memory, 17 bytes each.
 
 A raw file is read once where every attribute is a function of its user or item; where one turns out
-not to be, or rows are to be left out for a repeated key, it is read a second time.
+not to be, or rows are to be left out for a repeated key, it is read a second time. Side tables are
+held in memory, each id's line as the text that is written of it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from .conversion_pass import (
 from .converter import Converter
 from .dataset_files import DatasetFiles, held, temporary_folder
 from .progress_bar import ProgressBar
-from .raw_file import RawFile, sha256
+from .raw_file import sha256
+from .raw_files import RawFiles
 from .report import ConversionReport
 
 FORMAT_VERSION = 1
@@ -47,7 +49,7 @@ class _Job:
     """What is to be converted, where to, and how."""
 
     converter: Converter
-    raw: RawFile
+    raw: RawFiles
     folder: Path
     on_error: str
     duplicates: str
@@ -81,7 +83,7 @@ def convert(
 
     Args:
         converter: the dataset.
-        raw: its raw file, plain, gzip or zip.
+        raw: its raw file, plain, gzip or zip; or the folder or zip archive that holds all of them.
         output: the folder of all datasets, RecBole's ``data_path``.
         force: whether to convert again although nothing changed, and over files that something
             else wrote.
@@ -108,8 +110,8 @@ def convert(
             )
     folder = Path(output) / converter.name
     with told_in_a_sentence(folder), _without_cycle_collection():
-        source = RawFile(Path(raw), converter.raw_name)
-        job = _Job(converter, source, folder, on_error, duplicates)
+        source = RawFiles(Path(raw), converter)
+        job = _Job(source.converter, source, folder, on_error, duplicates)
         with held(folder) as alone:
             if alone:
                 job.files.settle()
@@ -156,7 +158,6 @@ def _write_files(
         progress = ProgressBar(f"{job.converter.name}, reading {reading}", show_progress)
         try:
             right = ConversionPass(
-                job.converter,
                 job.raw,
                 folder,
                 layout,

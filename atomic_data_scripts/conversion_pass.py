@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +14,9 @@ from recbole_midpg.common.errors import UsageError
 from .columns import Column
 from .converter import Converter, Entity
 from .entity_table import EntityTable
+from .lookup import Lookup
 from .raw_file import BadValueError, RawFile, shown
+from .raw_files import RawFiles
 from .repeated_keys import RepeatedKeys, Repeats
 from .report import ConversionReport
 from .row_reader import RowReader, Rows, bad_line, texts_of_field
@@ -49,11 +51,10 @@ class Layout:
 
 
 class ConversionPass:
-    """Reads a raw file once and writes atomic files by a layout that may prove wrong.
+    """Reads the raw files once and writes atomic files by a layout that may prove wrong.
 
     Args:
-        converter: the dataset.
-        raw: its raw file.
+        raw: the raw files, and the dataset.
         folder: where the files are written, under their final names.
         layout: what is known, or hoped, of all rows.
         skip_bad_lines: whether bad lines are left out, instead of raising.
@@ -64,8 +65,7 @@ class ConversionPass:
 
     def __init__(
         self,
-        converter: Converter,
-        raw: RawFile,
+        raw: RawFiles,
         folder: Path,
         layout: Layout,
         skip_bad_lines: bool,
@@ -73,7 +73,6 @@ class ConversionPass:
         report: ConversionReport,
         progress: Callable[[float, int], None],
     ) -> None:
-        self.converter = converter
         self.raw = raw
         self.folder = folder
         self.layout = layout
@@ -81,15 +80,12 @@ class ConversionPass:
         self.duplicates = duplicates
         self.report = report
         self.progress = progress
-        self._splitter = converter.splitter(converter.columns)
-        self._reader = RowReader(raw, converter.columns, self._splitter, self._reject_bad)
-        self._in_inter: dict[str, str] = dict(layout.in_inter)
-        self._tables = [(entity, self._entity_table(entity)) for entity in converter.entities]
-        self._tallies: dict[str, Counter[tuple[str, str]]] = {
-            name: Counter() for name in converter.all_tallied
-        }
         self._rejected: IO[str] | None = None
         self._stack = ExitStack()
+        self._in_inter: dict[str, str] = dict(layout.in_inter)
+        self._tallies: dict[str, Counter[tuple[str, str]]] = {
+            name: Counter() for name in raw.converter.all_tallied
+        }
 
     def run(self) -> Layout:
         """Read all rows.
@@ -102,6 +98,14 @@ class ConversionPass:
         """
         self._require_label()
         with self._stack:
+            self.converter = self._with_side_tables()
+            self._splitter = self.converter.splitter(self.converter.columns)
+            self._reader = RowReader(
+                self.raw.rows, self.converter.columns, self._splitter, self._reject_bad
+            )
+            self._tables = [
+                (entity, self._entity_table(entity)) for entity in self.converter.entities
+            ]
             keys = self._open_keys()
             self._write_rows(keys)
             self.report.rows_in = self._reader.rows_in
@@ -120,13 +124,34 @@ class ConversionPass:
 
     def _require_label(self) -> None:
         """Raise where all that the header lacks is the label: such rows can only be scored."""
-        converter = self.converter
-        if converter.splitter(converter.columns_without_label).is_header(self.raw.header()):
+        converter, first = self.raw.converter, self.raw.rows[0]
+        if converter.splitter(converter.columns_without_label).is_header(first.header()):
             raise UsageError(
                 f"{self.raw.path}, line 1: the header lacks column {converter.label}, the label, "
                 "without which rows can be scored (recbole-midpg predict --raw "
                 f"{converter.name} --input {self.raw.path}), not prepared."
             )
+
+    def _with_side_tables(self) -> Converter:
+        """The converter with the columns that come from side tables."""
+        converter = self.raw.converter
+        lookups = [
+            Lookup(table, files, self._reject_side_line)
+            for table, files in zip(converter.side_tables, self.raw.side_tables, strict=True)
+        ]
+        self.report.side_repeats = {
+            lookup.table.raw_name: lookup.repeats for lookup in lookups if lookup.repeats
+        }
+        columns = (*converter.columns, *(lookup.column() for lookup in lookups))
+        return replace(converter, columns=columns)
+
+    def _reject_side_line(
+        self, file: RawFile, number: int, data: bytes, error: BadValueError
+    ) -> None:
+        if not self.skip_bad_lines:
+            raise UsageError(bad_line(file.path, number, error))
+        self._list_rejected(f"{file.name}:{number}", error.column or "", error.reason, data)
+        self.report.side_rejected += 1
 
     def _write_rows(self, keys: RepeatedKeys | None) -> None:
         files = self._open_inter_files()
@@ -135,23 +160,41 @@ class ConversionPass:
             self.progress(share, self._reader.rows_in)
 
         for read in self._reader.read(report):
-            rows = self._drop_repeats(read)
+            rows = self._leave_out(self._drop_repeats(read))
             if rows.lines:
                 self._count(rows, keys)
                 self._write(files, rows)
 
     def _reject_bad(self, number: int, data: bytes, error: BadValueError) -> None:
         if not self.skip_bad_lines:
-            raise UsageError(bad_line(self.raw.path, number, error))
+            file, line = self._reader.place(number)
+            raise UsageError(bad_line(file.path, line, error))
         self._reject(number, error.column or "", error.reason, data)
 
     def _reject(self, number: int, column: str, reason: str, data: bytes) -> None:
+        file, line = self._reader.place(number)
+        place = str(line) if self.converter.has_one_file else f"{file.name}:{line}"
+        self._list_rejected(place, column, reason, data)
+        self.report.rows_rejected += 1
+
+    def _list_rejected(self, place: str, column: str, reason: str, data: bytes) -> None:
         if self._rejected is None:
-            path = self.folder / f"{self.converter.name}.rejected.tsv"
+            path = self.folder / f"{self.raw.converter.name}.rejected.tsv"
             self._rejected = self._stack.enter_context(_open_for_writing(path))
             self._rejected.write("line\tcolumn\treason\traw\n")
-        self._rejected.write(f"{number}\t{column}\t{reason}\t{_escaped(data)}\n")
-        self.report.rows_rejected += 1
+        self._rejected.write(f"{place}\t{column}\t{reason}\t{_escaped(data)}\n")
+
+    def _leave_out(self, rows: Rows) -> Rows:
+        """Leave out the rows of this block that the dataset does not have."""
+        for rule in self.converter.left_out:
+            if not rows.lines:
+                break
+            out = list(map(rule.is_left_out, self._field(rows, rule.field)))
+            if any(out):
+                counts = self.report.left_out
+                counts[rule.reason] = counts.get(rule.reason, 0) + sum(out)
+                rows = rows.where([not left for left in out])
+        return rows
 
     def _drop_repeats(self, rows: Rows) -> Rows:
         """Leave out the rows of this block that the options say not to keep."""
@@ -171,10 +214,14 @@ class ConversionPass:
             if number in dropped:
                 place = dropped[number]
                 what = "is an exact copy" if repeats.copies[place] else f"repeats the {key}"
-                self._reject(
-                    number, key, f"{what} of line {repeats.first_lines[place]}", line.encode()
-                )
+                first = self._line_text(int(repeats.first_lines[place]))
+                self._reject(number, key, f"{what} of {first}", line.encode())
         return rows.where([number not in dropped for number in rows.numbers])
+
+    def _line_text(self, number: int) -> str:
+        """What a line is called beside another one."""
+        file, line = self._reader.place(number)
+        return f"line {line}" + ("" if self.converter.has_one_file else f" of {file.name}")
 
     # Counting
 
@@ -223,7 +270,9 @@ class ConversionPass:
         return [
             (position, column)
             for position, column in enumerate(self.converter.columns)
-            if column.describes == entity.name and column.name not in self.layout.in_inter
+            if column.fields
+            and column.describes == entity.name
+            and column.name not in self.layout.in_inter
         ]
 
     def _entity_table(self, entity: Entity) -> EntityTable:
@@ -268,21 +317,24 @@ class ConversionPass:
         if repeats is None or len(repeats.lines) == 0 or self.duplicates == "keep":
             return None
         if self.duplicates == "stop":
-            line, first = int(repeats.lines[0]), int(repeats.first_lines[0])
+            number, first = int(repeats.lines[0]), int(repeats.first_lines[0])
+            file, line = self._reader.place(number)
             raise UsageError(
-                f"{self.raw.path}, line {line}, column {self.converter.key}: "
-                f"{shown(self._key_in(line))} stands in line {first} already."
+                f"{file.path}, line {line}, column {self.converter.key}: "
+                f"{shown(self._key_in(file, line))} stands in {self._line_text(first)} already."
             )
         any_dropped = self.duplicates == "drop-repeats" or repeats.copies.any()
         return repeats if any_dropped else None
 
-    def _key_in(self, line: int) -> str:
+    def _key_in(self, file: RawFile, line: int) -> str:
         """Read the key of one line again."""
-        for block in self.raw.blocks():
+        key = self.converter.columns[self.converter.column(str(self.converter.key))]
+        for block in file.blocks():
             lines = block.data.split(b"\n")
             if line < block.first_line + len(lines):
                 _, values = self._splitter.line(lines[line - block.first_line])
-                return values[self.converter.column(str(self.converter.key))]
+                named = dict(zip(self._splitter.columns, values, strict=True))
+                return " ".join(named.get(name, "") for name in key.made_of or (key.name,))
         raise AssertionError(f"line {line} was read before")
 
     # Writing
@@ -297,7 +349,7 @@ class ConversionPass:
         return [
             (position, column)
             for position, column in enumerate(self.converter.columns)
-            if column.name not in moved
+            if column.fields and column.name not in moved
         ]
 
     def _open_inter_files(self) -> dict[str, IO[str]]:

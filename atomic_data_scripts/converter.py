@@ -1,4 +1,4 @@
-"""What a dataset script declares: the raw file's columns, and where the file can be had."""
+"""What a dataset script declares: the raw files' columns, and where the files can be had."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .columns import Column
-from .raw_file import LineSplitter
+from .raw_file import Delimited, LineSplitter
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,69 @@ class Entity:
 
 
 @dataclass(frozen=True)
+class SideTable:
+    """A raw file of which the rows of another one take their user's or item's attributes.
+
+    Attributes:
+        raw_name: the raw file's published name; ``*`` stands for any characters.
+        form: how its lines are written.
+        columns: its raw columns, in the order of the file; their fields become fields of the rows.
+        key: the column whose values differ from line to line; it makes no field.
+        of_rows: the raw columns of the rows that hold the key, as the ``made_of`` of ``key``.
+        describes: the entity, as ``user`` or ``item``, that the key names, if it names one.
+        complete: whether each row must have its line; where not, tokens of a row without are
+            ``unk`` and its numbers empty.
+    """
+
+    raw_name: str
+    form: Delimited
+    columns: tuple[Column, ...]
+    key: str
+    of_rows: tuple[str, ...]
+    describes: str | None
+    complete: bool = False
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The positions of the columns that make fields."""
+        return tuple(place for place, column in enumerate(self.columns) if column.fields)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The declared fields."""
+        return tuple(field for place in self.kept for field in self.columns[place].fields)
+
+    @property
+    def key_column(self) -> Column:
+        """The column of the key."""
+        return next(column for column in self.columns if column.name == self.key)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows that a dataset does not have, though its raw file does.
+
+    Attributes:
+        field: the field that decides.
+        is_left_out: whether a row with such a text of it is left out.
+        reason: what these rows are, as words that follow "rows ".
+    """
+
+    field: str
+    is_left_out: Callable[[str], bool]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Converter:
-    """A dataset: how its raw file becomes RecBole atomic files, and what is known of it.
+    """A dataset: how its raw files become RecBole atomic files, and what is known of it.
 
     Attributes:
         name: the dataset's name, and that of its folder and files.
         title: what it is, in a few words.
-        raw_name: the raw file's published name.
-        separator: the character between two raw values.
-        quoted: whether a raw value may stand in double quotes.
+        raw_name: the raw file's published name; where ``*`` in it stands for any characters, all
+            files of such a name are read, one after the other.
+        form: how its lines are written.
         columns: the raw columns, in the header's order.
         entities: users and items, and what else is counted.
         label: the raw column that says whether a row is positive.
@@ -44,6 +98,9 @@ class Converter:
         key: a raw column whose values should all differ, ``None`` where there is none.
         split_by: a field, as a date, whose last value makes the test set and whose last but one
             the validation set: three files ``NAME.train.inter`` and so on instead of one.
+        side_tables: further raw files, with attributes of users and items.
+        left_out: rows that are left out.
+        other_forms: the same dataset of other raw files.
         homepage: the page where the file can be had, ``None`` where it is not public.
         download_url: the file itself, where it is free for all to fetch.
         licence: what is known of it.
@@ -54,8 +111,7 @@ class Converter:
     name: str
     title: str
     raw_name: str
-    separator: str
-    quoted: bool
+    form: Delimited
     columns: tuple[Column, ...]
     entities: tuple[Entity, ...]
     label: str
@@ -66,9 +122,22 @@ class Converter:
     tallied: tuple[str, ...] = ()
     key: str | None = None
     split_by: str | None = None
+    side_tables: tuple[SideTable, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    other_forms: tuple[Converter, ...] = ()
     download_url: str | None = None
     published: Mapping[str, int] = field(default_factory=dict)
     version: int = 1
+
+    @property
+    def raw_names(self) -> tuple[str, ...]:
+        """The published names of all raw files."""
+        return (self.raw_name, *(table.raw_name for table in self.side_tables))
+
+    @property
+    def has_one_file(self) -> bool:
+        """Whether the dataset is always made of one raw file."""
+        return not (self.side_tables or self.other_forms or "*" in self.raw_name)
 
     @property
     def all_tallied(self) -> tuple[str, ...]:
@@ -83,8 +152,7 @@ class Converter:
 
     def splitter(self, columns: Sequence[Column]) -> LineSplitter:
         """What takes lines of some of the columns apart."""
-        names = tuple(column.name for column in columns)
-        return LineSplitter(names, self.separator, self.quoted)
+        return splitter_of(self.form, columns)
 
     def column(self, name: str) -> int:
         """The position of a raw column."""
@@ -98,3 +166,8 @@ class Converter:
             for place, declared in enumerate(column.fields)
             if declared.partition(":")[0] == name
         )
+
+
+def splitter_of(form: Delimited, columns: Sequence[Column]) -> LineSplitter:
+    """What takes lines of some columns apart: of those that the raw file has."""
+    return form.splitter(tuple(column.name for column in columns if not column.made_of))

@@ -25,7 +25,6 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
 
 from recbole_midpg.atomic_data_scripts.columns import (
     Column,
@@ -35,19 +34,18 @@ from recbole_midpg.atomic_data_scripts.columns import (
     whole_number_or_missing,
 )
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.atomic_data_scripts.script import run
+from recbole_midpg.atomic_data_scripts.times import clock
 
 MISSING = "-1"
 
 BUCKETS = 200
 """Buckets of a rate between 0 and 1; 1 itself is the last bucket's successor."""
 
-TIME_ZONE = timezone(timedelta(hours=8))
-
 _NUMBERS = re.compile(r"\d+(;\d+)*", re.ASCII)
 _PREDICTED = re.compile(r"(-1|\d+)(:(-1|\d+)(,(-1|\d+))*)?", re.ASCII)
 _RATE = re.compile(r"\d(\.\d+)?([eE]-\d+)?", re.ASCII)
-_SECONDS = re.compile(r"[1-9]\d{9}", re.ASCII)
 
 
 def number_list(value: str) -> str:
@@ -88,14 +86,6 @@ def rate(value: str) -> str:
     return f"{value}\t{int(number * BUCKETS + 1e-9)}"
 
 
-def time(value: str) -> str:
-    """Turn Unix seconds into themselves, the hour and the day in UTC+8."""
-    if not _SECONDS.fullmatch(value):
-        raise ValueError("expected Unix seconds, ten digits")
-    moment = datetime.fromtimestamp(int(value), TIME_ZONE)
-    return f"{value}\t{moment.hour}\t{moment:%Y-%m-%d}"
-
-
 def is_positive(text: str) -> bool:
     """Whether a label is 1."""
     return text == "1"
@@ -113,8 +103,7 @@ CONVERTER = Converter(
     name="iaac",
     title="IJCAI-18 Alimama International Advertising Algorithm Competition (IAAC), round 1",
     raw_name="round1_ijcai_18_train_20180301.txt",
-    separator=" ",
-    quoted=False,
+    form=Delimited(" "),
     columns=(
         token("instance_id", whole_number),
         token("item_id", whole_number),
@@ -139,7 +128,9 @@ CONVERTER = Converter(
             "user", "user_gender_id", "user_age_level", "user_occupation_id", "user_star_level"
         ),
         token("context_id", whole_number_or_missing),
-        Column("context_timestamp", ("context_timestamp:float", "hour:token", "day:token"), time),
+        Column(
+            "context_timestamp", ("context_timestamp:float", "hour:token", "day:token"), clock(8)
+        ),
         token("context_page_id", whole_number_or_missing),
         Column(
             "predict_category_property",

@@ -70,15 +70,18 @@ class RawFile:
 
     Args:
         path: the file.
-        member: the name of the file that a zip archive with several members must hold.
+        member: the name of the file that a zip archive with several members must hold, or its path
+            there.
+        name: what the file is called among others, its own name by default.
 
     Raises:
         UsageError: there is no such file, it is a folder, or it is empty.
     """
 
-    def __init__(self, path: Path, member: str) -> None:
+    def __init__(self, path: Path, member: str, name: str | None = None) -> None:
         self.path = path
         self.member = member
+        self.name = path.name if name is None else name
         if path.is_dir():
             raise UsageError(f"{path}: is a folder, expected the raw file, as {path / member}.")
         if not path.exists():
@@ -151,7 +154,7 @@ class RawFile:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]
         for info in archive.infolist():
             check_member(self.path, info)
-        named = [name for name in names if PurePosixPath(name).name == self.member]
+        named = [name for name in names if self.member in (name, PurePosixPath(name).name)]
         data = names if len(names) == 1 else named
         if len(data) != 1:
             raise UsageError(
@@ -201,19 +204,44 @@ def _whole_lines(file: _Readable) -> Iterator[Block]:
         yield Block(first_line, rest, ended=False)
 
 
+@dataclass(frozen=True)
+class Delimited:
+    """How the lines of a raw file are written: values with a separator between them.
+
+    Attributes:
+        separator: what stands between two values.
+        quoted: whether a value may stand in double quotes, with ``""`` for a quote inside.
+        header: whether the first line names the columns.
+        typed: whether these names have a type behind a colon, as in an atomic file.
+        encoding: of the text.
+    """
+
+    separator: str
+    quoted: bool = False
+    header: bool = True
+    typed: bool = False
+    encoding: str = "utf-8"
+
+    def splitter(self, columns: tuple[str, ...]) -> LineSplitter:
+        """What takes lines of some columns apart."""
+        return LineSplitter(columns, self)
+
+
 class LineSplitter:
     """From a line to the raw values of its columns, and nothing but what the format allows.
 
     Args:
         columns: the columns' names.
-        separator: the character between two values.
-        quoted: whether a value may stand in double quotes, with ``""`` for a quote inside.
+        form: how the lines are written.
     """
 
-    def __init__(self, columns: tuple[str, ...], separator: str, quoted: bool) -> None:
+    def __init__(self, columns: tuple[str, ...], form: Delimited) -> None:
         self.columns = columns
-        self.separator = separator
-        self.quoted = quoted
+        self.separator = form.separator
+        self.quoted = form.quoted
+        self.header = form.header
+        self._typed = form.typed
+        self._encoding = form.encoding
 
     def block(self, data: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         """Split many lines at once.
@@ -227,7 +255,7 @@ class LineSplitter:
         Raises:
             ValueError: a line is bad; :meth:`line` says which and why.
         """
-        text = data.decode()
+        text = data.decode(self._encoding)
         if "\r" in text:
             text = (text + "\n").replace("\r\n", "\n")[:-1]
         if "\r" in text or "\0" in text or "\t" in text:
@@ -264,7 +292,7 @@ class LineSplitter:
             start = data[:40].decode(errors="backslashreplace")
             raise BadValueError(None, start, f"the line is longer than {LONGEST_LINE:,} bytes")
         try:
-            line = data.decode()
+            line = data.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise self._not_utf8(data, error) from error
         line = line.removesuffix("\r")
@@ -281,15 +309,19 @@ class LineSplitter:
                     )
         return line, values
 
+    def header_line(self) -> str:
+        """The first line of a file of these columns, with its line feed."""
+        return self.separator.join(self.columns) + "\n"
+
     def is_header(self, data: bytes) -> bool:
-        """Whether a line holds exactly the columns, in their order."""
-        return self._names(data.decode(errors="replace")) == list(self.columns)
+        """Whether a line is a header with exactly the columns, in their order."""
+        return self.header and self._names(data.decode(errors="replace")) == list(self.columns)
 
     def _names(self, header: str) -> list[str]:
         names = header.removesuffix("\r").split(self.separator)
         if self.quoted:
             names = [name[1:-1] if name[:1] == name[-1:] == '"' else name for name in names]
-        return names
+        return [name.partition(":")[0] for name in names] if self._typed else names
 
     def check_header(self, path: Path, data: bytes) -> None:
         """Check the first line of a file.
@@ -333,7 +365,7 @@ class LineSplitter:
                 if rest and not rest.startswith(self.separator):
                     raise BadValueError(column, rest, "a quoted value must end with its quote")
                 more = bool(rest)
-                rest = rest[1:]
+                rest = rest[len(self.separator) :]
             else:
                 value, separator, rest = rest.partition(self.separator)
                 more = bool(separator)

@@ -18,9 +18,14 @@ class ConversionReport:
         name: the dataset.
         folder: where the atomic files lie.
         files: their names, and that of the rejected lines, if any.
-        rows_in: lines of the raw file after its header.
-        rows_out: rows of the ``.inter`` file or files; ``rows_in`` less ``rows_rejected``.
+        rows_in: lines of the raw files of the rows after their headers.
+        rows_out: rows of the ``.inter`` file or files; ``rows_in`` less ``rows_rejected`` and
+            those of ``left_out``.
         rows_rejected: lines that were left out, listed in ``NAME.rejected.tsv``.
+        left_out: rows that the dataset does not have, by what they are.
+        side_rejected: lines of side tables that were left out, listed in the same file.
+        side_repeats: lines, by side table, that say something else of a key than an earlier one,
+            which counts.
         positives: rows out whose label is positive.
         scenario: the field that ``summary`` lists by value.
         entities: distinct ids by entity, as ``user``.
@@ -43,6 +48,9 @@ class ConversionReport:
     rows_in: int = 0
     rows_out: int = 0
     rows_rejected: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    side_rejected: int = 0
+    side_repeats: dict[str, int] = field(default_factory=dict)
     positives: int = 0
     entities: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, dict[str, list[int]]] = field(default_factory=dict)
@@ -88,7 +96,14 @@ class ConversionReport:
     def summary(self) -> str:
         """The report in lines of text."""
         lines = [self._first_line(), self._balance()]
-        if self.rows_rejected:
+        lines += [
+            f"  {count:,} lines of {name} say something else of an id than an earlier one, which "
+            "was taken"
+            for name, count in self.side_repeats.items()
+        ]
+        if self.side_rejected:
+            lines.append(f"  {self.side_rejected:,} lines of side tables rejected")
+        if self.rows_rejected or self.side_rejected:
             lines.append(f"  rejected lines and reasons: {self._path(f'{self.name}.rejected.tsv')}")
         if self.copies or self.repeats:
             lines.append(
@@ -120,6 +135,7 @@ class ConversionReport:
         return (
             f"  {self.rows_in:,} rows in = {self.rows_out:,} rows out "
             f"+ {self.rows_rejected:,} rows rejected"
+            + "".join(f" + {count:,} rows {reason}" for reason, count in self.left_out.items())
         )
 
     def _comparison(self) -> list[str]:

@@ -1,14 +1,15 @@
-"""From a raw file to its rows: every value checked, and made into the texts of its fields."""
+"""From raw files to their rows: every value checked, and made into the texts of its fields."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import accumulate, compress
 from pathlib import Path
 from typing import TypeAlias
 
-from .columns import Column, ParseValue
+from .columns import FILE, Column, ParseValue
 from .raw_file import BadValueError, Block, LineSplitter, RawFile, shown
 
 MEMO_CAPACITY = 16_384
@@ -23,7 +24,7 @@ class Rows:
     """Some rows.
 
     Attributes:
-        numbers: the lines' numbers, from 1.
+        numbers: the lines' numbers, from 1, counted through all files that are read.
         lines: the raw lines.
         columns: for each column the texts of its fields, joined by tabs.
     """
@@ -42,60 +43,80 @@ class Rows:
 
 
 class RowReader:
-    """Reads the rows of a raw file, to convert them or to score them.
+    """Reads the rows of raw files, to convert them or to score them.
 
     A block of lines is split and checked column by column, each distinct value once. Where
     anything is wrong with it, the same block is read again line by line, by the same checks, to
     name what it is.
 
     Args:
-        raw: the file.
-        columns: its columns, in the header's order.
-        splitter: takes its lines apart into these columns.
+        files: the files, one after the other.
+        columns: their columns, in the header's order.
+        splitter: takes their lines apart into these columns.
         reject: what becomes of a bad line, which is left out where this returns.
 
     Attributes:
-        rows_in: how many lines were read after the header.
+        rows_in: how many lines were read after the headers.
     """
 
     def __init__(
-        self, raw: RawFile, columns: Sequence[Column], splitter: LineSplitter, reject: Reject
+        self,
+        files: Sequence[RawFile],
+        columns: Sequence[Column],
+        splitter: LineSplitter,
+        reject: Reject,
     ) -> None:
         self.rows_in = 0
-        self._raw = raw
+        self._files = files
         self._columns = columns
         self._splitter = splitter
         self._reject = reject
         self._memos = [_Memo(column.parse) for column in columns]
+        places = {name: place for place, name in enumerate((*splitter.columns, FILE))}
+        self._made_of = [
+            [places[name] for name in column.made_of or (column.name,)] for column in columns
+        ]
+        self._lines_before = [0]
 
     def read(self, report: Callable[[float], None] | None = None) -> Iterator[Rows]:
         """Read all rows, some at a time.
 
         Args:
-            report: called with the share of the file that is read, in [0, 1].
+            report: called with the share of the files that is read, in [0, 1].
 
         Raises:
-            UsageError: the first line does not hold exactly the columns, the file cannot be
+            UsageError: the first line does not hold exactly the columns, a file cannot be
                 unpacked, or what ``reject`` raises.
         """
-        header_seen = False
-        for block in self._raw.blocks(report):
-            rest: Block | None = block
-            if not header_seen:
-                header_seen = True
-                header, separator, data = block.data.partition(b"\n")
-                self._splitter.check_header(self._raw.path, header)
-                rest = replace(block, first_line=2, data=data) if separator else None
-            if rest is not None:
-                yield self._checked(rest)
+        self._lines_before = [0]
+        share = _Share([file.size for file in self._files], report)
+        for file in self._files:
+            before, last = self._lines_before[-1], 0
+            for block in file.blocks(share.of_file):
+                rest: Block | None = block
+                if block.first_line == 1 and self._splitter.header:
+                    header, separator, data = block.data.partition(b"\n")
+                    self._splitter.check_header(file.path, header)
+                    rest = replace(block, first_line=2, data=data) if separator else None
+                if rest is not None:
+                    yield self._checked(file, rest, before)
+                last = block.first_line + block.data.count(b"\n")
+            self._lines_before.append(before + last)
+            share.end_of_file()
+
+    def place(self, number: int) -> tuple[RawFile, int]:
+        """The file of a row that was read, and its line there, from 1."""
+        position = bisect_right(self._lines_before, number - 1) - 1
+        return self._files[position], number - self._lines_before[position]
 
     def no_rows(self) -> str:
-        """The sentence on a file of which no row is left."""
+        """The sentence on files of which no row is left."""
+        path = self._files[0].path
         if self.rows_in == 0:
-            return f"{self._raw.path}: the file has a header and no rows."
-        return f"{self._raw.path}: every one of its {self.rows_in:,} rows is bad."
+            return f"{path}: the file has a header and no rows."
+        return f"{path}: every one of its {self.rows_in:,} rows is bad."
 
-    def _checked(self, block: Block) -> Rows:
+    def _checked(self, file: RawFile, block: Block, before: int) -> Rows:
         for memo in self._memos:
             if len(memo) > MEMO_CAPACITY:
                 memo.clear()
@@ -103,27 +124,28 @@ class RowReader:
             lines, values = self._splitter.block(block.data)
             columns = [
                 list(map(memo.__getitem__, column))
-                for memo, column in zip(self._memos, values, strict=True)
+                for memo, column in zip(self._memos, self._raw(values, file), strict=True)
             ]
         except ValueError:
-            return self._checked_line_by_line(block)
+            return self._checked_line_by_line(file, block, before)
         self.rows_in += len(lines)
-        first = block.first_line
+        first = before + block.first_line
         return Rows(range(first, first + len(lines)), lines, columns)
 
-    def _checked_line_by_line(self, block: Block) -> Rows:
+    def _checked_line_by_line(self, file: RawFile, block: Block, before: int) -> Rows:
         """What :meth:`_checked` does, slower, and with a name for what is wrong."""
         numbers, lines, rows = [], [], []
         raw_lines = block.data.split(b"\n")
         self.rows_in += len(raw_lines)
         for place, data in enumerate(raw_lines):
-            number = block.first_line + place
+            number = before + block.first_line + place
             ended = block.ended or place < len(raw_lines) - 1
             try:
                 line, values = self._splitter.line(data, ended)
+                raw = self._raw([(value,) for value in values], file)
                 texts = [
                     _parse(column, value)
-                    for column, value in zip(self._columns, values, strict=True)
+                    for column, (value,) in zip(self._columns, raw, strict=True)
                 ]
             except BadValueError as error:
                 self._reject(number, data, error)
@@ -132,6 +154,35 @@ class RowReader:
             lines.append(line)
             rows.append(texts)
         return Rows(numbers, lines, list(zip(*rows, strict=True)))
+
+    def _raw(self, values: Sequence[Sequence[str]], file: RawFile) -> list[Sequence[str]]:
+        """The raw values of each column, where the splitter gives those that the file has."""
+        known = [*values, [file.name] * len(values[0])]
+        return [
+            known[places[0]]
+            if len(places) == 1
+            else list(map("\t".join, zip(*(known[place] for place in places), strict=True)))
+            for places in self._made_of
+        ]
+
+
+class _Share:
+    """The share of some files that is read, of that of each."""
+
+    def __init__(self, sizes: Sequence[int], report: Callable[[float], None] | None) -> None:
+        self._ends = list(accumulate(sizes, initial=0))
+        self._report = report
+        self._file = 0
+
+    def of_file(self, share: float) -> None:
+        """Report the share, in [0, 1], of the file that is being read."""
+        if self._report is not None:
+            start, end = self._ends[self._file : self._file + 2]
+            self._report((start + share * (end - start)) / self._ends[-1])
+
+    def end_of_file(self) -> None:
+        """Go on to the next file."""
+        self._file += 1
 
 
 class _Memo(dict[str, str]):

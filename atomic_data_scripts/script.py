@@ -65,7 +65,9 @@ def run(converters: Sequence[Converter], arguments: Sequence[str] | None = None)
             default=converters[0].name,
             help=f"the dataset to make (default: {converters[0].name})",
         )
-    parser.add_argument("--raw", required=True, help="the raw file, plain, gzip or zip")
+    parser.add_argument(
+        "--raw", required=True, help="the raw file, plain, gzip or zip, or the folder of several"
+    )
     add_options(parser)
     options = vars(parser.parse_args(arguments))
     converter = by_name[options.pop("dataset", converters[0].name)]

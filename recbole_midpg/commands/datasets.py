@@ -31,7 +31,7 @@ def add_prepare(commands: Any) -> None:
         help="your log, plain, gzip or zip; also as 'days/*.csv'",
     )
     source.add_argument("--parquet", nargs="+", metavar="FILE", help="your log, as days/*.parquet")
-    source.add_argument("--raw", help="the raw file, plain, gzip or zip")
+    source.add_argument("--raw", help="the raw file, plain, gzip or zip, or the folder of several")
     source.add_argument("--download", action="store_true", help="fetch the public raw file first")
     add_conversion_options(parser)
     add_log_options(parser)

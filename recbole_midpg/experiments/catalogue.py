@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, ConversionReport, Converter
 from recbole_midpg.atomic_data_scripts.conversion import converter_version
+from recbole_midpg.atomic_data_scripts.raw_files import RawFiles
 from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.generated import GENERATED, read_bayes
@@ -135,5 +136,5 @@ def _differences(folder: Path, converter: Converter, manifest: Mapping[str, Any]
     raw = find_raw_file(folder / RAW_FOLDER, converter)
     if raw is None or raw.name != manifest["raw"]["name"]:
         return
-    if raw.stat().st_size != manifest["raw"]["bytes"]:
+    if RawFiles(raw, converter).size != manifest["raw"]["bytes"]:
         yield f"{raw} is not the file that was converted; recbole-midpg prepare converts it."

@@ -144,8 +144,7 @@ def _write_rows(
         progress = ProgressBar(f"{converter.name}, generating", show_progress)
         stack.callback(progress.close)
         with raw_part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(converter.separator.join(column.name for column in converter.columns))
-            file.write("\n")
+            file.write(converter.splitter(converter.columns).header_line())
             for chunk in made.chunks:
                 file.write("\n".join(chunk.lines))
                 file.write("\n")

@@ -55,7 +55,8 @@ class RawRowFile:
         first_rejected: the sentence on the first of them.
 
     Raises:
-        UsageError: there is no such file, or a field has another type than ``types``.
+        UsageError: there is no such file, a field has another type than ``types``, or the dataset
+            is made of several raw files.
     """
 
     place = "line"
@@ -70,6 +71,11 @@ class RawRowFile:
         labelled: bool = False,
     ) -> None:
         self.path = os.fspath(path)
+        if not converter.has_one_file:
+            raise UsageError(
+                f"--raw: {converter.name} can be made of several raw files, expected a dataset of "
+                "one; rows with its fields, as an .inter file, are scored without --raw."
+            )
         self.rejected = 0
         self.first_rejected = ""
         self.share_read = 0.0
@@ -77,7 +83,7 @@ class RawRowFile:
         self._raw = RawFile(Path(path), converter.raw_name)
         self._columns = converter.columns if labelled else _columns_to_score(converter, self._raw)
         self._splitter = converter.splitter(self._columns)
-        self._reader = RowReader(self._raw, self._columns, self._splitter, self._reject)
+        self._reader = RowReader((self._raw,), self._columns, self._splitter, self._reject)
         self._fields = [
             [field_name(self.path, declared, types) for declared in column.fields]
             for column in self._columns
@@ -87,7 +93,7 @@ class RawRowFile:
     @property
     def written_names(self) -> list[str]:
         """The raw columns, and the fields made of them."""
-        return list(dict.fromkeys([*(column.name for column in self._columns), *self.names]))
+        return list(dict.fromkeys([*self._splitter.columns, *self.names]))
 
     def blocks(self, rows: int) -> Iterator[RawBlock]:
         """Read the rows, so many at a time.
@@ -134,7 +140,7 @@ class _WaitingRows:
         self._names = fields
         self._splitter = splitter
         self._fields: dict[str, list[str]] = {name: [] for names in fields for name in names}
-        self._raw: dict[str, list[str]] = {column.name: [] for column in columns}
+        self._raw: dict[str, list[str]] = {name: [] for name in splitter.columns}
         self._numbers: list[int] = []
 
     def __len__(self) -> int:
@@ -144,10 +150,9 @@ class _WaitingRows:
         """Append rows, at least one, with their fields as readers of an atomic file read them."""
         self._numbers.extend(read.numbers)
         _, raw = self._splitter.block("\n".join(read.lines).encode())
-        for column, names, values, texts in zip(
-            self._columns, self._names, raw, read.columns, strict=True
-        ):
-            self._raw[column.name].extend(values)
+        for values, waiting in zip(raw, self._raw.values(), strict=True):
+            waiting.extend(values)
+        for column, names, texts in zip(self._columns, self._names, read.columns, strict=True):
             for place, name in enumerate(names):
                 self._fields[name].extend(map(as_read, texts_of_field(column, texts, place)))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import amazon_electronics, prepare
-from recbole_midpg.atomic_data_scripts.amazon_electronics import CATEGORIES, rating, unix_seconds
+from recbole_midpg.atomic_data_scripts.amazon_electronics import CATEGORIES, unix_seconds
 
 from .raw_files import GOLDEN, GOLDEN_RAW, amazon_file, amazon_line, contents
 from .recbole_reading import ALL_FIELDS, built, column, config_of, load
@@ -103,13 +103,3 @@ def test_dates_are_midnights(date):
 def test_no_dates(value):
     with pytest.raises(ValueError, match="expected a date"):
         unix_seconds(value)
-
-
-@given(st.floats(-10, 10).map(str) | st.sampled_from(["1", "5.0", "5.00", "4.", "nan", "", "6"]))
-def test_ratings(value):
-    try:
-        kept = rating(value)
-    except ValueError:
-        kept = None
-    good = value in {"1", "5.0", "5.00", *(f"{stars}.0" for stars in range(1, 6))}
-    assert kept == (value if good else None)

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import convert, iaac, prepare
-from recbole_midpg.atomic_data_scripts.iaac import category_path, number_list, predicted, rate, time
+from recbole_midpg.atomic_data_scripts.iaac import category_path, number_list, predicted, rate
 from recbole_midpg.common.errors import UsageError
 
 from .raw_files import GOLDEN, GOLDEN_RAW, contents
@@ -191,15 +190,3 @@ def test_rates(value, expected):
 def test_no_rates(value):
     with pytest.raises(ValueError, match="expected a number from 0 to 1"):
         rate(value)
-
-
-@given(st.integers(10**9, 10**10 - 1))
-def test_hour_and_day_are_those_of_utc_plus_8(seconds):
-    text, hour, day = time(str(seconds)).split("\t")
-    local = datetime(1970, 1, 1) + timedelta(seconds=seconds, hours=8)
-    assert (text, hour, day) == (str(seconds), str(local.hour), local.date().isoformat())
-
-
-def test_competition_days_begin_at_midnight():
-    assert time("1537200000").split("\t")[1:] == ["0", "2018-09-18"]
-    assert time("1537803599").split("\t")[1:] == ["23", "2018-09-24"]

@@ -12,14 +12,16 @@ from recbole_midpg.atomic_data_scripts import raw_file
 from recbole_midpg.atomic_data_scripts.raw_file import (
     LONGEST_LINE,
     BadValueError,
+    Delimited,
     LineSplitter,
     RawFile,
 )
 from recbole_midpg.common.errors import UsageError
 
 NAMES = ("a", "b", "c")
-CSV = LineSplitter(NAMES, ",", quoted=True)
-SPACES = LineSplitter(NAMES, " ", quoted=False)
+CSV = LineSplitter(NAMES, Delimited(",", quoted=True))
+SPACES = LineSplitter(NAMES, Delimited(" "))
+COMMA_PAIRS = LineSplitter(NAMES, Delimited(",,", quoted=True, header=False, encoding="latin-1"))
 
 # Texts in which everything that can go wrong is likely.
 risky_bytes = st.lists(
@@ -90,7 +92,7 @@ def block(splitter, data):
     return lines, list(zip(*columns, strict=True))
 
 
-@pytest.mark.parametrize("splitter", [CSV, SPACES])
+@pytest.mark.parametrize("splitter", [CSV, SPACES, COMMA_PAIRS])
 @given(data=risky_bytes)
 def test_many_lines_at_once_are_split_as_one_by_one(splitter, data):
     assert block(splitter, data) == line_by_line(splitter, data)
@@ -176,6 +178,20 @@ def test_header_must_be_exact(tmp_path, header, message):
 @pytest.mark.parametrize("header", [b"a,b,c", b"a,b,c\r", b'"a","b","c"'])
 def test_good_headers(tmp_path, header):
     CSV.check_header(tmp_path, header)
+
+
+def test_separators_of_two_characters_and_another_encoding():
+    line = 'a,b,,"c,,d",,é'
+    assert COMMA_PAIRS.line(line.encode("latin-1"))[1] == ["a,b", "c,,d", "é"]
+    assert COMMA_PAIRS.block(f"{line}\n{line}".encode("latin-1"))[1][2] == ("é", "é")
+
+
+def test_names_with_types():
+    typed = LineSplitter(NAMES, Delimited("\t", typed=True))
+    assert typed.is_header(b"a:token\tb:float\tc\r")
+    assert not typed.is_header(b"a:token\tb:float\td:token")
+    assert typed.header_line() == "a\tb\tc\n"
+    assert not COMMA_PAIRS.is_header(b"a,,b,,c")
 
 
 def test_header_in_another_encoding(tmp_path):

@@ -48,9 +48,9 @@ def without_label(name, target):
     converter = CONVERTERS[name]
     label = converter.column(converter.label)
     with GOLDEN_RAW[name].open(encoding="utf-8", newline="") as source:
-        rows = list(csv.reader(source, delimiter=converter.separator))
+        rows = list(csv.reader(source, delimiter=converter.form.separator))
     with target.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=converter.separator, lineterminator="\n")
+        writer = csv.writer(file, delimiter=converter.form.separator, lineterminator="\n")
         writer.writerows(row[:label] + row[label + 1 :] for row in rows)
     return target
 

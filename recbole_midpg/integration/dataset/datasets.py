@@ -14,6 +14,7 @@ from recbole_midpg.atomic_data_scripts import CONVERTERS, Converter, find_conver
 from recbole_midpg.atomic_data_scripts.conversion import read_manifest
 from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.atomic_data_scripts.download import download
+from recbole_midpg.atomic_data_scripts.raw_files import are_in
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
 from recbole_midpg.generated import GENERATED, generate, read_bayes
@@ -188,7 +189,12 @@ def _require_generated(config: Any, folder: Path) -> None:
 
 
 def find_raw_file(folder: Path, converter: Converter) -> Path | None:
-    """Find a dataset's raw file, plain or compressed; ``None`` where it is not there."""
+    """Find a dataset's raw file, plain or compressed; ``None`` where it is not there.
+
+    Of a dataset of several files it is the folder itself.
+    """
+    if not converter.has_one_file:
+        return folder if are_in(folder, converter) else None
     endings = ("", ".gz", ".zip")
     stem = converter.raw_name.rpartition(".")[0]
     candidates = [folder / f"{converter.raw_name}{ending}" for ending in endings]
@@ -228,17 +234,20 @@ def how_to_get(converter: Converter, folder: Path, missing: Sequence[str]) -> st
         folder: the dataset's folder.
         missing: the files that are not there.
     """
-    target = folder / RAW_FOLDER / converter.raw_name
+    raw_names = ", ".join(converter.raw_names)
+    target = folder / RAW_FOLDER / raw_names
     names = " and no ".join(missing)
     lines = [f"dataset: there is no {names} in {folder}, and no raw file {target}."]
     if converter.homepage is None:
         lines.append(f"{converter.title}: there is no public file.")
     else:
-        lines.append(f"{converter.title}: {converter.raw_name}, from {converter.homepage}.")
+        lines.append(f"{converter.title}: {raw_names}, from {converter.homepage}.")
     lines.append(f"Licence: {converter.licence}.")
     if converter.download_url is None:
+        kind = "FILE" if converter.has_one_file else "FOLDER"
         lines.append(
-            f"Put the file there, or run: recbole-midpg prepare {converter.name} --raw FILE"
+            f"Put {'the file' if kind == 'FILE' else 'the files'} there, or run: "
+            f"recbole-midpg prepare {converter.name} --raw {kind}"
         )
     else:
         lines.append(f"Run: recbole-midpg prepare {converter.name} --download")
