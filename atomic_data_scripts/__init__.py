@@ -6,7 +6,7 @@ from pathlib import Path
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
 
-from . import advertising, amazon_electronics, iaac, movielens_1m
+from . import advertising, amazon_electronics, ciao_epinions, iaac, movielens_1m
 from .conversion import convert
 from .converter import Converter
 from .report import ConversionReport
@@ -22,6 +22,8 @@ CONVERTERS: dict[str, Converter] = {
         advertising.CONVERTER,
         movielens_1m.CONVERTER,
         movielens_1m.CONVERTER_BY_GENRE,
+        ciao_epinions.CIAO,
+        ciao_epinions.EPINIONS,
     )
 }
 """The datasets that can be converted, by name."""

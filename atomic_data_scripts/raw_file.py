@@ -1,9 +1,10 @@
-"""Reading a raw file: plain, gzip or zip, in blocks of whole lines, with nothing let pass."""
+"""Reading a raw file, plain, packed or a matrix, in blocks of whole lines; nothing is let pass."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import stat
 import zipfile
 import zlib
@@ -14,6 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
 from recbole_midpg.common.errors import UsageError
+
+from .matlab_file import MAGIC as MATLAB_MAGIC
+from .matlab_file import matrix_as_text
 
 BLOCK_BYTES = 1 << 18
 """Bytes that are read at once."""
@@ -145,10 +149,20 @@ class RawFile:
                     total = archive.getinfo(member.name).file_size
                     yield member, lambda: member.tell() / total
                 return
+            if magic == MATLAB_MAGIC:
+                matrix = self._matrix(file)
+                yield matrix, lambda: matrix.tell() / matrix.getbuffer().nbytes
+                return
             with ExitStack() as stack:
                 packed = magic.startswith(_GZIP_MAGIC)
                 unpacked = stack.enter_context(gzip.open(file)) if packed else file
                 yield unpacked, lambda: file.tell() / self.size
+
+    def _matrix(self, file: IO[bytes]) -> io.BytesIO:
+        try:
+            return io.BytesIO(matrix_as_text(file.read()))
+        except ValueError as error:
+            raise UsageError(f"{self.path}: {error}.") from error
 
     def _open_member(self, archive: zipfile.ZipFile) -> IO[bytes]:
         names = [info.filename for info in archive.infolist() if not info.is_dir()]

@@ -63,7 +63,7 @@ def _found(path: Path, converter: Converter) -> tuple[Converter, list[list[RawFi
     if converter.has_one_file or not path.exists():
         return converter, [[RawFile(path, converter.raw_name)]]
     if path.is_file() and not zipfile.is_zipfile(path):
-        named = [form for form in forms if _matching([(path.name, path, "")], form.raw_name)]
+        named = [form for form in forms if _matching(list(_members(path)), form.raw_name)]
         chosen = (named or forms)[0]
         if not chosen.side_tables:
             return chosen, [[RawFile(path, chosen.raw_name)]]

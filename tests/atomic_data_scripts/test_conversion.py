@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, convert, prepare
 from recbole_midpg.atomic_data_scripts import raw_file as raw_file_module
+from recbole_midpg.atomic_data_scripts.columns import FILE
 from recbole_midpg.atomic_data_scripts.conversion_pass import ConversionPass
 from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.atomic_data_scripts.entity_table import EntityTable
@@ -439,11 +440,24 @@ def test_a_converter_may_have_another_name(tmp_path, raw):
 
 @pytest.mark.parametrize("name", CONVERTERS)
 def test_declarations_are_sound(name):
-    converter = CONVERTERS[name]
+    for form in (CONVERTERS[name], *CONVERTERS[name].other_forms):
+        check_declarations(form, name)
+
+
+def check_declarations(converter, name):
     names = [column.name for column in converter.columns]
-    fields = [field.partition(":")[0] for column in converter.columns for field in column.fields]
+    declared = [
+        *(field for column in converter.columns for field in column.fields),
+        *(field for table in converter.side_tables for field in table.fields),
+    ]
+    fields = [field.partition(":")[0] for field in declared]
     assert len(set(names)) == len(names)
     assert len(set(fields)) == len(fields)
+    for table in converter.side_tables:
+        assert set(table.of_rows) <= {*names, FILE}
+        assert not table.key_column.fields
+        assert table.describes in {None, *(entity.name for entity in converter.entities)}
+    assert {rule.field for rule in converter.left_out} <= set(fields)
     assert {converter.label, *(entity.column for entity in converter.entities)} <= set(names)
     assert set(converter.all_tallied) <= set(fields)
     entities = {entity.name for entity in converter.entities if entity.has_file}
