@@ -6,7 +6,14 @@ from pathlib import Path
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
 
-from . import advertising, amazon_electronics, ciao_epinions, iaac, movielens_1m
+from . import (
+    advertising,
+    amazon_electronics,
+    ciao_epinions,
+    iaac,
+    kuairand,
+    movielens_1m,
+)
 from .conversion import convert
 from .converter import Converter
 from .report import ConversionReport
@@ -24,6 +31,8 @@ CONVERTERS: dict[str, Converter] = {
         movielens_1m.CONVERTER_BY_GENRE,
         ciao_epinions.CIAO,
         ciao_epinions.EPINIONS,
+        kuairand.SMALL,
+        kuairand.LARGE,
     )
 }
 """The datasets that can be converted, by name."""

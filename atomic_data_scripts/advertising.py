@@ -22,22 +22,15 @@ from __future__ import annotations
 import sys
 
 from recbole_midpg.atomic_data_scripts.columns import (
-    Column,
-    one_of,
     token,
     whole_number,
     whole_number_between,
     word,
 )
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.labels import is_one, label
 from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.atomic_data_scripts.script import run
-
-
-def is_positive(text: str) -> bool:
-    """Whether a label is 1."""
-    return text == "1"
-
 
 CONVERTER = Converter(
     name="advertising",
@@ -53,7 +46,7 @@ CONVERTER = Converter(
         token("ad", whole_number),
         token("hour", whole_number_between(0, 23)),
         token("day", whole_number),
-        Column("label", ("label:float",), one_of(("0", "1"))),
+        label("label"),
     ),
     entities=(
         Entity("user", "user_id"),
@@ -63,7 +56,7 @@ CONVERTER = Converter(
         Entity("group", "group", has_file=False),
     ),
     label="label",
-    is_positive=is_positive,
+    is_positive=is_one,
     scenario="scenario",
     tallied=("trade", "hour"),
     homepage=None,

@@ -84,6 +84,18 @@ def _missing_id(value: str) -> str:
     return ", it must not be missing" if value in MISSING_WORDS else ""
 
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
+
+
+def number(value: str) -> str:
+    """Accept a decimal number, kept as it is written; a word for a missing one becomes nothing."""
+    if _NUMBER.fullmatch(value):
+        return value
+    if value in MISSING_WORDS:
+        return ""
+    raise ValueError("expected a number, or nothing")
+
+
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
 
 
@@ -132,6 +144,28 @@ def free_text(missing: str) -> ParseValue:
         return '"' + value.replace('"', '""') + '"' if value[0] == '"' else value
 
     return parse
+
+
+def listed(separator: str, element: ParseValue) -> ParseValue:
+    """Accept elements with a separator between them, which become a sequence.
+
+    Args:
+        separator: stands between two elements.
+        element: what an element may be and becomes; nothing is one, for a missing list.
+    """
+
+    def parse(value: str) -> str:
+        return " ".join(map(element, value.split(separator)))
+
+    return parse
+
+
+_written_text = free_text(MISSING)
+
+
+def text_or_missing(value: str) -> str:
+    """Accept any text, as :func:`free_text`; a word for a missing one becomes ``unk``."""
+    return MISSING if value in MISSING_WORDS else _written_text(value)
 
 
 def as_read(text: str) -> str:

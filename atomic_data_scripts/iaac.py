@@ -28,12 +28,12 @@ from dataclasses import replace
 
 from recbole_midpg.atomic_data_scripts.columns import (
     Column,
-    one_of,
     token,
     whole_number,
     whole_number_or_missing,
 )
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.labels import is_one, label
 from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.atomic_data_scripts.script import run
 from recbole_midpg.atomic_data_scripts.times import clock
@@ -84,11 +84,6 @@ def rate(value: str) -> str:
         raise ValueError("expected a number from 0 to 1, or -1")
     # Decimals such as 0.985 lie a little below their bucket's bound in binary.
     return f"{value}\t{int(number * BUCKETS + 1e-9)}"
-
-
-def is_positive(text: str) -> bool:
-    """Whether a label is 1."""
-    return text == "1"
 
 
 def _rate(name: str) -> Column:
@@ -147,7 +142,7 @@ CONVERTER = Converter(
         _rate("shop_score_service"),
         _rate("shop_score_delivery"),
         _rate("shop_score_description"),
-        Column("is_trade", ("label:float",), one_of(("0", "1"))),
+        label("is_trade"),
     ),
     entities=(
         Entity("user", "user_id"),
@@ -155,7 +150,7 @@ CONVERTER = Converter(
         Entity("shop", "shop_id", has_file=False),
     ),
     label="is_trade",
-    is_positive=is_positive,
+    is_positive=is_one,
     scenario="user_gender_id",
     tallied=(
         "user_age_level",

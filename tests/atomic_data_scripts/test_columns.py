@@ -11,7 +11,10 @@ from recbole_midpg.atomic_data_scripts import columns
 from recbole_midpg.atomic_data_scripts.columns import (
     MISSING_WORDS,
     free_text,
+    listed,
+    number,
     one_of,
+    text_or_missing,
     whole_number,
     whole_number_between,
     whole_number_or_missing,
@@ -69,6 +72,24 @@ def test_word_never_reads_as_missing(value):
     assert text in (None, value)
     if text is not None:
         assert pd.read_csv(io.StringIO(f"a\n{text}\n"), dtype=str).loc[0, "a"] == value
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False).map(str) | any_text)
+def test_numbers(value):
+    expected = value if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?", value, re.I) else None
+    assert accepted(number, value) == ("" if value in MISSING_WORDS else expected)
+
+
+@given(any_text | st.sampled_from(sorted(MISSING_WORDS)))
+def test_missing_texts_become_a_token(value):
+    expected = "unk" if value in MISSING_WORDS else accepted(free_text("unk"), value)
+    assert accepted(text_or_missing, value) == expected
+
+
+def test_lists():
+    parse = listed(",", one_of(("a", "b"), missing="unk"))
+    assert [parse(value) for value in ("a,b,a", "b", "")] == ["a b a", "b", "unk"]
+    assert accepted(parse, "a,c") is None
 
 
 def test_one_of():
