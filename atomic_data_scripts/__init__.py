@@ -13,6 +13,7 @@ from . import (
     iaac,
     kuairand,
     movielens_1m,
+    taobao_ad,
 )
 from .conversion import convert
 from .converter import Converter
@@ -33,6 +34,7 @@ CONVERTERS: dict[str, Converter] = {
         ciao_epinions.EPINIONS,
         kuairand.SMALL,
         kuairand.LARGE,
+        taobao_ad.CONVERTER,
     )
 }
 """The datasets that can be converted, by name."""
