@@ -9,6 +9,7 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 from . import (
     advertising,
     amazon_electronics,
+    amazon_reviews,
     ciao_epinions,
     iaac,
     kuairand,
@@ -35,6 +36,7 @@ CONVERTERS: dict[str, Converter] = {
         kuairand.SMALL,
         kuairand.LARGE,
         taobao_ad.CONVERTER,
+        amazon_reviews.CONVERTER,
     )
 }
 """The datasets that can be converted, by name."""

@@ -168,6 +168,13 @@ def text_or_missing(value: str) -> str:
     return MISSING if value in MISSING_WORDS else _written_text(value)
 
 
+def identifier(value: str) -> str:
+    """Accept any text but a word for a missing one, as :func:`free_text`."""
+    if value in MISSING_WORDS:
+        raise ValueError("it must not be missing")
+    return _written_text(value)
+
+
 def as_read(text: str) -> str:
     """What readers of an atomic file make of a field's text: see :func:`free_text`."""
     return text[1:-1].replace('""', '"') if text[:1] == '"' else text

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .columns import Column
-from .raw_file import Delimited, LineSplitter
+from .raw_file import Form, Splitter
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SideTable:
     """
 
     raw_name: str
-    form: Delimited
+    form: Form
     columns: tuple[Column, ...]
     key: str
     of_rows: tuple[str, ...]
@@ -111,7 +111,7 @@ class Converter:
     name: str
     title: str
     raw_name: str
-    form: Delimited
+    form: Form
     columns: tuple[Column, ...]
     entities: tuple[Entity, ...]
     label: str
@@ -150,7 +150,7 @@ class Converter:
         """The raw columns of rows that are to be scored, in the header's order."""
         return tuple(column for column in self.columns if column.name != self.label)
 
-    def splitter(self, columns: Sequence[Column]) -> LineSplitter:
+    def splitter(self, columns: Sequence[Column]) -> Splitter:
         """What takes lines of some of the columns apart."""
         return splitter_of(self.form, columns)
 
@@ -168,6 +168,6 @@ class Converter:
         )
 
 
-def splitter_of(form: Delimited, columns: Sequence[Column]) -> LineSplitter:
+def splitter_of(form: Form, columns: Sequence[Column]) -> Splitter:
     """What takes lines of some columns apart: of those that the raw file has."""
     return form.splitter(tuple(column.name for column in columns if not column.made_of))

@@ -18,10 +18,10 @@ import sys
 from dataclasses import replace
 
 from recbole_midpg.atomic_data_scripts.columns import (
-    MISSING,
     Column,
-    free_text,
+    identifier,
     one_of,
+    text_or_missing,
     token,
     whole_number,
     whole_number_between,
@@ -44,7 +44,6 @@ GENRES = (
 _TITLE = re.compile(r"(.*\S) \((\d{4})\)", re.ASCII)
 _AGE = one_of(tuple(AGE_GROUPS))
 _GENRE = one_of(GENRES)
-_TEXT = free_text(MISSING)
 
 
 def age_and_group(value: str) -> str:
@@ -57,7 +56,7 @@ def title_and_year(value: str) -> str:
     found = _TITLE.fullmatch(value)
     if found is None:
         raise ValueError("expected a title with its year, as 'Toy Story (1995)'")
-    return f"{_TEXT(' '.join(found[1].split()))}\t{found[2]}"
+    return f"{text_or_missing(' '.join(found[1].split()))}\t{found[2]}"
 
 
 def genres(value: str) -> str:
@@ -101,7 +100,7 @@ def _converter(name: str, scenario: str) -> Converter:
                 token("gender", gender),
                 _age(),
                 token("occupation", occupation),
-                token("zip_code", _TEXT),
+                token("zip_code", text_or_missing),
                 of="user",
             ),
             _table(
@@ -137,23 +136,27 @@ def _converter(name: str, scenario: str) -> Converter:
         converter,
         raw_name="ml-1m.inter",
         form=_ATOMIC,
-        columns=(token("user_id", _TEXT), token("item_id", _TEXT), *converter.columns[2:]),
+        columns=(
+            token("user_id", identifier),
+            token("item_id", identifier),
+            *converter.columns[2:],
+        ),
         side_tables=(
             _table(
                 "ml-1m.user",
                 _ATOMIC,
-                Column("user_id", (), _TEXT),
+                Column("user_id", (), identifier),
                 _age(),
                 token("gender", gender),
                 token("occupation", occupation),
-                token("zip_code", _TEXT),
+                token("zip_code", text_or_missing),
                 of="user",
             ),
             _table(
                 "ml-1m.item",
                 _ATOMIC,
-                Column("item_id", (), _TEXT),
-                Column("movie_title", ("movie_title:token_seq",), _TEXT),
+                Column("item_id", (), identifier),
+                Column("movie_title", ("movie_title:token_seq",), text_or_missing),
                 token("release_year", whole_number_between(1900, 2000)),
                 Column("genre", _GENRE_FIELDS, genres),
                 of="item",

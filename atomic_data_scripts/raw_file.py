@@ -241,6 +241,40 @@ class Delimited:
         return LineSplitter(columns, self)
 
 
+class Splitter(Protocol):
+    """From lines to the raw values of their columns; see :class:`LineSplitter`.
+
+    Attributes:
+        columns: the columns' names.
+        header: whether the first line names them.
+    """
+
+    columns: tuple[str, ...]
+    header: bool
+
+    def block(self, data: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Split many lines at once."""
+
+    def line(self, data: bytes, ended: bool = True) -> tuple[str, list[str]]:
+        """Split one line, and say what is wrong with it."""
+
+    def is_header(self, data: bytes) -> bool:
+        """Whether a line is a header with exactly the columns."""
+
+    def check_header(self, path: Path, data: bytes) -> None:
+        """Check the first line of a file."""
+
+    def header_line(self) -> str:
+        """The first line of a file of these columns."""
+
+
+class Form(Protocol):
+    """How the lines of a raw file are written."""
+
+    def splitter(self, columns: tuple[str, ...]) -> Splitter:
+        """What takes lines of some columns apart."""
+
+
 class LineSplitter:
     """From a line to the raw values of its columns, and nothing but what the format allows.
 
@@ -316,7 +350,7 @@ class LineSplitter:
         if len(values) != len(self.columns):
             raise BadValueError(None, line, self._wrong_count(line, len(values), ended))
         for column, value in zip(self.columns, values, strict=True):
-            for character, name in _FORBIDDEN.items():
+            for character, name in FORBIDDEN.items():
                 if character in value:
                     raise BadValueError(
                         column, value, f"an atomic file cannot hold {name} inside a value"
@@ -416,7 +450,9 @@ def _take_quoted(column: str, text: str) -> tuple[str, str]:
     )
 
 
-_FORBIDDEN = {"\t": "a tab", "\r": "a carriage return", "\0": "a zero byte"}
+FORBIDDEN = {"\t": "a tab", "\r": "a carriage return", "\n": "a line feed", "\0": "a zero byte"}
+"""What no value may hold, and its name."""
+
 _SEPARATORS = {",": "commas", " ": "spaces", "\t": "tabs", ";": "semicolons", "|": "bars"}
 
 

@@ -62,12 +62,12 @@ def _found(path: Path, converter: Converter) -> tuple[Converter, list[list[RawFi
     forms = (converter, *converter.other_forms)
     if converter.has_one_file or not path.exists():
         return converter, [[RawFile(path, converter.raw_name)]]
+    members = list(_members(path))
     if path.is_file() and not zipfile.is_zipfile(path):
-        named = [form for form in forms if _matching(list(_members(path)), form.raw_name)]
+        named = [form for form in forms if _matching(members, form.raw_name)]
         chosen = (named or forms)[0]
         if not chosen.side_tables:
-            return chosen, [[RawFile(path, chosen.raw_name)]]
-    members = list(_members(path))
+            return chosen, [[RawFile(path, chosen.raw_name, members[0][0])]]
     for form in forms:
         files = [_matching(members, name) for name in form.raw_names]
         if all(files):

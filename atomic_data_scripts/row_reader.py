@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .columns import FILE, Column, ParseValue
-from .raw_file import BadValueError, Block, LineSplitter, RawFile, shown
+from .raw_file import BadValueError, Block, RawFile, Splitter, shown
 
 MEMO_CAPACITY = 16_384
 """Values of a column whose texts are remembered."""
@@ -63,7 +63,7 @@ class RowReader:
         self,
         files: Sequence[RawFile],
         columns: Sequence[Column],
-        splitter: LineSplitter,
+        splitter: Splitter,
         reject: Reject,
     ) -> None:
         self.rows_in = 0

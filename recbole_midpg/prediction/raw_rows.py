@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import Converter
 from recbole_midpg.atomic_data_scripts.columns import Column, as_read
-from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, LineSplitter, RawFile
+from recbole_midpg.atomic_data_scripts.raw_file import BadValueError, RawFile, Splitter
 from recbole_midpg.atomic_data_scripts.row_reader import RowReader, Rows, bad_line, texts_of_field
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.rows import field_name
@@ -134,7 +134,7 @@ class _WaitingRows:
     """
 
     def __init__(
-        self, columns: Sequence[Column], fields: Sequence[Sequence[str]], splitter: LineSplitter
+        self, columns: Sequence[Column], fields: Sequence[Sequence[str]], splitter: Splitter
     ) -> None:
         self._columns = columns
         self._names = fields

@@ -11,6 +11,7 @@ from recbole_midpg.atomic_data_scripts import columns
 from recbole_midpg.atomic_data_scripts.columns import (
     MISSING_WORDS,
     free_text,
+    identifier,
     listed,
     number,
     one_of,
@@ -84,6 +85,7 @@ def test_numbers(value):
 def test_missing_texts_become_a_token(value):
     expected = "unk" if value in MISSING_WORDS else accepted(free_text("unk"), value)
     assert accepted(text_or_missing, value) == expected
+    assert accepted(identifier, value) == (None if value in MISSING_WORDS else expected)
 
 
 def test_lists():
