@@ -13,6 +13,7 @@ from . import (
     ciao_epinions,
     iaac,
     kuairand,
+    mind,
     movielens_1m,
     taobao_ad,
 )
@@ -37,6 +38,9 @@ CONVERTERS: dict[str, Converter] = {
         kuairand.LARGE,
         taobao_ad.CONVERTER,
         amazon_reviews.CONVERTER,
+        mind.SMALL,
+        mind.LARGE,
+        mind.BENCHMARK,
     )
 }
 """The datasets that can be converted, by name."""

@@ -101,7 +101,11 @@ class ConversionPass:
             self.converter = self._with_side_tables()
             self._splitter = self.converter.splitter(self.converter.columns)
             self._reader = RowReader(
-                self.raw.rows, self.converter.columns, self._splitter, self._reject_bad
+                self.raw.rows,
+                self.converter.columns,
+                self._splitter,
+                self._reject_bad,
+                self.converter.row_for_each,
             )
             self._tables = [
                 (entity, self._entity_table(entity)) for entity in self.converter.entities
@@ -142,8 +146,11 @@ class ConversionPass:
         self.report.side_repeats = {
             lookup.table.raw_name: lookup.repeats for lookup in lookups if lookup.repeats
         }
-        columns = (*converter.columns, *(lookup.column() for lookup in lookups))
-        return replace(converter, columns=columns)
+        attributes = (
+            lookup.column(converter.columns[converter.column(lookup.table.of)])
+            for lookup in lookups
+        )
+        return replace(converter, columns=(*converter.columns, *attributes))
 
     def _reject_side_line(
         self, file: RawFile, number: int, data: bytes, error: BadValueError

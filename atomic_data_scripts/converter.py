@@ -33,8 +33,8 @@ class SideTable:
         raw_name: the raw file's published name; ``*`` stands for any characters.
         form: how its lines are written.
         columns: its raw columns, in the order of the file; their fields become fields of the rows.
-        key: the column whose values differ from line to line; it makes no field.
-        of_rows: the raw columns of the rows that hold the key, as the ``made_of`` of ``key``.
+        key: the column whose texts differ from line to line; it makes no field.
+        of: the column of the rows whose texts are these keys.
         describes: the entity, as ``user`` or ``item``, that the key names, if it names one.
         complete: whether each row must have its line; where not, tokens of a row without are
             ``unk`` and its numbers empty.
@@ -44,7 +44,7 @@ class SideTable:
     form: Form
     columns: tuple[Column, ...]
     key: str
-    of_rows: tuple[str, ...]
+    of: str
     describes: str | None
     complete: bool = False
 
@@ -98,6 +98,8 @@ class Converter:
         key: a raw column whose values should all differ, ``None`` where there is none.
         split_by: a field, as a date, whose last value makes the test set and whose last but one
             the validation set: three files ``NAME.train.inter`` and so on instead of one.
+        row_for_each: a raw column of lists, separated by blanks, each of whose elements makes a
+            row, ``None`` where each line is one.
         side_tables: further raw files, with attributes of users and items.
         left_out: rows that are left out.
         other_forms: the same dataset of other raw files.
@@ -122,6 +124,7 @@ class Converter:
     tallied: tuple[str, ...] = ()
     key: str | None = None
     split_by: str | None = None
+    row_for_each: str | None = None
     side_tables: tuple[SideTable, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     other_forms: tuple[Converter, ...] = ()
@@ -136,8 +139,9 @@ class Converter:
 
     @property
     def has_one_file(self) -> bool:
-        """Whether the dataset is always made of one raw file."""
-        return not (self.side_tables or self.other_forms or "*" in self.raw_name)
+        """Whether the dataset is always made of one raw file, a row a line."""
+        several = self.side_tables or self.other_forms or self.row_for_each is not None
+        return not several and "*" not in self.raw_name
 
     @property
     def all_tallied(self) -> tuple[str, ...]:

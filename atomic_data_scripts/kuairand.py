@@ -62,7 +62,7 @@ def _converter(size: str, published: Mapping[str, int]) -> Converter:
             *_tokens(*(f"onehot_feat{place}" for place in range(18))),
         ),
         key="user_id",
-        of_rows=("user_id",),
+        of="user_id",
         describes="user",
     )
     videos = SideTable(
@@ -79,7 +79,7 @@ def _converter(size: str, published: Mapping[str, int]) -> Converter:
             Column("tag", ("tag:token_seq",), listed(",", text_or_missing)),
         ),
         key="video_id",
-        of_rows=("video_id",),
+        of="video_id",
         describes="item",
     )
     return Converter(

@@ -49,13 +49,22 @@ class Lookup:
         for key, text in zip(keys, texts, strict=True):
             self.repeats += self._texts.setdefault(key, text) != text
 
-    def column(self) -> Column:
-        """The column of the rows that takes their attributes from here."""
-        table = self.table
-        return Column(table.raw_name, table.fields, self._parser(), table.describes, table.of_rows)
+    def column(self, keys: Column) -> Column:
+        """The column of the rows that takes their attributes from here.
 
-    def _parser(self) -> ParseValue:
-        texts, parse_key = self._texts, self.table.key_column.parse
+        Args:
+            keys: the rows' column of the keys.
+        """
+        return Column(
+            self.table.raw_name,
+            self.table.fields,
+            self._parser(keys.parse),
+            self.table.describes,
+            keys.made_of or (keys.name,),
+        )
+
+    def _parser(self, parse_key: ParseValue) -> ParseValue:
+        texts = self._texts
         missing = "\t".join(
             "" if declared.endswith(":float") else MISSING for declared in self.table.fields
         )

@@ -76,7 +76,7 @@ def _age() -> Column:
 
 def _table(name: str, form: Delimited, *columns: Column, of: str) -> SideTable:
     key = f"{of}_id"
-    return SideTable(name, form, columns, key, of_rows=(key,), describes=of, complete=True)
+    return SideTable(name, form, columns, key, of=key, describes=of, complete=True)
 
 
 def _converter(name: str, scenario: str) -> Converter:

@@ -306,7 +306,8 @@ class LineSplitter:
         text = data.decode(self._encoding)
         if "\r" in text:
             text = (text + "\n").replace("\r\n", "\n")[:-1]
-        if "\r" in text or "\0" in text or "\t" in text:
+        tab_inside = "\t" in text and (self.separator != "\t" or self.quoted)
+        if "\r" in text or "\0" in text or tab_inside:
             raise ValueError("a character that an atomic file cannot hold")
         lines = text.split("\n")
         if max(map(len, data.split(b"\n"))) > LONGEST_LINE:

@@ -18,7 +18,7 @@ class ConversionReport:
         name: the dataset.
         folder: where the atomic files lie.
         files: their names, and that of the rejected lines, if any.
-        rows_in: lines of the raw files of the rows after their headers.
+        rows_in: rows of the raw files, bad lines among them.
         rows_out: rows of the ``.inter`` file or files; ``rows_in`` less ``rows_rejected`` and
             those of ``left_out``.
         rows_rejected: lines that were left out, listed in ``NAME.rejected.tsv``.

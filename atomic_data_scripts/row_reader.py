@@ -5,15 +5,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, compress
+from itertools import accumulate, chain, compress, repeat
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from .columns import FILE, Column, ParseValue
 from .raw_file import BadValueError, Block, RawFile, Splitter, shown
 
 MEMO_CAPACITY = 16_384
 """Values of a column whose texts are remembered."""
+
+_T = TypeVar("_T")
 
 Reject: TypeAlias = Callable[[int, bytes, BadValueError], None]
 """Called with a bad line's number, the line and what is wrong with it; may raise."""
@@ -54,9 +56,11 @@ class RowReader:
         columns: their columns, in the header's order.
         splitter: takes their lines apart into these columns.
         reject: what becomes of a bad line, which is left out where this returns.
+        row_for_each: a raw column of lists, separated by blanks: its line makes a row for each
+            element, which is the row's value of that column.
 
     Attributes:
-        rows_in: how many lines were read after the headers.
+        rows_in: how many rows were read; a bad line counts as one.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class RowReader:
         columns: Sequence[Column],
         splitter: Splitter,
         reject: Reject,
+        row_for_each: str | None = None,
     ) -> None:
         self.rows_in = 0
         self._files = files
@@ -76,6 +81,7 @@ class RowReader:
         self._made_of = [
             [places[name] for name in column.made_of or (column.name,)] for column in columns
         ]
+        self._list = None if row_for_each is None else places[row_for_each]
         self._lines_before = [0]
 
     def read(self, report: Callable[[float], None] | None = None) -> Iterator[Rows]:
@@ -122,48 +128,71 @@ class RowReader:
                 memo.clear()
         try:
             lines, values = self._splitter.block(block.data)
+            counts, raw = self._raw(values, file)
             columns = [
                 list(map(memo.__getitem__, column))
-                for memo, column in zip(self._memos, self._raw(values, file), strict=True)
+                for memo, column in zip(self._memos, raw, strict=True)
             ]
         except ValueError:
             return self._checked_line_by_line(file, block, before)
-        self.rows_in += len(lines)
         first = before + block.first_line
-        return Rows(range(first, first + len(lines)), lines, columns)
+        numbers: Sequence[int] = range(first, first + len(lines))
+        if counts is not None:
+            numbers, lines = _repeated(numbers, counts), _repeated(lines, counts)
+        self.rows_in += len(lines)
+        return Rows(numbers, lines, columns)
 
     def _checked_line_by_line(self, file: RawFile, block: Block, before: int) -> Rows:
         """What :meth:`_checked` does, slower, and with a name for what is wrong."""
         numbers, lines, rows = [], [], []
         raw_lines = block.data.split(b"\n")
-        self.rows_in += len(raw_lines)
         for place, data in enumerate(raw_lines):
             number = before + block.first_line + place
             ended = block.ended or place < len(raw_lines) - 1
             try:
                 line, values = self._splitter.line(data, ended)
-                raw = self._raw([(value,) for value in values], file)
+                _, raw = self._raw([(value,) for value in values], file)
                 texts = [
-                    _parse(column, value)
-                    for column, (value,) in zip(self._columns, raw, strict=True)
+                    [_parse(column, value) for value in values]
+                    for column, values in zip(self._columns, raw, strict=True)
                 ]
             except BadValueError as error:
+                self.rows_in += 1
                 self._reject(number, data, error)
                 continue
-            numbers.append(number)
-            lines.append(line)
-            rows.append(texts)
+            made = list(zip(*texts, strict=True))
+            numbers += [number] * len(made)
+            lines += [line] * len(made)
+            rows += made
+        self.rows_in += len(rows)
         return Rows(numbers, lines, list(zip(*rows, strict=True)))
 
-    def _raw(self, values: Sequence[Sequence[str]], file: RawFile) -> list[Sequence[str]]:
-        """The raw values of each column, where the splitter gives those that the file has."""
+    def _raw(
+        self, values: Sequence[Sequence[str]], file: RawFile
+    ) -> tuple[list[int] | None, list[Sequence[str]]]:
+        """The raw values of each column, where the splitter gives those that the file has.
+
+        Returns:
+            The rows that each line makes, ``None`` where all make one, and the values.
+        """
+        counts = None
         known = [*values, [file.name] * len(values[0])]
-        return [
+        if self._list is not None:
+            lists = [value.split(" ") for value in values[self._list]]
+            counts = list(map(len, lists))
+            known = [_repeated(column, counts) for column in known]
+            known[self._list] = list(chain.from_iterable(lists))
+        return counts, [
             known[places[0]]
             if len(places) == 1
             else list(map("\t".join, zip(*(known[place] for place in places), strict=True)))
             for places in self._made_of
         ]
+
+
+def _repeated(values: Sequence[_T], counts: Sequence[int]) -> list[_T]:
+    """Each value as often as its count says."""
+    return list(chain.from_iterable(map(repeat, values, counts)))
 
 
 class _Share:

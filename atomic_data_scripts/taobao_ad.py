@@ -38,7 +38,7 @@ ADS = SideTable(
         Column("price", ("price:float",), number),
     ),
     key="adgroup_id",
-    of_rows=("adgroup_id",),
+    of="adgroup_id",
     describes="item",
 )
 USERS = SideTable(
@@ -57,7 +57,7 @@ USERS = SideTable(
         Column("new_user_class_level ", ("new_user_class_level:token",), text_or_missing),
     ),
     key="userid",
-    of_rows=("user",),
+    of="user",
     describes="user",
 )
 

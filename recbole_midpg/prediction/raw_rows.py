@@ -73,8 +73,8 @@ class RawRowFile:
         self.path = os.fspath(path)
         if not converter.has_one_file:
             raise UsageError(
-                f"--raw: {converter.name} can be made of several raw files, expected a dataset of "
-                "one; rows with its fields, as an .inter file, are scored without --raw."
+                f"--raw: {converter.name} is not always made of one raw file with a row a line, as "
+                "is expected; rows with its fields, as an .inter file, are scored without --raw."
             )
         self.rejected = 0
         self.first_rejected = ""

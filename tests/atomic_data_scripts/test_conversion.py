@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS, convert, prepare
 from recbole_midpg.atomic_data_scripts import raw_file as raw_file_module
-from recbole_midpg.atomic_data_scripts.columns import FILE
 from recbole_midpg.atomic_data_scripts.conversion_pass import ConversionPass
 from recbole_midpg.atomic_data_scripts.dataset_files import was_cut_off
 from recbole_midpg.atomic_data_scripts.entity_table import EntityTable
@@ -454,7 +453,7 @@ def check_declarations(converter, name):
     assert len(set(names)) == len(names)
     assert len(set(fields)) == len(fields)
     for table in converter.side_tables:
-        assert set(table.of_rows) <= {*names, FILE}
+        assert table.of in names
         assert not table.key_column.fields
         assert table.describes in {None, *(entity.name for entity in converter.entities)}
     assert {rule.field for rule in converter.left_out} <= set(fields)

@@ -31,7 +31,7 @@ TOWNS = SideTable(
     LATIN,
     (Column("user", (), whole_number), token("town", free_text(MISSING)), *unused("note")),
     key="user",
-    of_rows=("user",),
+    of="user",
     describes="user",
 )
 SHOP = Converter(
