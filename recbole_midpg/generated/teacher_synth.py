@@ -19,14 +19,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recbole_midpg.atomic_data_scripts.columns import (
-    Column,
-    one_of,
-    token,
-    whole_number,
-    whole_number_between,
-)
+from recbole_midpg.atomic_data_scripts.columns import token, whole_number, whole_number_between
 from recbole_midpg.atomic_data_scripts.converter import Converter, Entity
+from recbole_midpg.atomic_data_scripts.labels import is_one, label
+from recbole_midpg.atomic_data_scripts.raw_file import Delimited
 from recbole_midpg.generated.generated_set import CHUNK_ROWS, Chunk, GeneratedRows, GeneratedSet
 from recbole_midpg.generated.label_model import LabelDrawer, sigmoid, solve_intercept
 from recbole_midpg.generated.popularity import drawn, long_tailed_counts
@@ -134,10 +130,12 @@ def _chunks(
     for start in range(0, len(columns["scenario"]), CHUNK_ROWS):
         part = {name: values[start : start + CHUNK_ROWS] for name, values in columns.items()}
         probability = model.probability(part)
-        label = drawer.draw(probability)
-        texts = zip(*(values.tolist() for values in part.values()), label.tolist(), strict=True)
+        drawn_labels = drawer.draw(probability)
+        texts = zip(
+            *(values.tolist() for values in part.values()), drawn_labels.tolist(), strict=True
+        )
         lines = [",".join(map(str, row)) for row in texts]
-        yield Chunk(lines, probability, label)
+        yield Chunk(lines, probability, drawn_labels)
 
 
 def _generated_set(kind: str) -> GeneratedSet:
@@ -146,8 +144,7 @@ def _generated_set(kind: str) -> GeneratedSet:
             name=f"teacher_{kind}_synth",
             title=f"Generated rows with the labels of a random network ({kind})",
             raw_name="rows.csv",
-            separator=",",
-            quoted=True,
+            form=Delimited(",", quoted=True),
             columns=(
                 token("user_id", whole_number),
                 token("item_id", whole_number),
@@ -155,11 +152,11 @@ def _generated_set(kind: str) -> GeneratedSet:
                 token("page", whole_number_between(0, _N_PAGES - 1)),
                 token("device", whole_number_between(0, _N_DEVICES - 1)),
                 token("scenario", whole_number_between(0, N_SCENARIOS - 1)),
-                Column("label", ("label:float",), one_of(("0", "1"))),
+                label("label"),
             ),
             entities=(Entity("user", "user_id"), Entity("item", "item_id")),
             label="label",
-            is_positive="1".__eq__,
+            is_positive=is_one,
             scenario="scenario",
             tallied=("device",),
             homepage=None,
