@@ -530,6 +530,7 @@ class GroupedMLP(nn.Module):
         output_size: width of the output.
         activation: name of the activation, a key of :data:`ACTIVATIONS`.
         dropout: probability that a hidden value is zeroed in training.
+        output_bias: whether the last layer has a bias.
     """
 
     def __init__(
@@ -540,12 +541,15 @@ class GroupedMLP(nn.Module):
         output_size: int,
         activation: str,
         dropout: float,
+        output_bias: bool = True,
     ) -> None:
         super().__init__()
-        sizes = [input_size, *hidden_sizes, output_size]
+        *sizes, last_size = input_size, *hidden_sizes
         self.layers = nn.ModuleList(
-            GroupedLinear(n_scenarios, fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)
+            GroupedLinear(n_scenarios, fan_in, fan_out)
+            for fan_in, fan_out in pairwise([*sizes, last_size])
         )
+        self.layers.append(GroupedLinear(n_scenarios, last_size, output_size, output_bias))
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
