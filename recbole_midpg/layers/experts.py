@@ -221,9 +221,6 @@ def map_rows(inputs: Tensor, weights: Tensor, biases: Tensor | None = None) -> T
     return nn.functional.linear(inputs, weights.flatten(0, 1), bias).unflatten(1, weights.shape[:2])
 
 
-def map_each(inputs: Tensor, weights: Tensor, biases: Tensor | None = None) -> Tensor:
-    """A linear map for each input of a row: ``(B, S, N)`` by ``(S, M, N)`` to ``(B, S, M)``."""
-    turned = inputs.transpose(0, 1), weights.transpose(1, 2)
-    if biases is None:
-        return torch.bmm(*turned).transpose(0, 1)
-    return torch.baddbmm(biases.unsqueeze(1), *turned).transpose(0, 1)
+def map_each(inputs: Tensor, weights: Tensor) -> Tensor:
+    """One linear map a scenario, on all rows: ``(B, S, N)`` by ``(S, M, N)`` to ``(B, S, M)``."""
+    return torch.bmm(inputs.transpose(0, 1), weights.transpose(1, 2)).transpose(0, 1)

@@ -10,34 +10,27 @@ experts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from recbole_midpg.layers.experts import map_each, map_rows, mix
-from recbole_midpg.layers.mlp import ACTIVATIONS
-from recbole_midpg.layers.scenario_grouping import (
-    GroupedMLP,
-    ScenarioLayout,
-    xavier_normal_each_,
-)
+from recbole_midpg.layers.mlp import hidden_layers
+from recbole_midpg.layers.scenario_grouping import GroupedMLP, ScenarioLayout
 
 
 class SharedExperts(nn.Module):
-    r"""Multi-layer perceptrons of the same widths that read the same rows.
+    r"""Networks of the same widths that read the same rows.
 
     .. math:: h_i^l = \phi(h_i^{l-1} W_i^l + b_i^l), \qquad h_i^0 = x, \qquad f_i(x) = h_i^L
 
-    The first layers of all experts are one product, the layers above one batched product each.
-    Xavier-normal weights, each expert's matrix for itself, and zero biases. Parameters: ``n`` times
-    those of one expert.
+    Each is computed by itself: on a CPU its values stay in cache from layer to layer, and a step is
+    faster than with all first layers as one product.
 
     Args:
         input_size: ``N``.
         hidden_sizes: widths of an expert's layers, the last one ``M``; at least one.
         n_experts: ``n``.
-        activation: name of :math:`\phi`, a key of :data:`ACTIVATIONS`.
+        activation: name of :math:`\phi`, a key of :data:`~recbole_midpg.layers.mlp.ACTIVATIONS`.
         dropout: probability that a value is zeroed in training, after each activation.
     """
 
@@ -50,28 +43,14 @@ class SharedExperts(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        # Output before input, as in nn.Linear: side by side, first layers are one linear layer.
-        self.weights = nn.ParameterList(
-            torch.empty(n_experts, fan_out, fan_in)
-            for fan_in, fan_out in pairwise([input_size, *hidden_sizes])
+        self.networks = nn.ModuleList(
+            nn.Sequential(*hidden_layers(input_size, hidden_sizes, activation, dropout))
+            for _ in range(n_experts)
         )
-        self.biases = nn.ParameterList(torch.zeros(n_experts, size) for size in hidden_sizes)
-        self.activation = ACTIVATIONS[activation]()
-        self.dropout = nn.Dropout(dropout)
-        for weight in self.weights:
-            xavier_normal_each_(weight)
 
-    def multiply_adds(self) -> int:
-        """Multiplications of one sample: those of every expert's layers."""
-        return sum(weight.numel() for weight in self.weights)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map rows ``(B, N)`` to every expert's output, ``(B, n, M)``."""
-        hidden = map_rows(inputs, self.weights[0], self.biases[0])
-        hidden = self.dropout(self.activation(hidden))
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            hidden = self.dropout(self.activation(map_each(hidden, weight, bias)))
-        return hidden
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Map rows ``(B, N)`` to each expert's output, ``(B, M)``."""
+        return [network(inputs) for network in self.networks]
 
 
 class ScenarioMixture(nn.Module):
@@ -89,7 +68,8 @@ class ScenarioMixture(nn.Module):
         hidden_sizes: widths of an expert's layers, the last one ``M``; at least one.
         n_experts: ``n``.
         gate_hidden_sizes: widths of a gate's hidden layers; empty makes it linear.
-        activation: name of the activation of experts and gates, a key of :data:`ACTIVATIONS`.
+        activation: name of the activation of experts and gates, a key of
+            :data:`~recbole_midpg.layers.mlp.ACTIVATIONS`.
         dropout: probability that a value of an expert is zeroed in training.
     """
 
@@ -107,14 +87,20 @@ class ScenarioMixture(nn.Module):
         self.n_values = n_experts * hidden_sizes[-1]
         self.experts = SharedExperts(input_size, hidden_sizes, n_experts, activation, dropout)
         self.gates = GroupedMLP(
-            n_scenarios, input_size, gate_hidden_sizes, n_experts, activation, 0.0, False
+            n_scenarios,
+            input_size,
+            gate_hidden_sizes,
+            n_experts,
+            activation,
+            dropout=0.0,
+            output_bias=False,
         )
 
     def multiply_adds(self) -> int:
         """Multiplications of one sample beside the experts' and gates': those of the mixture."""
         return self.n_values
 
-    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> tuple[Tensor, list[Tensor]]:
         """Compute the mixture.
 
         Args:
@@ -122,8 +108,17 @@ class ScenarioMixture(nn.Module):
             groups: the layout of the batch.
 
         Returns:
-            ``u``, ``(B, M)``, and the experts' outputs, ``(B, n, M)``.
+            ``u``, ``(B, M)``, and each expert's output, ``(B, M)``.
         """
         experts = self.experts(inputs)
         gates = groups.pick_up(self.gates(groups.lay_out(inputs), groups))
-        return mix(gates.softmax(-1), experts), experts
+        return weighted_sum(gates.softmax(-1), experts), experts
+
+
+def weighted_sum(weights: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Sum ``n`` parts, ``(B, M)`` each, by a row's weights ``(B, n)``, to ``(B, M)``."""
+    first, *others = zip(weights.split(1, dim=1), parts, strict=True)
+    total = first[0] * first[1]
+    for weight, part in others:
+        total = torch.addcmul(total, weight, part)
+    return total

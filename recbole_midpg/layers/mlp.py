@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,26 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
 }
+
+
+def hidden_layers(
+    input_size: int, hidden_sizes: Sequence[int], activation: str, dropout: float
+) -> list[nn.Module]:
+    """Fully connected layers, with an activation and dropout after each.
+
+    Args:
+        input_size: width of the input.
+        hidden_sizes: widths of the layers; there may be none.
+        activation: a key of :data:`ACTIVATIONS`.
+        dropout: probability that a value is zeroed in training, in ``[0, 1)``.
+
+    Returns:
+        Modules to be called in turn.
+    """
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise([input_size, *hidden_sizes]):
+        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation](), nn.Dropout(dropout)]
+    return layers
 
 
 class MLP(nn.Module):
@@ -44,11 +65,10 @@ class MLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in zip([input_size, *hidden_sizes], hidden_sizes, strict=False):
-            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation](), nn.Dropout(dropout)]
-        layers.append(nn.Linear([input_size, *hidden_sizes][-1], output_size))
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(
+            *hidden_layers(input_size, hidden_sizes, activation, dropout),
+            nn.Linear([input_size, *hidden_sizes][-1], output_size),
+        )
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(..., input_size)`` to ``(..., output_size)``."""
