@@ -22,8 +22,10 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.fields import TrainingFields
 from recbole_midpg.models.midpg import MIDPG
+from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 
 TOWERS: dict[str, type[ScenarioRecommender]] = {
@@ -35,8 +37,10 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         DNN,
         DPG,
         MIDPG,
+        MMoE,
         PEPNet,
         PLE,
+        SharedBottom,
         STAR,
     )
 }

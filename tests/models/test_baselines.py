@@ -1,4 +1,4 @@
-"""What holds for all five baselines: edge cases, evaluation, checkpoints, repetition."""
+"""What holds for all baselines: edge cases, evaluation, checkpoints, repetition."""
 
 import copy
 
@@ -8,15 +8,21 @@ import torch
 from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
+from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
 
 MODELS = {
+    "MMoE": (MMoE, {}),
+    "MMoE-deep-gates": (MMoE, {"experts": 2, "expert_layers": 3, "expert_gate_hidden_size": [5]}),
     "PLE": (PLE, {}),
     "PLE-one-level": (PLE, {"expert_levels": 1, "specific_experts": 2}),
     "PLE-three-levels": (PLE, {"expert_levels": 3, "shared_experts": 2}),
+    "SharedBottom": (SharedBottom, {}),
+    "SharedBottom-networks": (SharedBottom, {"bottom_layers": 0}),
     "STAR": (STAR, {"pn_min_rows": 3}),
     "STAR-bare": (STAR, {"partitioned_norm": False, "auxiliary_network": False}),
     "PEPNet": (PEPNet, {}),

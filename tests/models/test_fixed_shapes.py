@@ -12,8 +12,10 @@ from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.midpg import MIDPG
+from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.fixed_shapes import assert_fixed_shapes
 from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
@@ -38,6 +40,8 @@ OPTIONS = {
         {**SCENARIO_ONLY, "mi_standardize": True},
         {**SCENARIO_ONLY, "mi_estimator": "infonce"},
     ],
+    MMoE: [{}, {"experts": 1, "expert_layers": 1}, {"expert_gate_hidden_size": [5]}],
+    SharedBottom: [{"bottom_layers": depth} for depth in (0, 1, 2, 3)],
     STAR: [
         {"pn_min_rows": 3},
         {"pn_min_rows": 30},
@@ -116,7 +120,7 @@ def test_several_scenario_fields(options):
     assert_fixed_shapes(fixed, toy_batch(40))
 
 
-@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {})])
+@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {})])
 def test_many_scenarios(model_class, options):
     dataset = toy_dataset(501)
     by_data = scrambled(toy_model(model_class, dataset, **options)).double()
