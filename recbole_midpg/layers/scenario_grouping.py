@@ -553,13 +553,16 @@ class GroupedMLP(nn.Module):
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, groups: ScenarioLayout) -> Tensor:
+    def hidden(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
+        """Compute what the last layer reads, both in the layout of ``groups``."""
+        *hidden_layers, _ = self.layers
+        for layer in hidden_layers:
+            inputs = groups.drop_out(self.activation(layer(inputs, groups)), self.dropout)
+        return inputs
+
+    def forward(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
         """Map ``(R, input_size)`` to ``(R, output_size)``, both in the layout of ``groups``."""
-        for depth, layer in enumerate(self.layers):
-            if depth > 0:
-                hidden = groups.drop_out(self.activation(hidden), self.dropout)
-            hidden = layer(hidden, groups)
-        return hidden
+        return self.layers[-1](self.hidden(inputs, groups), groups)
 
 
 def xavier_normal_each_(weights: Tensor) -> None:

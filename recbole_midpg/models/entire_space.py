@@ -21,6 +21,7 @@ from recbole_midpg.models.base import ScenarioRecommender, initialize_module
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.fields import TrainingFields
+from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -36,6 +37,7 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         APG,
         DNN,
         DPG,
+        HMoE,
         MIDPG,
         MMoE,
         PEPNet,

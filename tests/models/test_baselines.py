@@ -8,6 +8,7 @@ import torch
 from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
+from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
@@ -16,6 +17,9 @@ from recbole_midpg.models.star import STAR
 from tests.support.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
 
 MODELS = {
+    "HMoE": (HMoE, {}),
+    "HMoE-logit": (HMoE, {"label_mixture": "logit", "expert_layers": 3}),
+    "HMoE-hidden": (HMoE, {"label_mixture": "hidden", "weight_hidden_size": [5]}),
     "MMoE": (MMoE, {}),
     "MMoE-deep-gates": (MMoE, {"experts": 2, "expert_layers": 3, "expert_gate_hidden_size": [5]}),
     "PLE": (PLE, {}),

@@ -11,6 +11,7 @@ from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
+from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -39,6 +40,10 @@ OPTIONS = {
         {**SMALL, "mi_estimator": "infonce", "mi_standardize": False, "mi_detach_scenario": True},
         {**SCENARIO_ONLY, "mi_standardize": True},
         {**SCENARIO_ONLY, "mi_estimator": "infonce"},
+    ],
+    HMoE: [
+        *({"label_mixture": space} for space in ("probability", "logit", "hidden")),
+        {"expert_gate_hidden_size": [5], "weight_hidden_size": [5], "expert_layers": 1},
     ],
     MMoE: [{}, {"experts": 1, "expert_layers": 1}, {"expert_gate_hidden_size": [5]}],
     SharedBottom: [{"bottom_layers": depth} for depth in (0, 1, 2, 3)],
@@ -120,7 +125,9 @@ def test_several_scenario_fields(options):
     assert_fixed_shapes(fixed, toy_batch(40))
 
 
-@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {})])
+@pytest.mark.parametrize(
+    ("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {}), (HMoE, {})]
+)
 def test_many_scenarios(model_class, options):
     dataset = toy_dataset(501)
     by_data = scrambled(toy_model(model_class, dataset, **options)).double()
