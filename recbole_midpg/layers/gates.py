@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_midpg.layers.mlp import ACTIVATIONS
 
@@ -26,7 +27,7 @@ class GateUnits(nn.Module):
 
     ``p`` is prior information, which learns through the gates; ``x`` is what is gated, and
     :math:`\text{sg}` stops the gradient: the gates do not change what they read. The first layers
-    of all units are one linear map, ``from_prior`` and ``from_stopped`` its two parts.
+    of all units are kept as one linear map, ``from_prior`` and ``from_stopped`` its two parts.
 
     Parameters: with ``p`` of width ``P``, ``x`` of ``N``, units of widths ``M_l`` and hidden widths
     ``H_l``: :math:`\sum_l (P + N + 1) H_l + (H_l + 1) M_l`.
@@ -78,8 +79,9 @@ class GateUnits(nn.Module):
         nn.init.zeros_(self.from_prior.bias)
 
     def multiply_adds(self) -> int:
-        """Multiplications of one sample beside the linear layers': those by ``gamma``."""
-        return sum(output.out_features for output in self.outputs)
+        """Multiplications of one sample beside the second layers': the first ones', and gamma's."""
+        first = self.from_prior.weight.numel() + self.from_stopped.weight.numel()
+        return first + sum(output.out_features for output in self.outputs)
 
     def forward(self, prior: Tensor, stopped: Tensor) -> list[Tensor]:
         """Compute the gates.
@@ -91,12 +93,19 @@ class GateUnits(nn.Module):
         Returns:
             A gate ``(B, M_l)`` for each unit, with values in ``[0, gamma]``.
         """
-        hidden = self.from_prior(prior) + self.from_stopped(stopped.detach())
-        parts = torch.relu(hidden).split(self.hidden_sizes, dim=1)
-        return [
-            self.gamma * torch.sigmoid(output(part))
-            for output, part in zip(self.outputs, parts, strict=True)
-        ]
+        # A unit at a time: its hidden values are still in cache when its second layer reads them.
+        stopped = stopped.detach()
+        from_prior = self.from_prior.weight.split(self.hidden_sizes)
+        from_stopped = self.from_stopped.weight.split(self.hidden_sizes)
+        biases = self.from_prior.bias.split(self.hidden_sizes)
+        gates = []
+        for output, of_prior, of_stopped, bias in zip(
+            self.outputs, from_prior, from_stopped, biases, strict=True
+        ):
+            hidden = functional.linear(prior, of_prior, bias)
+            hidden = torch.addmm(hidden, stopped, of_stopped.T).relu_()
+            gates.append(self.gamma * torch.sigmoid(output(hidden)))
+        return gates
 
 
 class GatedMLP(nn.Module):

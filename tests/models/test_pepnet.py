@@ -163,7 +163,10 @@ def test_parameter_count(hidden_size, gates_input):
     for width in [d_0, 8, 6, 4][0 if gates_input else 1 :]:
         expected += unit_size(prior + d_0, width, hidden_size or width)
     assert count_parameters(model)[1] == expected
-    assert model.ppnet.multiply_adds() == sum([d_0, 8, 6, 4][0 if gates_input else 1 :])
+    assert model.ppnet.multiply_adds() == sum(
+        (prior + d_0) * (hidden_size or width) + width
+        for width in [d_0, 8, 6, 4][0 if gates_input else 1 :]
+    )
 
 
 def test_prior_fields_are_the_ids_by_default():
