@@ -20,12 +20,14 @@ from recbole_midpg.models.apg import APG
 from recbole_midpg.models.base import ScenarioRecommender, initialize_module
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
+from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.fields import TrainingFields
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.ppnet import PPNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 
@@ -37,11 +39,13 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         APG,
         DNN,
         DPG,
+        EPNet,
         HMoE,
         MIDPG,
         MMoE,
         PEPNet,
         PLE,
+        PPNet,
         SharedBottom,
         STAR,
     )

@@ -7,13 +7,11 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.common.rules import Flag, Integer, Names, Number, Rules
-from recbole_midpg.layers.gates import GatedMLP, GateUnits
-from recbole_midpg.models.base import ScenarioRecommender
-from recbole_midpg.models.fields import Fields
+from recbole_midpg.layers.gates import GateUnits
+from recbole_midpg.models.ppnet import PPNet
 
 
-class PEPNet(ScenarioRecommender):
+class PEPNet(PPNet):
     r"""EPNet on the embeddings, by the scenario; PPNet in the network, by user and item.
 
     .. math::
@@ -47,49 +45,20 @@ class PEPNet(ScenarioRecommender):
     """
 
     paper: ClassVar[str] = "Chang et al., KDD 2023"
-    rules: ClassVar[Rules] = {
-        **ScenarioRecommender.rules,
-        "prior_fields": Names(),
-        "gate_gamma": Number(minimum_excluded=True),
-        "gate_hidden_size": Integer(minimum=0),
-        "ppnet_gate_input": Flag(),
-    }
 
-    def __init__(self, config: Any, dataset: Fields) -> None:
-        super().__init__(config, dataset)
+    def usual_prior(self, config: Any) -> list[str]:
+        """The prior fields where ``prior_fields`` names none: EPNet's gate knows the scenario."""
+        return self.personal_fields(config)
 
-        # load parameters info
-        hidden_size: int = config["gate_hidden_size"]
-        gamma: float = config["gate_gamma"]
-        self.gates_input: bool = config["ppnet_gate_input"]
-        self.prior_fields: list[str] = list(config["prior_fields"]) or self.personal_fields(config)
-        columns = self.columns_of(self.prior_fields, "prior_fields")
-        self.register_buffer("prior_columns", columns, persistent=False)
-
-        # define layers
+    def define_gates(self, hidden_size: int, gamma: float) -> None:
+        """Make EPNet's gate unit, and then PPNet's; see :meth:`PPNet.define_gates`."""
         self.epnet = GateUnits(
             self.scenario_size, self.input_size, [self.input_size], hidden_size, gamma
         )
-        gated_sizes = [self.input_size, *self.hidden_sizes]
-        self.ppnet = GateUnits(
-            len(self.prior_columns),
-            self.input_size,
-            gated_sizes if self.gates_input else gated_sizes[1:],
-            hidden_size,
-            gamma,
-        )
-        self.backbone = GatedMLP(
-            self.input_size, self.hidden_sizes, self.activation, self.dropout_prob
-        )
-        self.initialize()
-        self.epnet.reset_parameters()
-        self.ppnet.reset_parameters()
+        super().define_gates(hidden_size, gamma)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
         inputs, scenario = self.embed(interaction)
-        prior = inputs.index_select(1, self.prior_columns)
         (domain_gate,) = self.epnet(scenario, inputs)
-        inputs = domain_gate * inputs
-        gates = self.ppnet(prior, inputs)
-        return self.backbone(inputs, gates if self.gates_input else [None, *gates])
+        return self.personalised(domain_gate * inputs, self.prior_of(inputs))

@@ -8,10 +8,12 @@ import torch
 from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
+from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.ppnet import PPNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
@@ -36,6 +38,11 @@ MODELS = {
         AdaptDHM,
         {"routing_similarity": "cosine", "clusters": 2, "center_momentum": 0.0},
     ),
+    # At these widths all units of the last layer can die in four steps.
+    "EPNet": (EPNet, {"activation": "leaky_relu"}),
+    "EPNet-narrow-gate": (EPNet, {"gate_hidden_size": 5, "gate_gamma": 1.0}),
+    "PPNet": (PPNet, {}),
+    "PPNet-output-gates": (PPNet, {"ppnet_gate_input": False, "prior_fields": ["scenario"]}),
     "AdaSparse": (AdaSparse, {"pruning_steps": 4}),
     "AdaSparse-binarization": (AdaSparse, {"pruning_form": "binarization", "prune_input": True}),
     "AdaSparse-scaling": (AdaSparse, {"pruning_form": "scaling"}),

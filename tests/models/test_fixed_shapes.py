@@ -11,11 +11,13 @@ from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
+from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
+from recbole_midpg.models.ppnet import PPNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.fixed_shapes import assert_fixed_shapes
@@ -57,6 +59,8 @@ OPTIONS = {
         {"shared_experts": 3},
     ],
     PEPNet: [{}, {"ppnet_gate_input": False, "gate_hidden_size": 5}],
+    EPNet: [{}, {"gate_hidden_size": 5}],
+    PPNet: [{}, {"ppnet_gate_input": False, "gate_hidden_size": 5}],
     APG: [
         {"apg_rank": 3, "apg_generate_bias": True},
         {"apg_rank": 2, "apg_condition": "mix", "apg_generator_hidden_size": [3]},

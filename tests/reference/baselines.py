@@ -100,18 +100,22 @@ def gate_units(units, prior: Tensor, stopped: Tensor) -> list[Tensor]:
     return gates
 
 
+def gated_network(model, hidden: Tensor, prior: Tensor) -> Tensor:
+    """The logit of PPNet's network of one row."""
+    gates = gate_units(model.ppnet, prior, hidden)
+    if not model.gates_input:
+        gates = [torch.ones_like(hidden), *gates]
+    for depth, (layer, gate) in enumerate(zip(model.backbone.layers, gates, strict=True)):
+        hidden = linear(gate * (hidden if depth == 0 else torch.relu(hidden)), layer)
+    return hidden.squeeze()
+
+
 def pepnet_logits(model, inputs: Tensor, scenario: Tensor) -> Tensor:
     """PEPNet's logits."""
     logits = []
     for row, condition in zip(inputs, scenario, strict=True):
-        prior = row[model.prior_columns]
         hidden = gate_units(model.epnet, condition, row)[0] * row
-        gates = gate_units(model.ppnet, prior, hidden)
-        if not model.gates_input:
-            gates = [torch.ones_like(hidden), *gates]
-        for depth, (layer, gate) in enumerate(zip(model.backbone.layers, gates, strict=True)):
-            hidden = linear(gate * (hidden if depth == 0 else torch.relu(hidden)), layer)
-        logits.append(hidden.squeeze())
+        logits.append(gated_network(model, hidden, row[model.prior_columns]))
     return torch.stack(logits)
 
 
