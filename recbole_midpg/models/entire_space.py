@@ -28,6 +28,7 @@ from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.ppnet import PPNet
+from recbole_midpg.models.sarnet import SARNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 
@@ -46,6 +47,7 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         PEPNet,
         PLE,
         PPNet,
+        SARNet,
         SharedBottom,
         STAR,
     )

@@ -14,6 +14,7 @@ from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.ppnet import PPNet
+from recbole_midpg.models.sarnet import SARNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.toy import SCENARIO, toy_batch, toy_dataset, toy_model, train_step
@@ -43,6 +44,9 @@ MODELS = {
     "EPNet-narrow-gate": (EPNet, {"gate_hidden_size": 5, "gate_gamma": 1.0}),
     "PPNet": (PPNet, {}),
     "PPNet-output-gates": (PPNet, {"ppnet_gate_input": False, "prior_fields": ["scenario"]}),
+    "SARNet": (SARNet, {}),
+    "SARNet-specific": (SARNet, {"shared_experts": 0, "specific_experts": 2, "expert_layers": 3}),
+    "SARNet-norm": (SARNet, {"specific_experts": 0, "expert_layers": 1, "expert_batch_norm": True}),
     "AdaSparse": (AdaSparse, {"pruning_steps": 4}),
     "AdaSparse-binarization": (AdaSparse, {"pruning_form": "binarization", "prune_input": True}),
     "AdaSparse-scaling": (AdaSparse, {"pruning_form": "scaling"}),

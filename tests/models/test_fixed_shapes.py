@@ -18,6 +18,7 @@ from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.ppnet import PPNet
+from recbole_midpg.models.sarnet import SARNet
 from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.fixed_shapes import assert_fixed_shapes
@@ -61,6 +62,11 @@ OPTIONS = {
     PEPNet: [{}, {"ppnet_gate_input": False, "gate_hidden_size": 5}],
     EPNet: [{}, {"gate_hidden_size": 5}],
     PPNet: [{}, {"ppnet_gate_input": False, "gate_hidden_size": 5}],
+    SARNet: [
+        {},
+        {"shared_experts": 0, "specific_experts": 2, "expert_layers": 1},
+        {"specific_experts": 0, "expert_batch_norm": True},
+    ],
     APG: [
         {"apg_rank": 3, "apg_generate_bias": True},
         {"apg_rank": 2, "apg_condition": "mix", "apg_generator_hidden_size": [3]},
@@ -132,6 +138,7 @@ def test_several_scenario_fields(options):
 @pytest.mark.parametrize(
     ("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {}), (HMoE, {})]
 )
+@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (SARNet, {})])
 def test_many_scenarios(model_class, options):
     dataset = toy_dataset(501)
     by_data = scrambled(toy_model(model_class, dataset, **options)).double()
@@ -171,7 +178,13 @@ def test_what_is_asked_for_reaches_every_layer():
 
 @pytest.mark.parametrize(
     ("model_class", "options"),
-    [(STAR, {}), (PLE, {}), (DPG, SCENARIO_ONLY), (MIDPG, {**SMALL, "mi_estimator": "infonce"})],
+    [
+        (STAR, {}),
+        (PLE, {}),
+        (SARNet, {}),
+        (DPG, SCENARIO_ONLY),
+        (MIDPG, {**SMALL, "mi_estimator": "infonce"}),
+    ],
 )
 def test_shapes_by_data_are_noticed(model_class, options):
     """The checks see what they are there for."""
