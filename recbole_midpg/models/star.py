@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from recbole_midpg.layers.partitioned_norm import PartitionedNorm
 from recbole_midpg.layers.star_linear import StarMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
+from recbole_midpg.models.unseen_scenarios import remarks_of_norm
 
 
 class STAR(ScenarioRecommender):
@@ -91,20 +91,7 @@ class STAR(ScenarioRecommender):
 
     def remarks(self) -> list[str]:
         """Name the scenarios that were never normalised by their own rows in training."""
-        if self.norm is None:
-            return []
-        rare = self.rare_tokens.get(str(self.scenario_id_field))
-        read = np.arange(self.n_scenarios) if rare is None else rare.read_as
-        # A rare scenario's own slot is never used.
-        unseen = [slot for slot in self.norm.unseen().tolist() if 0 < slot == read[slot]]
-        if not unseen:
-            return []
-        n_read = len(set(read.tolist()) - {0})
-        return [
-            f"STAR: {len(unseen)} of {n_read} scenarios had no training batch with "
-            f"{self.norm.min_rows} rows (pn_min_rows) and are normalised with mean 0 and "
-            f"variance 1; their tokens of {self.scenario_id_field}: {unseen}."
-        ]
+        return [] if self.norm is None else remarks_of_norm(self, self.norm)
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
