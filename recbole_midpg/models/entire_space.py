@@ -22,6 +22,7 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.fields import TrainingFields
+from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
@@ -41,6 +42,7 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         DNN,
         DPG,
         EPNet,
+        HAMUR,
         HMoE,
         MIDPG,
         MMoE,

@@ -9,6 +9,7 @@ from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.adasparse import AdaSparse
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.epnet import EPNet
+from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -53,6 +54,9 @@ MODELS = {
     "APG": (APG, {"apg_rank": 3}),
     "APG-mix": (APG, {"apg_rank": 2, "apg_condition": "mix", "apg_generate_bias": True}),
     "APG-self": (APG, {"apg_rank": 2, "apg_condition": "self", "apg_inner_size": 0}),
+    "HAMUR": (HAMUR, {"hyper_rank": 3, "pn_min_rows": 3}),
+    "HAMUR-shared": (HAMUR, {"specific_backbone": False, "adapter_layers": 3, "pn_min_rows": 3}),
+    "HAMUR-bare": (HAMUR, {"adapter_layers": 0}),
 }
 
 

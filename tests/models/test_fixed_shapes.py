@@ -12,6 +12,7 @@ from recbole_midpg.models.apg import APG
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.epnet import EPNet
+from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
@@ -81,6 +82,11 @@ OPTIONS = {
         *({"pruning_form": form} for form in ("fusion", "binarization", "scaling")),
         {"prune_input": True},
     ],
+    HAMUR: [
+        *({"specific_backbone": specific, "pn_min_rows": 3} for specific in (True, False)),
+        {"adapter_layers": 3, "hyper_hidden_size": [], "pn_min_rows": 30},
+        {"adapter_layers": 0},
+    ],
 }
 VARIANTS = [
     pytest.param(model, options, id=f"{model.__name__}-{place}")
@@ -139,6 +145,7 @@ def test_several_scenario_fields(options):
     ("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {}), (HMoE, {})]
 )
 @pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (SARNet, {})])
+@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (HAMUR, {})])
 def test_many_scenarios(model_class, options):
     dataset = toy_dataset(501)
     by_data = scrambled(toy_model(model_class, dataset, **options)).double()
