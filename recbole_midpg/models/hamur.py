@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Flag, Integer, Number, Rules, Sizes
 from recbole_midpg.layers.adapter import AdaptedGroupedMLP, AdaptedMLP, Adapter
-from recbole_midpg.layers.mlp import MLP
+from recbole_midpg.layers.mlp import SamplesLastMLP
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
 from recbole_midpg.models.unseen_scenarios import remarks_of_norm
@@ -107,7 +107,7 @@ class HAMUR(ScenarioRecommender):
             else AdaptedMLP(*network)
         )
         self.hyper_network: nn.Module | None = (
-            MLP(self.input_size, config["hyper_hidden_size"], self.rank**2, "relu")
+            SamplesLastMLP(self.input_size, config["hyper_hidden_size"], self.rank**2, "relu")
             if adapters
             else None
         )
@@ -128,5 +128,5 @@ class HAMUR(ScenarioRecommender):
         groups = self.groups(interaction[self.scenario_id_field], self.n_scenarios)
         instance = None
         if self.hyper_network is not None:
-            instance = self.hyper_network(inputs).view(-1, self.rank, self.rank)
+            instance = self.hyper_network(inputs.T).unflatten(0, (self.rank, self.rank))
         return self.backbone(inputs, instance, groups)

@@ -17,7 +17,7 @@ def random_rows(n_rows, size, rank, seed=0):
     torch.manual_seed(seed)
     return (
         torch.randn(n_rows, size, dtype=torch.float64, requires_grad=True),
-        torch.randn(n_rows, rank, rank, dtype=torch.float64, requires_grad=True),
+        torch.randn(rank, rank, n_rows, dtype=torch.float64, requires_grad=True),
     )
 
 
@@ -35,13 +35,13 @@ def assert_same_with_gradients(outputs, expected, leaves):
 def test_a_cell_by_hand():
     cell = AdapterCell(2, 1, 1)
     with torch.no_grad():
-        cell.first_input_factor.copy_(torch.tensor([[1.0], [2.0]]))
+        cell.first_input_factor.copy_(torch.tensor([[1.0, 2.0]]))
         cell.first_output_factor.fill_(0.5)
         cell.first_bias.fill_(-3.0)
         cell.second_input_factor.fill_(4.0)
         cell.second_output_factor.copy_(torch.tensor([[1.0, -1.0]]))
         cell.second_bias.copy_(torch.tensor([0.0, 10.0]))
-    outputs = cell(torch.tensor([[1.0, 0.5], [1.0, 0.5]]), torch.tensor([[[3.0]], [[0.0]]]))
+    outputs = cell(torch.tensor([[1.0, 0.5], [1.0, 0.5]]), torch.tensor([[[3.0, 0.0]]]))
     # With I = 3: (1 + 2 * 0.5) * 3 * 0.5 - 3 = 0, the sigmoid 0.5, then 0.5 * 4 * 3 = 6.
     assert outputs.tolist() == [[6.0, 4.0], [0.0, 10.0]]
 
@@ -51,7 +51,9 @@ def test_a_cell_is_the_network_of_the_weights_that_it_never_forms(shape):
     size, adapter_size, rank = shape
     cell = scrambled(AdapterCell(size, adapter_size, rank)).double()
     hidden, instance = random_rows(7, size, rank)
-    expected = torch.stack([cell_output(cell, h, i) for h, i in zip(hidden, instance, strict=True)])
+    expected = torch.stack(
+        [cell_output(cell, h, i) for h, i in zip(hidden, instance.unbind(2), strict=True)]
+    )
     leaves = [hidden, instance, *cell.parameters()]
     assert_same_with_gradients(cell(hidden, instance), expected, leaves)
 
@@ -64,7 +66,7 @@ def test_gradcheck_of_a_cell():
 def test_a_cell_never_holds_the_weights_of_a_row():
     """They would be (B, m, r): here ten times the largest tensor that is kept for backward."""
     cell, kept = AdapterCell(40, 30, 2), []
-    hidden, instance = torch.randn(50, 40), torch.randn(50, 2, 2)
+    hidden, instance = torch.randn(50, 40), torch.randn(2, 2, 50)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: kept.append(tensor.numel()) or tensor, lambda tensor: tensor
     ):

@@ -52,7 +52,7 @@ def instance_matrix(model, row: Tensor) -> Tensor:
 
 def cell_output(cell, hidden: Tensor, instance: Tensor) -> Tensor:
     """A cell's output of a row, by the whole weights ``U I V``."""
-    first = cell.first_input_factor @ instance @ cell.first_output_factor
-    second = cell.second_input_factor @ instance @ cell.second_output_factor
+    first = cell.first_input_factor.T @ instance @ cell.first_output_factor
+    second = cell.second_input_factor.T @ instance @ cell.second_output_factor
     inner = 1 / (1 + torch.exp(-(hidden @ first + cell.first_bias)))
     return inner @ second + cell.second_bias
