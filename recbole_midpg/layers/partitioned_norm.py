@@ -130,7 +130,11 @@ class PartitionedNorm(nn.Module):
         return (self.batches_seen == 0).nonzero().squeeze(1)
 
     def forward(self, inputs: Tensor, groups: ScenarioLayout) -> Tensor:
-        """Normalise ``(R, N)`` in the layout of ``groups``; places without a row mean nothing."""
+        """Normalise ``(R, N)`` in the layout of ``groups``.
+
+        Places without a row must hold zeros, as ``lay_out`` leaves them: they are in the sums. What
+        they hold afterwards means nothing.
+        """
         if self.training and is_shared():
             return self._normalise_shared(inputs, groups)
         blocks = [self._normalise(inputs, bucket).flatten(0, 1) for bucket in groups.blocks()]
