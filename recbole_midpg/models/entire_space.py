@@ -24,6 +24,7 @@ from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.fields import TrainingFields
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
+from recbole_midpg.models.m2m import M2M
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -44,6 +45,7 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         EPNet,
         HAMUR,
         HMoE,
+        M2M,
         MIDPG,
         MMoE,
         PEPNet,

@@ -11,6 +11,7 @@ from recbole_midpg.models.apg import APG
 from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
+from recbole_midpg.models.m2m import M2M
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
@@ -26,6 +27,9 @@ MODELS = {
     "HMoE-hidden": (HMoE, {"label_mixture": "hidden", "weight_hidden_size": [5]}),
     "MMoE": (MMoE, {}),
     "MMoE-deep-gates": (MMoE, {"experts": 2, "expert_layers": 3, "expert_gate_hidden_size": [5]}),
+    "M2M": (M2M, {}),
+    "M2M-group": (M2M, {"meta_condition": "group"}),
+    "M2M-deep": (M2M, {"experts": 2, "meta_unit_layers": 2, "meta_tower_layers": 2}),
     "PLE": (PLE, {}),
     "PLE-one-level": (PLE, {"expert_levels": 1, "specific_experts": 2}),
     "PLE-three-levels": (PLE, {"expert_levels": 3, "shared_experts": 2}),

@@ -14,6 +14,7 @@ from recbole_midpg.models.dpg import DPG
 from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
+from recbole_midpg.models.m2m import M2M
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -51,6 +52,11 @@ OPTIONS = {
     ],
     MMoE: [{}, {"experts": 1, "expert_layers": 1}, {"expert_gate_hidden_size": [5]}],
     SharedBottom: [{"bottom_layers": depth} for depth in (0, 1, 2, 3)],
+    M2M: [
+        {},
+        {"meta_condition": "group", "meta_tower_layers": 2},
+        {"experts": 1, "meta_unit_layers": 2},
+    ],
     STAR: [
         {"pn_min_rows": 3},
         {"pn_min_rows": 30},
