@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_midpg.common.rules import Choice, Integer, Names, Rules
-from recbole_midpg.layers.expert_networks import ExpertNetworks
 from recbole_midpg.layers.meta_unit import (
     Knowledge,
     MetaAttention,
@@ -17,6 +17,7 @@ from recbole_midpg.layers.meta_unit import (
     RowKnowledge,
     ScenarioKnowledge,
 )
+from recbole_midpg.layers.mixture import SharedExperts
 from recbole_midpg.layers.scenario_grouping import ScenarioGroups, number_scenarios
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
@@ -86,10 +87,10 @@ class M2M(ScenarioRecommender):
         self.register_buffer("knowledge_columns", columns, persistent=False)
 
         # define layers
-        self.experts = ExpertNetworks(
-            config["experts"],
+        self.experts = SharedExperts(
             self.input_size,
             self.hidden_sizes,
+            config["experts"],
             self.activation,
             self.dropout_prob,
         )
@@ -106,7 +107,7 @@ class M2M(ScenarioRecommender):
         """Compute the logits ``(B,)`` of a batch."""
         inputs, _ = self.embed(interaction)
         knowledge = self._knowledge(inputs, interaction)
-        experts = knowledge.lay_out(self.experts(inputs))
+        experts = knowledge.lay_out(torch.stack(self.experts(inputs), dim=1))
         mixed = self.attention(experts, knowledge)
         logits = self.output(self.tower(mixed, knowledge))
         return knowledge.pick_up(logits).squeeze(-1)
