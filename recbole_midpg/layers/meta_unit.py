@@ -21,9 +21,8 @@ from torch.nn import functional
 from recbole_midpg.layers.experts import mix
 from recbole_midpg.layers.scenario_grouping import (
     CACHED_WEIGHTS,
-    Bucket,
-    ScenarioGroups,
-    read_slots,
+    ScenarioLayout,
+    grouped_linear,
 )
 
 
@@ -170,7 +169,7 @@ class ScenarioKnowledge(Knowledge):
         groups: the layout of the batch's rows by these ``K`` scenarios.
     """
 
-    def __init__(self, values: Tensor, groups: ScenarioGroups) -> None:
+    def __init__(self, values: Tensor, groups: ScenarioLayout) -> None:
         self.values, self.rows = values, groups.scenario_ids.shape[0]
         self.groups = groups
 
@@ -185,19 +184,7 @@ class ScenarioKnowledge(Knowledge):
     def map(self, vectors: Tensor, generator: Generator) -> Tensor:
         """See :class:`Knowledge`."""
         weights, biases = generator.weights(self.values), generator.biases(self.values)
-        n_vectors = vectors.shape[1]
-
-        def map_bucket(bucket: Bucket) -> Tensor:
-            """A bucket's places: a scenario's rows and their vectors are one matrix."""
-            of_rows = bucket.block(vectors.flatten(1)).unflatten(2, vectors.shape[1:])
-            mapped = torch.baddbmm(
-                bucket.spread(read_slots(biases, bucket.slots)),
-                of_rows.flatten(1, 2),
-                read_slots(weights, bucket.slots),
-            )
-            return mapped.unflatten(1, (bucket.rows, n_vectors)).flatten(0, 1)
-
-        return torch.cat([map_bucket(bucket) for bucket in self.groups.blocks()])
+        return grouped_linear(vectors, weights, biases, self.groups)
 
 
 class _MapInChunks(torch.autograd.Function):
@@ -352,7 +339,7 @@ class MetaUnit(nn.Module):
             generator = layer.generator()
             if depth == 0 and constant is not None:
                 generator = generator.with_last_inputs(constant)
-            vectors = functional.leaky_relu(knowledge.map(vectors, generator))
+            vectors = functional.leaky_relu_(knowledge.map(vectors, generator))
         return vectors
 
 
@@ -438,5 +425,5 @@ class MetaTower(nn.Module):
         """Map ``(R, v)`` to ``(R, v)``, in the places of ``knowledge``."""
         for unit in self.units:
             mapped = unit(hidden.unsqueeze(1), knowledge).squeeze(1)
-            hidden = knowledge.drop_out(functional.leaky_relu(mapped + hidden), self.dropout)
+            hidden = knowledge.drop_out(functional.leaky_relu_(mapped + hidden), self.dropout)
         return hidden

@@ -61,9 +61,13 @@ class Bucket:
     counts: tuple[int, ...]
 
     def block(self, values: Tensor) -> Tensor:
-        """The bucket's part of values in the layout: ``(R, N)`` to ``(scenarios, rows, N)``."""
+        """The bucket's part of values in the layout: ``(R, N)`` to ``(scenarios, rows, N)``.
+
+        Where a place has several vectors, ``(R, n, N)``, these are rows of their own.
+        """
         places = self.scenarios * self.rows
-        return values[self.start : self.start + places].view(self.scenarios, self.rows, -1)
+        vectors = self.rows * values.shape[1:-1].numel()
+        return values[self.start : self.start + places].view(self.scenarios, vectors, -1)
 
     def total(self, block: Tensor) -> Tensor:
         """Each scenario's sum over its places: ``(scenarios, rows, N)`` to ``(scenarios, N)``."""
@@ -283,8 +287,12 @@ class ScenarioTiles(ScenarioLayout):
         return (self,)
 
     def block(self, values: Tensor) -> Tensor:
-        """Values in the layout by tile: ``(R, N)`` to ``(n, t, N)``."""
-        return values.view(*self.shape, values.shape[1])
+        """Values in the layout by tile: ``(R, N)`` to ``(n, t, N)``.
+
+        Where a place has several vectors, these are rows of their own.
+        """
+        n_tiles, tile = self.shape
+        return values.view(n_tiles, tile * values.shape[1:-1].numel(), values.shape[-1])
 
     def total(self, block: Tensor) -> Tensor:
         """Each scenario's sum over its places, ``(n, t, N)`` to ``(S, N)``; without a gradient."""
@@ -320,8 +328,10 @@ class ScenarioTiles(ScenarioLayout):
         block = self.block(inputs)
         with torch.autocast(inputs.device.type, enabled=False):
             if bias is None:
-                return torch.bmm(block, of_tiles).flatten(0, 1)
-            return torch.baddbmm(self.spread(bias), block, of_tiles).flatten(0, 1)
+                outputs = torch.bmm(block, of_tiles)
+            else:
+                outputs = torch.baddbmm(self.spread(bias), block, of_tiles)
+        return outputs.view(*inputs.shape[:-1], weight.shape[2])
 
 
 def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
@@ -413,7 +423,7 @@ class _GroupedLinear(torch.autograd.Function):
         shared_weight: Tensor | None,
         groups: ScenarioGroups,
     ) -> Tensor:
-        outputs = inputs.new_empty(len(inputs), weight.shape[2])
+        outputs = inputs.new_empty(*inputs.shape[:-1], weight.shape[2])
         for part in groups.parts(weight[0].numel()):
             product = read_slots(weight, part.slots)
             if shared_weight is not None:
@@ -477,7 +487,7 @@ def grouped_linear(
     are not read, and their gradient is zero.
 
     Args:
-        inputs: ``x`` in the layout, ``(R, N)``.
+        inputs: ``x`` in the layout, ``(R, N)``; with several vectors a place ``(R, n, N)``.
         weight: ``(S, N, M)``.
         bias: ``(S, M)``, or None for none.
         groups: the layout.
@@ -485,7 +495,7 @@ def grouped_linear(
             one more than its own.
 
     Returns:
-        ``y`` in the layout, ``(R, M)``.
+        ``y`` in the layout, ``(R, M)`` or ``(R, n, M)``.
     """
     # Under autocast the inputs may come in a smaller type; weights are multiplied in their own.
     return groups.multiply(inputs.to(weight.dtype), weight, bias, shared_weight)
