@@ -3,14 +3,14 @@ r"""M2M's meta units: layers whose weights are generated from what is known of a
 Source: Zhang et al., "Leaving No One Behind: A Multi-Scenario Multi-Task Meta Learning Approach for
 Advertiser Modeling", WSDM 2022: meta unit, meta attention and meta tower, with one task.
 
-Shapes: ``B`` rows of a batch, ``R >= B`` places where rows are laid out, ``n`` vectors a row (one
-of each expert), ``c`` the width of the scenario knowledge :math:`q`, ``G`` how many ``q`` there
-are: one a row, or one a scenario; a layer has ``N`` inputs and ``M`` outputs.
+Shapes: ``B`` rows of a batch, ``n`` vectors a row (one of each expert), ``c`` the width of the
+scenario knowledge :math:`q`, ``G`` how many ``q`` there are: one a row, or one a scenario; a layer
+has ``N`` inputs and ``M`` outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from recbole_midpg.layers.experts import mix
+from recbole_midpg.layers.mixture import weighted_sum
 from recbole_midpg.layers.scenario_grouping import (
     CACHED_WEIGHTS,
     ScenarioLayout,
@@ -77,37 +77,15 @@ class Generator(NamedTuple):
 
 
 class Knowledge:
-    """What is known of the scenarios of a batch, and where the rows that it applies to are.
-
-    Attributes:
-        values: ``q``, ``(G, c)``.
-        rows: ``B``.
-    """
-
-    values: Tensor
-    rows: int
-
-    def lay_out(self, values: Tensor) -> Tensor:
-        """Rows of the batch to their places: ``(B, ...)`` to ``(R, ...)``."""
-        raise NotImplementedError
-
-    def pick_up(self, values: Tensor) -> Tensor:
-        """Places back to rows of the batch: ``(R, ...)`` to ``(B, ...)``."""
-        raise NotImplementedError
+    """What is known of the scenarios of a batch: a ``q`` for each row, or for each scenario."""
 
     def map(self, vectors: Tensor, generator: Generator) -> Tensor:
-        """Map a place's vectors by the layer of its own ``q``: ``(R, n, N)`` to ``(R, n, M)``."""
+        """Map each row's vectors by the layer of its own ``q``: ``(B, n, N)`` to ``(B, n, M)``."""
         raise NotImplementedError
-
-    def drop_out(self, values: Tensor, dropout: nn.Dropout) -> Tensor:
-        """Zero values at random, ``(R, N)``, as drawn for the rows and not for their places."""
-        if not (dropout.training and dropout.p):
-            return values
-        return values * self.lay_out(dropout(values.new_ones(self.rows, values.shape[1])))
 
 
 class RowKnowledge(Knowledge):
-    r"""A ``q`` for each row; the rows stay where they are.
+    r"""A ``q`` for each row.
 
     Where a row has one vector its weight is never formed: with :math:`V^{(k)}` the ``N x M`` matrix
     of the ``k``-th value of ``q``,
@@ -124,16 +102,7 @@ class RowKnowledge(Knowledge):
     """
 
     def __init__(self, values: Tensor, in_chunks: bool) -> None:
-        self.values, self.rows = values, values.shape[0]
-        self.in_chunks = in_chunks
-
-    def lay_out(self, values: Tensor) -> Tensor:
-        """The values as they are."""
-        return values
-
-    def pick_up(self, values: Tensor) -> Tensor:
-        """The values as they are."""
-        return values
+        self.values, self.in_chunks = values, in_chunks
 
     def map(self, vectors: Tensor, generator: Generator) -> Tensor:
         """See :class:`Knowledge`."""
@@ -162,7 +131,7 @@ class RowKnowledge(Knowledge):
 
 
 class ScenarioKnowledge(Knowledge):
-    """A ``q`` for each scenario of the batch; a scenario's rows lie together and share its weights.
+    """A ``q`` for each scenario of the batch, whose rows share its weights and are mapped together.
 
     Args:
         values: ``q``, ``(K, c)``.
@@ -170,21 +139,13 @@ class ScenarioKnowledge(Knowledge):
     """
 
     def __init__(self, values: Tensor, groups: ScenarioLayout) -> None:
-        self.values, self.rows = values, groups.scenario_ids.shape[0]
-        self.groups = groups
-
-    def lay_out(self, values: Tensor) -> Tensor:
-        """See :class:`Knowledge`."""
-        return self.groups.lay_out(values)
-
-    def pick_up(self, values: Tensor) -> Tensor:
-        """See :class:`Knowledge`."""
-        return self.groups.pick_up(values)
+        self.values, self.groups = values, groups
 
     def map(self, vectors: Tensor, generator: Generator) -> Tensor:
         """See :class:`Knowledge`."""
         weights, biases = generator.weights(self.values), generator.biases(self.values)
-        return grouped_linear(vectors, weights, biases, self.groups)
+        mapped = grouped_linear(self.groups.lay_out(vectors), weights, biases, self.groups)
+        return self.groups.pick_up(mapped)
 
 
 class _MapInChunks(torch.autograd.Function):
@@ -325,15 +286,15 @@ class MetaUnit(nn.Module):
     def forward(
         self, vectors: Tensor, knowledge: Knowledge, constant: Tensor | None = None
     ) -> Tensor:
-        """Map the vectors of each place.
+        """Map the vectors of each row.
 
         Args:
-            vectors: ``h``, ``(R, n, N)``, or ``(R, n, N - n_constant)`` with ``constant``.
+            vectors: ``h``, ``(B, n, N)``, or ``(B, n, N - n_constant)`` with ``constant``.
             knowledge: of the batch.
             constant: the last ``n_constant`` inputs, which all vectors share.
 
         Returns:
-            ``(R, n, N)``.
+            ``(B, n, N)``.
         """
         for depth, layer in enumerate(self.layers):
             generator = layer.generator()
@@ -379,21 +340,22 @@ class MetaAttention(nn.Module):
         """Multiplications of one sample beside the unit's and the scores': the mixture's."""
         return self.n_experts * self.expert_size
 
-    def weights(self, experts: Tensor, knowledge: Knowledge) -> Tensor:
-        r""":math:`\alpha`, ``(R, n)``; arguments as :meth:`forward`."""
-        return self.score(self.unit(experts, knowledge, self.task)).squeeze(-1).softmax(-1)
+    def weights(self, experts: Sequence[Tensor], knowledge: Knowledge) -> Tensor:
+        r""":math:`\alpha`, ``(B, n)``; arguments as :meth:`forward`."""
+        mapped = self.unit(torch.stack(list(experts), dim=1), knowledge, self.task)
+        return self.score(mapped).squeeze(-1).softmax(-1)
 
-    def forward(self, experts: Tensor, knowledge: Knowledge) -> Tensor:
+    def forward(self, experts: Sequence[Tensor], knowledge: Knowledge) -> Tensor:
         """Mix the experts.
 
         Args:
-            experts: ``E``, ``(R, n, v)``, in the places of ``knowledge``.
+            experts: :math:`E_i`, ``(B, v)`` each.
             knowledge: of the batch.
 
         Returns:
-            ``R``, ``(R, v)``.
+            ``R``, ``(B, v)``.
         """
-        return mix(self.weights(experts, knowledge), experts)
+        return weighted_sum(self.weights(experts, knowledge), experts)
 
 
 class MetaTower(nn.Module):
@@ -422,8 +384,8 @@ class MetaTower(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, knowledge: Knowledge) -> Tensor:
-        """Map ``(R, v)`` to ``(R, v)``, in the places of ``knowledge``."""
+        """Map ``(B, v)`` to ``(B, v)``."""
         for unit in self.units:
             mapped = unit(hidden.unsqueeze(1), knowledge).squeeze(1)
-            hidden = knowledge.drop_out(functional.leaky_relu_(mapped + hidden), self.dropout)
+            hidden = self.dropout(functional.leaky_relu_(mapped + hidden))
         return hidden

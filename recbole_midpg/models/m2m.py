@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,10 +106,8 @@ class M2M(ScenarioRecommender):
         """Compute the logits ``(B,)`` of a batch."""
         inputs, _ = self.embed(interaction)
         knowledge = self._knowledge(inputs, interaction)
-        experts = knowledge.lay_out(torch.stack(self.experts(inputs), dim=1))
-        mixed = self.attention(experts, knowledge)
-        logits = self.output(self.tower(mixed, knowledge))
-        return knowledge.pick_up(logits).squeeze(-1)
+        mixed = self.attention(self.experts(inputs), knowledge)
+        return self.output(self.tower(mixed, knowledge)).squeeze(-1)
 
     def _knowledge(self, inputs: Tensor, interaction: Interaction) -> Knowledge:
         """``q`` of each scenario of the batch, or where these are not asked for of each row."""
