@@ -364,7 +364,7 @@ class MetaTower(nn.Module):
     .. math::
         L_0 = R, \qquad L_j = \text{lrelu}(\text{Meta}_j(L_{j-1}; q) + L_{j-1}), \quad j = 1..J
 
-    The units' ``v`` start at zero, so that the tower starts near the identity.
+    The units' ``v`` start at zero: weights are small then, and the residual carries the input.
 
     Parameters: those of ``J`` meta units of width ``v``.
 
