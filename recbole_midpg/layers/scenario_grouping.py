@@ -163,6 +163,8 @@ class ScenarioGroups(ScenarioLayout):
     Args:
         scenario_ids: the scenario slot of each row, ``(B,)``, in ``[0, S)``.
         n_scenarios: ``S``.
+        largest_ratio: instead of :data:`LARGEST_RATIO`, at least 1; smaller where little but
+            products is computed in the layout, each on many numbers a place.
 
     Raises:
         IndexError: an id is not below ``n_scenarios``.
@@ -174,7 +176,9 @@ class ScenarioGroups(ScenarioLayout):
         place_of_row: the place of each row of the batch, ``(B,)``.
     """
 
-    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
+    def __init__(
+        self, scenario_ids: Tensor, n_scenarios: int, largest_ratio: float = LARGEST_RATIO
+    ) -> None:
         counts: list[int] = torch.bincount(scenario_ids, minlength=n_scenarios).tolist()
         if len(counts) > n_scenarios:
             raise IndexError(f"scenario id {len(counts) - 1}, but there are {n_scenarios} slots")
@@ -192,7 +196,7 @@ class ScenarioGroups(ScenarioLayout):
             total += count
         absent = [slot for slot, count in enumerate(counts) if not count]
         self.absent = as_index(absent, device)
-        for slots in _similar_sizes(counts):
+        for slots in _similar_sizes(counts, largest_ratio):
             rows = max(counts[slot] for slot in slots)
             for position, slot in enumerate(slots):
                 shift[slot] = self.places + position * rows - sorted_start[slot]
@@ -334,7 +338,7 @@ class ScenarioTiles(ScenarioLayout):
         return outputs.view(*inputs.shape[:-1], weight.shape[2])
 
 
-def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
+def _similar_sizes(counts: Sequence[int], largest_ratio: float) -> list[list[int]]:
     """Scenario slots with rows, parted where the row counts differ too much; each part ascends."""
     present = sorted((slot for slot, count in enumerate(counts) if count), key=counts.__getitem__)
     parts: list[list[int]] = []
@@ -343,7 +347,7 @@ def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
         if not parts or counts[slot] < smallest_allowed:
             parts.append([])
             largest = counts[slot]
-            smallest_allowed = largest / LARGEST_RATIO if largest > FREE_ROWS else 0.0
+            smallest_allowed = largest / largest_ratio if largest > FREE_ROWS else 0.0
         parts[-1].append(slot)
     return [sorted(part) for part in parts]
 
