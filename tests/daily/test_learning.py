@@ -77,7 +77,7 @@ def test_the_same_steps_as_a_plain_loop(shop, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model", ["MIDPG", "STAR", "PLE", "PEPNet", "AdaptDHM", "AdaSparse", "DeepFM"]
+    "model", ["MIDPG", "STAR", "PLE", "HMoE", "PEPNet", "AdaptDHM", "AdaSparse", "DeepFM"]
 )
 def test_every_kind_of_model_learns_a_new_scenario(tmp_path, model):
     checkpoint = shop_checkpoint(tmp_path, model)

@@ -8,8 +8,9 @@ of which each has one token more in one field than the first. A size that follow
 with :math:`n_f` tokens of field :math:`f`. An embedding table of one field has :math:`c_f = 1` and
 :math:`r = 0`, the joint table of all token fields :math:`c_f = 1` for each, parameters of each
 scenario :math:`c_f` slots a scenario, and PLE's experts :math:`r` shared ones behind those of the
-scenarios. What is known is moved to its new place; the rest is as a new model draws it, but for
-scenarios: a new one starts at the mean of the others.
+scenarios; HMoE's relations of scenarios grow in two dimensions. What is known is moved to its new
+place; the rest is as a new model draws it, but for scenarios: a new one starts at the mean of the
+others.
 
 Of RecBole's it touches ``Dataset.num``, by the table that stands for a dataset.
 """

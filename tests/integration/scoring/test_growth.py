@@ -61,8 +61,8 @@ def grown_model(folder, model, by=GROWN, **values):
 
 @pytest.mark.parametrize("model", [*own_models(), *RECBOLE])
 def test_known_tokens_are_predicted_as_before(tmp_path, model):
-    # PLE's shared gate mixes the experts of all scenarios, those of a new one too.
-    by = GROWN if model != "PLE" else {**GROWN, "channel": 0}
+    # PLE's shared gate mixes the experts of all scenarios, HMoE what all predict: new ones too.
+    by = {**GROWN, "channel": 0} if model in {"PLE", "HMoE"} else GROWN
     before, after, _, _ = grown_model(tmp_path, model, by)
     assert after.fields.num("user_id") == before.fields.num("user_id") + 5
     encoded = Scorer(before).encode(ROWS)
@@ -85,24 +85,27 @@ def test_a_new_scenario_starts_at_the_mean_of_the_others(tmp_path, model):
     before, after, axes, drawn = grown_model(tmp_path, model)
     known, scenarios = before.fields.num("channel"), after.fields.num("channel")
     assert (known, scenarios) == (3, 5)
-    grown = {
-        name: (place, axis)
-        for name, by_place in axes.items()
-        for place, axis in by_place.items()
+    grown = [
+        (name, place, axis)
+        for name, of_tensor in axes.items()
+        for place, axis in of_tensor.items()
         if "channel" in axis.slots
-    }
-    assert "token_embedding_table.embedding.weight" in grown
+    ]
+    table = "token_embedding_table.embedding.weight"
+    assert table in [name for name, _, _ in grown]
     old, new = before.model.state_dict(), after.model.state_dict()
-    for name, (place, axis) in grown.items():
+    for name, place, axis in grown:
         slots = axis.slots["channel"]
         start, of_old = offset(axis, after.fields), offset(axis, before.fields)
+        found = new[name]
+        for other in axes[name].keys() - {place}:
+            found = found.narrow(other, 0, old[name].shape[other])
         as_first = old[name].movedim(place, 0)
         mean = torch.stack([as_first[of_old + t * slots :][:slots] for t in range(1, known)])
         expected = mean.double().mean(0).to(as_first.dtype)
         for token in range(known, scenarios):
-            place_of_token = new[name].movedim(place, 0)[start + token * slots :][:slots]
+            place_of_token = found.movedim(place, 0)[start + token * slots :][:slots]
             torch.testing.assert_close(place_of_token, expected, rtol=0, atol=0)
-    table = "token_embedding_table.embedding.weight"
     users = slice(before.fields.num("user_id"), after.fields.num("user_id"))
     assert axes[table][0].blocks(after.fields)[0][0] == "user_id"
     torch.testing.assert_close(new[table][users], drawn[table][users], rtol=0, atol=0)
@@ -119,6 +122,20 @@ def test_what_grows_in_ple(tmp_path):
     assert axes["levels.0.gates"] == {0: Axis({"channel": 1}, rest=0)}
     assert axes["towers.layers.0.weight"] == {0: Axis({"channel": 1}, rest=0)}
     assert axes["token_seq_embedding_table.0.weight"] == {0: Axis({"tags": 1}, rest=0)}
+
+
+def test_what_grows_in_both_dimensions(tmp_path):
+    before, after, axes, _ = grown_model(tmp_path, "HMoE")
+    name, axis = "label_mixture.weights.layers.0.weight", Axis({"channel": 1}, rest=0)
+    assert axes[name] == {0: axis, 2: axis}
+    old, new = (scoring.model.state_dict()[name] for scoring in (before, after))
+    assert torch.equal(new[:3, :, :3], old)
+    for token in (3, 4):
+        torch.testing.assert_close(new[token, :, :3], old[1:].mean(0))
+        torch.testing.assert_close(new[:3, :, token], old[:, :, 1:].mean(2))
+        torch.testing.assert_close(
+            new[token, :, 3:], old[1:, :, 1:].mean((0, 2)).unsqueeze(1).expand(-1, 2)
+        )
 
 
 class Pairs(torch.nn.Module):
@@ -157,8 +174,9 @@ def test_two_dimensions_of_one_tensor_grow(tmp_path):
     ]
 
 
-def test_moments_of_known_tokens_stay_and_new_ones_are_zero(tmp_path):
-    before, after, axes, _ = grown_model(tmp_path, "STAR")
+@pytest.mark.parametrize("model", ["STAR", "HMoE"])
+def test_moments_of_known_tokens_stay_and_new_ones_are_zero(tmp_path, model):
+    before, after, axes, _ = grown_model(tmp_path, model)
     parameters = list(before.model.named_parameters())
     generator = torch.Generator().manual_seed(1)
     state = {
