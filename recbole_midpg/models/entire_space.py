@@ -25,6 +25,7 @@ from recbole_midpg.models.fields import TrainingFields
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.m2m import M2M
+from recbole_midpg.models.m3oe import M3oE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -46,6 +47,7 @@ TOWERS: dict[str, type[ScenarioRecommender]] = {
         HAMUR,
         HMoE,
         M2M,
+        M3oE,
         MIDPG,
         MMoE,
         PEPNet,

@@ -12,6 +12,7 @@ from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.m2m import M2M
+from recbole_midpg.models.m3oe import M3oE
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
@@ -35,6 +36,9 @@ MODELS = {
     "PLE-three-levels": (PLE, {"expert_levels": 3, "shared_experts": 2}),
     "SharedBottom": (SharedBottom, {}),
     "SharedBottom-networks": (SharedBottom, {"bottom_layers": 0}),
+    "M3oE": (M3oE, {}),
+    "M3oE-own": (M3oE, {"domain_fusion": False, "gate_stop_gradient": False}),
+    "M3oE-deep": (M3oE, {"mlp_hidden_size": [8, 6, 5, 4], "shared_experts": 2}),
     "STAR": (STAR, {"pn_min_rows": 3}),
     "STAR-bare": (STAR, {"partitioned_norm": False, "auxiliary_network": False}),
     "PEPNet": (PEPNet, {}),

@@ -20,7 +20,8 @@ SMALL = {"mlp_hidden_size": [8, 4], "embedding_size": 4, "n": 4, "m": 4, "apg_ra
 
 
 def built(model, tmp_path, **values):
-    config = purchases_config(model, tmp_path, **{**SMALL, **values})
+    widths = {"mlp_hidden_size": [8, 6, 4]} if model == "ESMM_M3oE" else {}  # it needs three
+    config = purchases_config(model, tmp_path, **{**SMALL, **widths, **values})
     train, valid, test = loaders_of(config)
     return config, scrambled(get_model(model)(config, train.dataset)), (train, valid, test)
 

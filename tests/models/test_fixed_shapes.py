@@ -15,6 +15,7 @@ from recbole_midpg.models.epnet import EPNet
 from recbole_midpg.models.hamur import HAMUR
 from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.m2m import M2M
+from recbole_midpg.models.m3oe import M3oE
 from recbole_midpg.models.midpg import MIDPG
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.pepnet import PEPNet
@@ -56,6 +57,10 @@ OPTIONS = {
         {},
         {"meta_condition": "group", "meta_tower_layers": 2},
         {"experts": 1, "meta_unit_layers": 2},
+    M3oE: [
+        {},
+        {"domain_fusion": False, "mlp_hidden_size": [8, 6, 5, 4]},
+        {"gate_stop_gradient": False, "mlp_hidden_size": [8, 6, 5, 4]},
     ],
     STAR: [
         {"pn_min_rows": 3},
@@ -152,6 +157,7 @@ def test_several_scenario_fields(options):
 )
 @pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (SARNet, {})])
 @pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (HAMUR, {})])
+@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (M3oE, {})])
 def test_many_scenarios(model_class, options):
     dataset = toy_dataset(501)
     by_data = scrambled(toy_model(model_class, dataset, **options)).double()

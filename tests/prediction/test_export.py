@@ -34,7 +34,7 @@ def rows(count):
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "values"), VARIANTS)
 def test_program_and_model_agree(tmp_path, model, values):
-    small = {"mlp_hidden_size": [8, 8], "n": 4, "m": 4, **values}
+    small = {"mlp_hidden_size": [8, 8, 8], "n": 4, "m": 4, **values}
     scorer = Scorer.read(gaps_checkpoint(tmp_path / "saved", model, **small).path)
     path = tmp_path / "model.pt2"
     try:

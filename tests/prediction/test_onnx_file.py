@@ -35,7 +35,7 @@ def rows(count):
 
 
 def scorer_of(tmp_path, model, **values):
-    small = {"mlp_hidden_size": [8, 8], "n": 4, "m": 4, **values}
+    small = {"mlp_hidden_size": [8, 8, 8], "n": 4, "m": 4, **values}
     return Scorer.read(gaps_checkpoint(tmp_path / "saved", model, **small).path)
 
 
