@@ -10,7 +10,7 @@ from recbole.config import Config
 
 from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.integration.run.run import Run
-from tests.integration.run.test_progress import settings
+from tests.integration.run.test_progress import settings_of
 from tests.support.device import gpu_tests_device
 
 IS_REHEARSAL = gpu_tests_device() == "cpu"
@@ -47,7 +47,7 @@ GRAPH = off("cuda_graph", "data_on_device")
 
 def prepared(model: str, **values: Any) -> Run:
     """A run on the dataset ``some``."""
-    run = Run.prepare(Config(model, "some", config_dict=settings(**{**STEPS, **values})))
+    run = Run.prepare(Config(model, "some", config_dict=settings_of(model, **{**STEPS, **values})))
     assert run.config["device"].type == gpu_tests_device()
     return run
 

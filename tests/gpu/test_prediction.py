@@ -43,7 +43,7 @@ def test_the_same_command_without_a_gpu_gives_the_same_scores(tmp_path, model):
 @pytest.mark.skipif(not EXPORTS_ALL, reason="this torch cannot export")
 @pytest.mark.parametrize(("model", "values"), VARIANTS)
 def test_a_program_runs_where_its_model_was(tmp_path, model, values):
-    small = {"mlp_hidden_size": [8, 8], "n": 4, "m": 4, **values}
+    small = {"mlp_hidden_size": [8, 8, 8], "n": 4, "m": 4, **values}
     checkpoint = on_device(gaps_checkpoint(tmp_path / "saved", model, **small))
     scorer = Scorer.read(checkpoint.path)
     device = scorer.scoring.config["device"]

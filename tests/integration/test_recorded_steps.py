@@ -17,7 +17,7 @@ from tests.integration.run.test_progress import (
     Killed,
     assert_same,
     kill_after,
-    settings,
+    settings_of,
     told,
     write_rows,
 )
@@ -56,7 +56,7 @@ def recording():
 
 
 def run_of(model, dtype=torch.float64, **values):
-    config = Config(model, "some", config_dict=settings(**{**STEPS, **values}))
+    config = Config(model, "some", config_dict=settings_of(model, **{**STEPS, **values}))
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

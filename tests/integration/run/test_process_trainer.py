@@ -15,7 +15,7 @@ from recbole_midpg.integration.run import optimizer, process_trainer
 from recbole_midpg.integration.run.process_trainer import trainer_of
 from recbole_midpg.integration.run.progress import Progress
 from recbole_midpg.integration.run.run import Run, run_recbole
-from tests.integration.run.test_progress import ROWS, Killed, settings, write_rows
+from tests.integration.run.test_progress import ROWS, Killed, settings, settings_of, write_rows
 from tests.support.forked import in_processes
 
 # Batches of 61 of 960 rows: 16 a epoch, and 45 in the last one. 64 steps in all.
@@ -46,7 +46,7 @@ def rows(tmp_path):
 
 def trained(place, model, values, dtype=torch.float32):
     """Train without checkpoints; weights, losses, results, and whether tables went by the row."""
-    config = Config(model, "some", config_dict=settings(**{**STEPS, **values, **place}))
+    config = Config(model, "some", config_dict=settings_of(model, **{**STEPS, **values, **place}))
     run = Run.prepare(config)
     run.model.to(dtype)
     run.train(saved=False, verbose=False)

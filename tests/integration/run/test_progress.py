@@ -76,6 +76,12 @@ def settings(**values):
     }
 
 
+def settings_of(model, **values):
+    """The settings of a run of any of the package's models: M3oE needs a width more."""
+    widths = {"mlp_hidden_size": [16, 8, 8]} if model == "M3oE" else {}
+    return settings(**{**widths, **values})
+
+
 def trained(monkeypatch, model, values, kill=None):
     """Run to the end or until ``kill(progress, epoch)`` raises; the finished run and its result."""
     finished = []
