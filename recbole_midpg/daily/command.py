@@ -27,6 +27,7 @@ from recbole_midpg.daily.learning_state import (
 from recbole_midpg.daily.measuring import scores_of, table_of_days, write_days
 from recbole_midpg.daily.new_rows import predict_rows
 from recbole_midpg.integration.models.outside_models import class_name_of, import_model
+from recbole_midpg.training.freed_memory import keep_freed_memory
 from recbole_midpg.training.kernels import set_arithmetic
 from recbole_midpg.training.threads import use_threads
 
@@ -99,6 +100,7 @@ def _read(checkpoint: str, model: str | None) -> LearningState:
     if model is not None and ":" in model:
         import_model(model)
     state = read_learning_state(checkpoint)
+    keep_freed_memory()
     use_threads(state.scoring.config)
     set_arithmetic(state.scoring.config)
     return state

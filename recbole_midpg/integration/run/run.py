@@ -44,6 +44,7 @@ from recbole_midpg.loading.readiness import require_ready
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.training.device_faults import DeviceError, Occupants, reporting_faults
+from recbole_midpg.training.freed_memory import keep_freed_memory
 from recbole_midpg.training.kernels import set_arithmetic, use_kernels
 from recbole_midpg.training.threads import use_threads
 
@@ -104,6 +105,7 @@ class Run:
         with process_group.first_of_machine(config):
             dataset = create_dataset(config)
         train_data, valid_data, test_data = trust.data_preparation(config, dataset)
+        keep_freed_memory()  # from here on: what reading the data took is given back
         init_seed(config["seed"] + process_group.rank(), config["reproducibility"])
         occupants = Occupants(config)
         with reporting_faults(occupants):
