@@ -26,12 +26,13 @@ from torch.nn import functional
 
 from recbole_midpg.layers.mlp import ACTIVATIONS
 
-# A product with few rows a group waits for the weights, not for the arithmetic: measured on CPU,
-# up to this many rows cost what one costs, so that filling up to it is free.
+# Places of a bucket that may stay empty: so many, and so many more for each scenario. Another
+# bucket makes a layer's calls once more, and its scenarios are no neighbours, so that their weights
+# are copied. Both numbers are STAR's best on a CPU, for 10 and 100 scenarios, 512 and 4,096 rows.
+EMPTY_PLACES = 256
+EMPTY_PLACES_A_SCENARIO = 8
+# The fewest places of a tile: fewer would need more copies of weights.
 FREE_ROWS = 16
-# Groups share one batched product where the largest has at most this many times the smallest's
-# rows. A smaller ratio wastes fewer places, a larger one needs fewer products.
-LARGEST_RATIO = 4
 # Tiles of a scenario of average size, where a batch is large: more of them copy more weights,
 # fewer leave more places empty.
 _TILES_A_SCENARIO = 4
@@ -156,15 +157,14 @@ class ScenarioLayout:
 class ScenarioGroups(ScenarioLayout):
     r"""The layout of one batch: each scenario's rows together, filled up to blocks.
 
-    Rows are laid out in buckets of scenarios with similar row counts, so that at most
-    :data:`LARGEST_RATIO` places are spent on a row, except in groups below :data:`FREE_ROWS` rows.
-    Scenarios without rows take no place and no time.
+    Rows are laid out in buckets of scenarios with similar row counts, each filled up to its largest
+    one. A bucket has at most :data:`EMPTY_PLACES` places that hold no row, and
+    :data:`EMPTY_PLACES_A_SCENARIO` more for each scenario. Scenarios without rows take no place and
+    no time.
 
     Args:
         scenario_ids: the scenario slot of each row, ``(B,)``, in ``[0, S)``.
         n_scenarios: ``S``.
-        largest_ratio: instead of :data:`LARGEST_RATIO`, at least 1; smaller where little but
-            products is computed in the layout, each on many numbers a place.
 
     Raises:
         IndexError: an id is not below ``n_scenarios``.
@@ -176,9 +176,7 @@ class ScenarioGroups(ScenarioLayout):
         place_of_row: the place of each row of the batch, ``(B,)``.
     """
 
-    def __init__(
-        self, scenario_ids: Tensor, n_scenarios: int, largest_ratio: float = LARGEST_RATIO
-    ) -> None:
+    def __init__(self, scenario_ids: Tensor, n_scenarios: int) -> None:
         counts: list[int] = torch.bincount(scenario_ids, minlength=n_scenarios).tolist()
         if len(counts) > n_scenarios:
             raise IndexError(f"scenario id {len(counts) - 1}, but there are {n_scenarios} slots")
@@ -196,7 +194,7 @@ class ScenarioGroups(ScenarioLayout):
             total += count
         absent = [slot for slot, count in enumerate(counts) if not count]
         self.absent = as_index(absent, device)
-        for slots in _similar_sizes(counts, largest_ratio):
+        for slots in _similar_sizes(counts):
             rows = max(counts[slot] for slot in slots)
             for position, slot in enumerate(slots):
                 shift[slot] = self.places + position * rows - sorted_start[slot]
@@ -338,16 +336,17 @@ class ScenarioTiles(ScenarioLayout):
         return outputs.view(*inputs.shape[:-1], weight.shape[2])
 
 
-def _similar_sizes(counts: Sequence[int], largest_ratio: float) -> list[list[int]]:
-    """Scenario slots with rows, parted where the row counts differ too much; each part ascends."""
+def _similar_sizes(counts: Sequence[int]) -> list[list[int]]:
+    """Scenario slots with rows, parted where too many places would be empty; each part ascends."""
     present = sorted((slot for slot, count in enumerate(counts) if count), key=counts.__getitem__)
     parts: list[list[int]] = []
-    smallest_allowed = 0.0
+    largest = empty = allowed = 0
     for slot in reversed(present):
-        if not parts or counts[slot] < smallest_allowed:
+        empty += largest - counts[slot]
+        if not parts or empty > allowed:
             parts.append([])
-            largest = counts[slot]
-            smallest_allowed = largest / largest_ratio if largest > FREE_ROWS else 0.0
+            largest, empty, allowed = counts[slot], 0, EMPTY_PLACES
+        allowed += EMPTY_PLACES_A_SCENARIO
         parts[-1].append(slot)
     return [sorted(part) for part in parts]
 

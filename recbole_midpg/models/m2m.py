@@ -21,9 +21,6 @@ from recbole_midpg.layers.scenario_grouping import ScenarioGroups, number_scenar
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
 
-# Of the layout's places: only products are computed there, on several experts' values of each.
-LARGEST_RATIO = 1.5
-
 
 class M2M(ScenarioRecommender):
     r"""Multi-scenario multi-task meta learning, with the click as its only task.
@@ -118,7 +115,7 @@ class M2M(ScenarioRecommender):
         if not self.by_scenario or self.fixed_shapes or not len(known):
             return RowKnowledge(self._view(known), in_chunks=not self.fixed_shapes)
         numbers, examples = number_scenarios(self.scenario_tokens(interaction))
-        groups = ScenarioGroups(numbers, len(examples), LARGEST_RATIO)
+        groups = ScenarioGroups(numbers, len(examples))
         return ScenarioKnowledge(self._view(known.index_select(0, examples)), groups)
 
     def _view(self, known: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch.autograd import gradcheck
 
 import recbole_midpg.layers.scenario_grouping as grouping
 from recbole_midpg.layers.scenario_grouping import (
-    FREE_ROWS,
-    LARGEST_RATIO,
+    EMPTY_PLACES,
+    EMPTY_PLACES_A_SCENARIO,
     GroupedLinear,
     GroupedMLP,
     ScenarioGroups,
@@ -38,7 +38,16 @@ def masked_loop(inputs, weight, bias, ids, shared_weight=None):
 
 
 LAYOUTS = [ScenarioGroups, ScenarioTiles]
-COUNTS = [[5], [0, 3], [3, 0, 1], [1, 200, 0, 2, 50, 60], [0, 20, 20, 0, 20, 3], [1] * 30, []]
+COUNTS = [
+    [5],
+    [0, 3],
+    [3, 0, 1],
+    [1, 200, 0, 2, 50, 60],
+    [300, 1, 30, 20],
+    [0, 20, 20, 0, 20, 3],
+    [1] * 30,
+    [],
+]
 
 
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
@@ -90,12 +99,18 @@ class TestLayout:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 90), min_size=1, max_size=12))
-def test_places_are_few(counts):
-    """At most a fixed multiple of the rows, beside groups small enough to be filled for nothing."""
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=12))
+def test_few_places_are_empty(counts):
     groups = ScenarioGroups(random_ids(counts), len(counts))
-    present = sum(count > 0 for count in counts)
-    assert sum(counts) <= groups.places <= LARGEST_RATIO * sum(counts) + FREE_ROWS * present
+    for bucket in groups.buckets:
+        assert bucket.rows == max(bucket.counts)
+        allowed = EMPTY_PLACES + EMPTY_PLACES_A_SCENARIO * bucket.scenarios
+        assert bucket.scenarios * bucket.rows - sum(bucket.counts) <= allowed
+
+
+def test_scenarios_share_a_bucket_while_few_places_are_empty():
+    groups = ScenarioGroups(random_ids([300, 1, 30, 20, 294]), 5)
+    assert [bucket.counts for bucket in groups.buckets] == [(300, 294), (1, 30, 20)]
 
 
 @pytest.mark.parametrize(
