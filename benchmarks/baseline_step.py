@@ -1,4 +1,4 @@
-"""Time of a training step (forward and backward) of each baseline, as a multiple of DNN's.
+"""Time of a training step (forward and backward) of each model, as a multiple of DNN's.
 
 Models take turns in every round, so that what else the machine does falls on all of them; a round's
 ratio is taken within the round. Beside PLE and STAR stands a plain version of the same model that
@@ -6,10 +6,11 @@ computes every scenario's branch on every row and keeps the row's own.
 
 Run from the repository's root:
 
-    python -m benchmarks.baseline_step [--rounds 100] [--threads 2] [--rows 512] [--processor-time]
+    python -m benchmarks.baseline_step [--models STAR PLE] [--rows 512 4096] [--rounds 100]
+        [--threads 2] [--processor-time] [--whole-step]
 
 ``--processor-time`` counts the process's own time on all threads, not the clock's: for a machine
-that does other work beside.
+that does other work beside. ``--whole-step`` takes Adam's step as well.
 """
 
 from __future__ import annotations
@@ -17,23 +18,51 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.models.adasparse import AdaSparse
-from recbole_midpg.models.apg import APG
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.dnn import DNN
-from recbole_midpg.models.pepnet import PEPNet
 from recbole_midpg.models.ple import PLE
 from recbole_midpg.models.star import STAR
+from recbole_midpg.training.adam import Adam
+from recbole_midpg.training.freed_memory import keep_freed_memory
 from tests.support.toy import SCENARIO, ToyDataset, toy_batch, toy_model
 
-LIMITS = {PLE: 9.0, STAR: 3.0, PEPNet: 5.0, AdaSparse: 2.8, APG: 2.5}
+# The most that a step may take, as a multiple of DNN's; models without an aim are measured too.
+LIMITS = {
+    "AdaSparse": 2.8,
+    "AdaptDHM": 4.0,
+    "APG": 2.5,
+    "EPNet": 2.5,
+    "HAMUR": 4.0,
+    "HMoE": 6.0,
+    "M2M": 9.0,
+    "M2M group": 5.0,
+    "M3oE": 8.0,
+    "MMoE": 4.0,
+    "PEPNet": 5.0,
+    "PLE": 9.0,
+    "PPNet": 4.0,
+    "SARNet": 6.0,
+    "SharedBottom": 2.0,
+    "STAR": 3.0,
+}
 GROWTH_LIMIT = 1.5
+# Their definition has each row read all scenarios' branches.
+GROWING = {"HMoE", "M3oE"}
+# Settings that change what a model costs, each measured beside the default.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "HAMUR": {"shared backbone": {"specific_backbone": False}},
+    "M2M": {"group": {"meta_condition": "group"}},
+    "PLE": {"one level": {"expert_levels": 1}},
+}
 N_WARM_UP = 10
 SIZES = {"embedding_size": 16, "mlp_hidden_size": [128, 64, 32]}
 FIELDS = dict.fromkeys(["user_id", "item_id", "shop_id", "brand_id", "city_id", "hour_id"], 50)
@@ -111,8 +140,53 @@ MASKED: dict[type[ScenarioRecommender], type[ScenarioRecommender]] = {
 }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A model as it is measured: its class, and what is set beside its defaults."""
+
+    name: str
+    model_class: type[ScenarioRecommender]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is there to be compared with: DNN, and the loops over all scenarios."""
+        return self.model_class in (DNN, *MASKED.values())
+
+    @property
+    def limit(self) -> float | None:
+        """The aim for its multiple of DNN's step: its own, or that of its model."""
+        if self.is_plain:
+            return None
+        return LIMITS.get(self.name, LIMITS.get(self.model_class.__name__))
+
+    @property
+    def growth_limit(self) -> float | None:
+        """The aim for its growth from 10 to 100 scenarios."""
+        grows = self.is_plain or self.model_class.__name__ in GROWING
+        return None if grows else GROWTH_LIMIT
+
+
+def measured_models(names: Sequence[str]) -> list[Measured]:
+    """Each of the named models, its variants, and its loop over all scenarios where it has one."""
+    models = []
+    for name in names:
+        model_class = own_models()[name]
+        models.append(Measured(name, model_class))
+        for variant, settings in VARIANTS.get(name, {}).items():
+            models.append(Measured(f"{name} {variant}", model_class, settings))
+        if model_class in MASKED:
+            models.append(Measured(f"{name} by masked loop", MASKED[model_class]))
+    return models
+
+
 def training_step(
-    model_class: type[ScenarioRecommender], n_scenarios: int, rows: int, skewed: bool = False
+    model_class: type[ScenarioRecommender],
+    n_scenarios: int,
+    rows: int,
+    skewed: bool = False,
+    settings: dict[str, Any] | None = None,
+    whole: bool = False,
 ) -> Step:
     """A step on a fixed batch: gradients cleared, forward, backward.
 
@@ -121,22 +195,26 @@ def training_step(
         n_scenarios: scenarios beside token 0.
         rows: rows of the batch.
         skewed: whether scenario ``i`` has rows in proportion to ``1 / i``; else all have alike.
+        settings: config keys beside the model's defaults.
+        whole: whether Adam's step follows.
     """
     dataset = ToyDataset({**FIELDS, SCENARIO: n_scenarios + 1})
     named = next((own for own, masked in MASKED.items() if masked is model_class), model_class)
-    plain = toy_model(named, dataset, **SIZES)
+    plain = toy_model(named, dataset, **SIZES, **(settings or {}))
     plain.__class__ = model_class
     batch = toy_batch(rows, dataset=dataset)
     if skewed:
         shares = 1 / torch.arange(1, n_scenarios + 1)
         generator = torch.Generator().manual_seed(0)
         batch[SCENARIO] = 1 + torch.multinomial(shares, rows, True, generator=generator)
+    update = Adam(plain.parameters()).step if whole else lambda: None
 
     def step() -> None:
         plain.zero_grad()
         losses = plain.calculate_loss(batch)
         loss = sum(losses) if isinstance(losses, tuple) else losses
         loss.backward()
+        update()
 
     return step
 
@@ -165,49 +243,69 @@ def ratios(times: dict[str, list[float]], name: str, base: str) -> list[float]:
     return [a / b for a, b in zip(times[name], times[base], strict=True)]
 
 
-def report(rounds: int, rows: int, clock: Callable[[], float]) -> None:
-    """Measure and print both tables."""
-    print(f"{torch.get_num_threads()} threads, {rows} rows, {rounds} rounds; min median max")
-    print("\nmultiple of DNN's step, 10 scenarios            alike              skewed    limit")
-    for model_class, limit in LIMITS.items():
+def aim(limit: float | None) -> str:
+    """A limit, where there is one."""
+    return "" if limit is None else f"   <= {limit}"
+
+
+def report_multiples(
+    models: Sequence[Measured], rows: int, rounds: int, whole: bool, clock: Callable[[], float]
+) -> None:
+    """Measure and print each model's step as a multiple of DNN's."""
+    print(f"\nmultiple of DNN's step, {rows} rows, 10 scenarios: alike, skewed; min median max")
+    for model in models:
         cells = []
         for skewed in (False, True):
             steps = {
-                "DNN": training_step(DNN, 10, rows, skewed),
-                "model": training_step(model_class, 10, rows, skewed),
+                "DNN": training_step(DNN, 10, rows, skewed, whole=whole),
+                "model": training_step(
+                    model.model_class, 10, rows, skewed, model.settings, whole=whole
+                ),
             }
-            times = take_turns(steps, rounds, clock)
-            cells.append(spread(ratios(times, "model", "DNN")))
-        print(f"{model_class.__name__:20}{cells[0]} {cells[1]}   <= {limit}")
-    for model_class, masked in MASKED.items():
-        steps = {"DNN": training_step(DNN, 10, rows), "loop": training_step(masked, 10, rows)}
-        times = take_turns(steps, rounds, clock)
-        print(
-            f"{model_class.__name__ + ' by masked loop':20}{spread(ratios(times, 'loop', 'DNN'))}"
-        )
+            cells.append(spread(ratios(take_turns(steps, rounds, clock), "model", "DNN")))
+        print(f"{model.name:22}{cells[0]}   {cells[1]}{aim(model.limit)}", flush=True)
 
-    print("\n10 -> 100 scenarios, ms                 10                     100       growth")
-    compared = [DNN, *LIMITS, MaskedSTAR]
-    for model_class in compared:
-        steps = {str(n): training_step(model_class, n, rows) for n in (10, 100)}
+
+def report_growth(
+    models: Sequence[Measured], rows: int, rounds: int, whole: bool, clock: Callable[[], float]
+) -> None:
+    """Measure and print what a step takes with 10 and with 100 scenarios, the loops left out."""
+    print(f"\n10 -> 100 scenarios, {rows} rows: ms, ms, growth")
+    for model in models:
+        if model.model_class in MASKED.values():
+            continue
+        steps = {
+            str(n): training_step(model.model_class, n, rows, False, model.settings, whole)
+            for n in (10, 100)
+        }
         times = take_turns(steps, max(rounds // 3, 1), clock)
         growth = median(ratios(times, "100", "10"))
-        verdict = "" if model_class in (DNN, MaskedSTAR) else f"  <= {GROWTH_LIMIT}"
         cells = [spread(times[n]) for n in steps]
-        print(f"{model_class.__name__:16}{cells[0]} {cells[1]}   {growth:5.2f}{verdict}")
+        print(
+            f"{model.name:22}{cells[0]}   {cells[1]}   {growth:5.2f}{aim(model.growth_limit)}",
+            flush=True,
+        )
 
 
 def main() -> None:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    known = list(own_models())
+    parser.add_argument("--models", nargs="+", default=known, choices=known, metavar="MODEL")
+    parser.add_argument("--rows", nargs="+", type=int, default=[512, 4096])
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--whole-step", action="store_true", help="take Adam's step as well")
     arguments = parser.parse_args()
+    keep_freed_memory()  # as a run does
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    report(arguments.rounds, arguments.rows, clock)
+    print(f"{torch.get_num_threads()} threads, {arguments.rounds} rounds")
+    models = measured_models(arguments.models)
+    for rows in arguments.rows:
+        report_multiples(models, rows, arguments.rounds, arguments.whole_step, clock)
+        report_growth(models, rows, arguments.rounds, arguments.whole_step, clock)
 
 
 if __name__ == "__main__":

@@ -155,3 +155,30 @@ def test_crossover_lies_between_the_tables_measured(monkeypatch):
     assert crossover(tables, (3, 3, 3), (1, 2, 6)) == 250
     assert crossover(tables, (3, 3, 3), (4, 5, 6)) == 100
     assert crossover(tables, (3, 3, 3), (1, 2, 3)) is None
+
+
+def test_the_models_of_a_step_s_benchmark_and_their_aims():
+    baseline_step = importlib.import_module("benchmarks.baseline_step")
+    models = baseline_step.measured_models(["DNN", "PLE"])
+    assert [(model.name, model.limit, model.growth_limit) for model in models] == [
+        ("DNN", None, None),
+        ("PLE", 9.0, 1.5),
+        ("PLE one level", 9.0, 1.5),
+        ("PLE by masked loop", None, None),
+    ]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_whole_step_of_the_benchmark_changes_the_weights(whole, monkeypatch):
+    baseline_step = importlib.import_module("benchmarks.baseline_step")
+    made = []
+    toy_model = baseline_step.toy_model
+    monkeypatch.setattr(
+        baseline_step, "toy_model", lambda *a, **k: made.append(toy_model(*a, **k)) or made[0]
+    )
+    step = baseline_step.training_step(baseline_step.STAR, 3, 8, whole=whole)
+    before = [parameter.clone() for parameter in made[0].parameters()]
+    step()
+    assert all(parameter.grad is not None for parameter in made[0].parameters())
+    changed = any(not torch.equal(a, b) for a, b in zip(before, made[0].parameters(), strict=True))
+    assert changed is whole
