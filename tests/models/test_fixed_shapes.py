@@ -57,6 +57,7 @@ OPTIONS = {
         {},
         {"meta_condition": "group", "meta_tower_layers": 2},
         {"experts": 1, "meta_unit_layers": 2},
+    ],
     M3oE: [
         {},
         {"domain_fusion": False, "mlp_hidden_size": [8, 6, 5, 4]},
