@@ -116,6 +116,12 @@ def test_in_double_precision_the_steps_are_the_same(model):
 
 
 @pytest.mark.slow
+def test_experts_input_is_normalised_by_all_processes_rows():
+    values = {"expert_batch_norm": True, "sparse_updates": "off"}
+    compare("SARNet", values, 3, torch.float64, 1e-7)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "values",
     [
