@@ -111,6 +111,7 @@ class ScenarioMixture(nn.Module):
             ``u``, ``(B, M)``, and each expert's output, ``(B, M)``.
         """
         experts = self.experts(inputs)
+        # By the layout: to read each row's gate weights takes up to 3.5 times as long on a CPU.
         gates = groups.pick_up(self.gates(groups.lay_out(inputs), groups))
         return weighted_sum(gates.softmax(-1), experts), experts
 
