@@ -8,6 +8,7 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 
 from . import (
     advertising,
+    aliexpress,
     amazon_electronics,
     amazon_reviews,
     ciao_epinions,
@@ -41,6 +42,7 @@ CONVERTERS: dict[str, Converter] = {
         mind.SMALL,
         mind.LARGE,
         mind.BENCHMARK,
+        aliexpress.CONVERTER,
     )
 }
 """The datasets that can be converted, by name."""

@@ -143,7 +143,8 @@ def _write_files(
     job: _Job, temporary: Path, show_progress: bool | None
 ) -> tuple[Path, ConversionReport]:
     """Read the raw file until the files are right: once where all goes as hoped, or twice."""
-    layout = Layout(in_inter={})
+    parts = job.converter.parts
+    layout = Layout(in_inter={}, parts=None if parts is None else dict(parts))
     reading = 1
     while True:
         folder = temporary / f"reading-{reading}"

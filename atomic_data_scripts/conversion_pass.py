@@ -196,7 +196,7 @@ class ConversionPass:
         for rule in self.converter.left_out:
             if not rows.lines:
                 break
-            out = list(map(rule.is_left_out, self._field(rows, rule.field)))
+            out = list(map(rule.is_left_out, self._texts(rows, rule.column)))
             if any(out):
                 counts = self.report.left_out
                 counts[rule.reason] = counts.get(rule.reason, 0) + sum(out)
@@ -256,6 +256,11 @@ class ConversionPass:
         """The texts of one field, where a column may hold several."""
         position, place = self.converter.field(name)
         return texts_of_field(self.converter.columns[position], rows.columns[position], place)
+
+    def _texts(self, rows: Rows, name: str) -> Sequence[str]:
+        """The texts of a column, or of a field of a column of another name."""
+        names = [column.name for column in self.converter.columns]
+        return rows.columns[names.index(name)] if name in names else self._field(rows, name)
 
     def _sum_tallies(self) -> None:
         is_positive = self.converter.is_positive
@@ -389,6 +394,14 @@ class ConversionPass:
         if split_by is None:
             return None
         values = sorted(self.report.tallies[split_by])
+        if self.converter.parts is not None:
+            absent = set(PARTS) - {self.converter.parts[value] for value in values}
+            if absent:
+                raise UsageError(
+                    f"{self.raw.path}: has no rows for {', '.join(sorted(absent))}, "
+                    "expected the files of all parts."
+                )
+            return dict(self.converter.parts)
         if len(values) < len(PARTS):
             raise UsageError(
                 f"{self.raw.path}: has rows of {len(values)} values of {split_by}, expected "

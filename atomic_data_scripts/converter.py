@@ -69,12 +69,12 @@ class LeftOut:
     """Rows that a dataset does not have, though its raw file does.
 
     Attributes:
-        field: the field that decides.
+        column: the column, or the field, that decides.
         is_left_out: whether a row with such a text of it is left out.
         reason: what these rows are, as words that follow "rows ".
     """
 
-    field: str
+    column: str
     is_left_out: Callable[[str], bool]
     reason: str
 
@@ -98,6 +98,7 @@ class Converter:
         key: a raw column whose values should all differ, ``None`` where there is none.
         split_by: a field, as a date, whose last value makes the test set and whose last but one
             the validation set: three files ``NAME.train.inter`` and so on instead of one.
+        parts: the part of each value of ``split_by``, as train, where the raw files give it.
         row_for_each: a raw column of lists, separated by blanks, each of whose elements makes a
             row, ``None`` where each line is one.
         side_tables: further raw files, with attributes of users and items.
@@ -124,6 +125,7 @@ class Converter:
     tallied: tuple[str, ...] = ()
     key: str | None = None
     split_by: str | None = None
+    parts: Mapping[str, str] | None = None
     row_for_each: str | None = None
     side_tables: tuple[SideTable, ...] = ()
     left_out: tuple[LeftOut, ...] = ()

@@ -31,7 +31,7 @@ class Lookup:
         self.table = table
         self.repeats = 0
         self._texts: dict[str, str] = {}
-        self._name = files[0].name
+        self._name = files[0].name if len(files) == 1 else table.raw_name
         splitter = splitter_of(table.form, table.columns)
         key = table.columns.index(table.key_column)
 

@@ -456,7 +456,7 @@ def check_declarations(converter, name):
         assert table.of in names
         assert not table.key_column.fields
         assert table.describes in {None, *(entity.name for entity in converter.entities)}
-    assert {rule.field for rule in converter.left_out} <= set(fields)
+    assert {rule.column for rule in converter.left_out} <= {*fields, *names}
     assert {converter.label, *(entity.column for entity in converter.entities)} <= set(names)
     assert set(converter.all_tallied) <= set(fields)
     entities = {entity.name for entity in converter.entities if entity.has_file}
