@@ -30,6 +30,7 @@ CONVERTERS: dict[str, Converter] = {
         amazon_electronics.CONVERTER,
         iaac.CONVERTER,
         iaac.CONVERTER_BY_TIME,
+        iaac.CONVERTER_BY_PROFILE,
         advertising.CONVERTER,
         movielens_1m.CONVERTER,
         movielens_1m.CONVERTER_BY_GENRE,

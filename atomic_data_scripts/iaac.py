@@ -1,7 +1,8 @@
 """IJCAI-18 Alimama (IAAC): ``round1_ijcai_18_train_20180301.txt`` to atomic files.
 
 Run as ``python atomic_data_scripts/iaac.py --raw round1_ijcai_18_train_20180301.txt``; with
-``--dataset iaac_time`` the last day makes the test set and the day before the validation set.
+``--dataset iaac_time`` the last day makes the test set and the day before the validation set, with
+``--dataset iaac_profile`` a user's gender, age level and star level together make the scenario.
 
 Every raw value can be read back from the atomic files:
 
@@ -193,5 +194,32 @@ CONVERTER = Converter(
 
 CONVERTER_BY_TIME = replace(CONVERTER, name="iaac_time", split_by="day")
 
+
+def profile(value: str) -> str:
+    """Join the values of some columns, as ``0_1003_3006``."""
+    return value.replace("\t", "_")
+
+
+CONVERTER_BY_PROFILE = replace(
+    CONVERTER,
+    name="iaac_profile",
+    columns=(
+        *CONVERTER.columns,
+        Column(
+            "user_profile",
+            ("user_profile:token",),
+            profile,
+            "user",
+            made_of=("user_gender_id", "user_age_level", "user_star_level"),
+        ),
+    ),
+    scenario="user_profile",
+    published={
+        name: count
+        for name, count in CONVERTER.published.items()
+        if name != "scenarios" and "gender" not in name
+    },
+)
+
 if __name__ == "__main__":
-    sys.exit(run((CONVERTER, CONVERTER_BY_TIME)))
+    sys.exit(run((CONVERTER, CONVERTER_BY_TIME, CONVERTER_BY_PROFILE)))

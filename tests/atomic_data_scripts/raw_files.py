@@ -10,6 +10,7 @@ GOLDEN_RAW = {
     "amazon_electronics": GOLDEN / "amazon_electronics.csv",
     "iaac": GOLDEN / "iaac.txt",
     "iaac_time": GOLDEN / "iaac.txt",
+    "iaac_profile": GOLDEN / "iaac.txt",
     "advertising": GOLDEN / "advertising.csv",
 }
 GOLDEN_BAD = {

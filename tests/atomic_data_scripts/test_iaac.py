@@ -114,6 +114,20 @@ def test_last_day_is_the_test_set(tmp_path, frame, caplog):
     assert test_items == frame["item_id"][[day == "2018-09-24" for day in days]].tolist()
 
 
+def test_profiles_are_scenarios(tmp_path, frame, caplog):
+    report = prepare("iaac_profile", RAW, tmp_path)
+    config = config_of("iaac_profile", tmp_path)
+    dataset = load(config, caplog)
+    parts = ("user_gender_id", "user_age_level", "user_star_level")
+    profiles = ["_".join(values) for values in zip(*(frame[name] for name in parts), strict=True)]
+    assert column(dataset, "user_profile") == profiles
+    assert {name: rows for name, (rows, _) in report.scenarios.items()} == {
+        name: profiles.count(name) for name in profiles
+    }
+    assert config["scenario_id_field"] == "user_profile"
+    assert "instance_id" not in dataset.field2type
+
+
 def test_three_days_are_needed(tmp_path):
     raw = tmp_path / "raw"
     raw.write_text("\n".join(RAW.read_text().split("\n")[:4]) + "\n")

@@ -23,7 +23,7 @@ from tests.atomic_data_scripts.raw_files import (
 from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of
 
-NAMES = ["amazon_electronics", "iaac", "advertising"]
+NAMES = ["amazon_electronics", "iaac", "iaac_profile", "advertising"]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,11 @@ def test_every_field_is_what_readers_find_in_the_atomic_files(tmp_path, folder, 
     for field in common:
         assert list(block.columns[field]) == [row[field] for row in expected], field
     assert [block.line_of(row) for row in range(3)] == [2, 3, 4]
+
+
+def test_a_dataset_of_several_files_is_told(tmp_path):
+    with pytest.raises(UsageError, match=r"--raw: movielens_1m is not always made of one raw file"):
+        RawRowFile(CONVERTERS["movielens_1m"], tmp_path / "x", {}, skip_bad_lines=False)
 
 
 def test_new_users_and_items_have_the_features_of_their_line(tmp_path, scorers):
