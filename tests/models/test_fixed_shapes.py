@@ -153,15 +153,10 @@ def test_several_scenario_fields(options):
     assert_fixed_shapes(fixed, toy_batch(40))
 
 
-@pytest.mark.parametrize(
-    ("model_class", "options"), [(STAR, {}), (PLE, {}), (MMoE, {}), (HMoE, {})]
-)
-@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (SARNet, {})])
-@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (HAMUR, {})])
-@pytest.mark.parametrize(("model_class", "options"), [(STAR, {}), (PLE, {}), (M3oE, {})])
-def test_many_scenarios(model_class, options):
+@pytest.mark.parametrize("model_class", [STAR, PLE, SharedBottom, MMoE, HMoE, SARNet, HAMUR, M3oE])
+def test_many_scenarios(model_class):
     dataset = toy_dataset(501)
-    by_data = scrambled(toy_model(model_class, dataset, **options)).double()
+    by_data = scrambled(toy_model(model_class, dataset)).double()
     fixed = copy.deepcopy(by_data)
     fixed.use_fixed_shapes(True)
     assert_same_steps(by_data, fixed, toy_batch(64, dataset=dataset))

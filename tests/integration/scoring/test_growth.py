@@ -61,10 +61,8 @@ def grown_model(folder, model, by=GROWN, **values):
 
 @pytest.mark.parametrize("model", [*own_models(), *RECBOLE])
 def test_known_tokens_are_predicted_as_before(tmp_path, model):
-    # PLE's shared gate mixes the experts of all scenarios, HMoE what all predict: new ones too.
-    by = {**GROWN, "channel": 0} if model in {"PLE", "HMoE"} else GROWN
-    # These mix the experts of all scenarios, those of a new one too.
-    by = GROWN if model not in ("M3oE", "PLE") else {**GROWN, "channel": 0}
+    # PLE and M3oE mix the experts of all scenarios, HMoE what all predict: new ones too.
+    by = {**GROWN, "channel": 0} if model in {"HMoE", "M3oE", "PLE"} else GROWN
     before, after, _, _ = grown_model(tmp_path, model, by)
     assert after.fields.num("user_id") == before.fields.num("user_id") + 5
     encoded = Scorer(before).encode(ROWS)

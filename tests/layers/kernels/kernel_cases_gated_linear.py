@@ -180,6 +180,7 @@ BACKBONE = {
     "rows": 2,
     "columns": 2,
     "rank": 2,
+    "tile": "cyclic",
     "gate_scale": 1.0,
     "generator_input": "scenario_and_input",
     "generator_hidden_sizes": [],
