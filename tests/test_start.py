@@ -87,6 +87,7 @@ def test_a_command_with_something_to_do_enters_recbole(tmp_path):
     assert result.stdout.splitlines()[0].startswith("m.scorer: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [

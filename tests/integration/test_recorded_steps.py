@@ -204,6 +204,7 @@ def test_models_of_recbole_keep_their_trainer_unless_ours_is_asked_for():
     assert type(run_of("DeepFM", cuda_graph=False, amp_dtype="bfloat16").trainer) is ScenarioTrainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["MIDPG", "STAR", "AdaptDHM", "AdaSparse"])
 def test_a_recorded_run_that_was_cut_off_ends_as_the_uninterrupted_one(model, monkeypatch):
     values = {**STEPS, "epochs": 4, "sparse_updates": "on"}

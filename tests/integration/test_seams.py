@@ -128,6 +128,7 @@ def test_the_table_is_all_that_is_changed(comparison):
     assert set(comparison["found"]) - shims == ours | {"recbole._seams_of_midpg"}
 
 
+@pytest.mark.slow
 def test_what_asking_for_models_changes_stands_in_the_table(comparison):
     assert comparison["models"] >= 90
     later = [place(seam) for seam in seams.SEAMS if isinstance(seam.owner, OfModel)]

@@ -20,6 +20,7 @@ def write(name, text):
     return name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "command", "words"),
     [

@@ -86,6 +86,7 @@ def test_weights_follow_adam_over_long_gaps(scale: float) -> None:
     assert torch.equal(by_row[-1], never_touched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6, 1e-8])
 def test_catching_up_is_exact_beyond_the_rounding_of_float32(scale: float) -> None:
     by_row = train_by_row(gappy_batches(scale), torch.float64)

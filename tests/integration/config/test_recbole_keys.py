@@ -165,6 +165,7 @@ def assert_told(error, key):
     assert sentence.endswith((".", "?")), sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_a_config_of_any_value_is_made_or_refused_in_a_sentence_that_names_the_key(model):
     refused = 0

@@ -270,6 +270,7 @@ def text_of(header, rows, line_end, ends_with_line):
     return text + line_end if ends_with_line else text
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("tokens", [PLAIN_TOKENS, WILD_TOKENS], ids=["plain", "wild"])
 def test_whatever_stands_in_the_files(tokens, tmp_path):

@@ -56,6 +56,7 @@ def test_looking_up_a_model_leaves_anomaly_detection_off():
     assert not torch.is_anomaly_enabled()
 
 
+@pytest.mark.slow
 def test_from_python_importing_the_package_is_all(tmp_path):
     code = """
 import json, sys, recbole_midpg

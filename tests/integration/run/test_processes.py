@@ -77,6 +77,7 @@ def told(folder):
     return (folder / "told").read_text().strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_two_processes_end_as_one(tmp_path):
     """The same splits, batches and steps: the same metrics; and one of each file."""
     values = {"train_batch_size": 4096, "epochs": 3, "show_progress": False}
