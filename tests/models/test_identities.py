@@ -7,10 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from recbole_midpg.layers.gates import GateUnits
 from recbole_midpg.models.adaptdhm import AdaptDHM
 from recbole_midpg.models.dnn import DNN
+from recbole_midpg.models.epnet import EPNet
+from recbole_midpg.models.hamur import HAMUR
+from recbole_midpg.models.hmoe import HMoE
+from recbole_midpg.models.mmoe import MMoE
+from recbole_midpg.models.pepnet import PEPNet
+from recbole_midpg.models.ppnet import PPNet
+from recbole_midpg.models.sarnet import SARNet
+from recbole_midpg.models.sharedbottom import SharedBottom
 from recbole_midpg.models.star import STAR
 from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_model
 
@@ -33,6 +42,18 @@ def dnn_of(maps: Iterable[tuple[Tensor, Tensor]]) -> Any:
     return model
 
 
+def maps_of(*linears: nn.Linear) -> list[tuple[Tensor, Tensor]]:
+    """The weight ``(N, M)`` and the bias ``(M,)`` of plain layers."""
+    return [(linear.weight.T, linear.bias) for linear in linears]
+
+
+@torch.no_grad()
+def with_gates_of_one(units: GateUnits) -> None:
+    """Let gate units with gamma 2 give one for every row."""
+    for parameter in units.outputs.parameters():
+        parameter.zero_()
+
+
 def adaptdhm_of_one_cluster_is_dnn(batch):
     model = new_model(AdaptDHM, clusters=1)
     merged = (
@@ -53,9 +74,101 @@ def adaptdhm_whose_clusters_are_the_scenarios_is_star(batch):
     return model, star
 
 
+def epnet_with_gates_of_one_is_dnn(batch):
+    model = new_model(EPNet)
+    with_gates_of_one(model.epnet)
+    return model, dnn_of(maps_of(*model.backbone.layers[::3]))
+
+
+def ppnet_with_gates_of_one_is_dnn(batch):
+    model = new_model(PPNet)
+    with_gates_of_one(model.ppnet)
+    return model, dnn_of(maps_of(*model.backbone.layers))
+
+
+def pepnet_with_layers_gated_by_one_is_epnet(batch):
+    model, part = new_model(PEPNet), new_model(EPNet)
+    with_gates_of_one(model.ppnet)
+    part.epnet = model.epnet
+    for linear, own in zip(part.backbone.layers[::3], model.backbone.layers, strict=True):
+        linear.load_state_dict(own.state_dict())
+    return model, part
+
+
+def pepnet_with_embeddings_gated_by_one_is_ppnet(batch):
+    model = new_model(PEPNet)
+    part = new_model(PPNet, prior_fields=model.prior_fields)
+    with_gates_of_one(model.epnet)
+    part.ppnet, part.backbone = model.ppnet, model.backbone
+    return model, part
+
+
+def sharedbottom_of_equal_towers_is_dnn(batch):
+    model = new_model(SharedBottom)
+    with torch.no_grad():
+        for parameter in model.towers.parameters():
+            parameter.copy_(parameter[:1].expand_as(parameter))
+    tower = ((layer.weight[0], layer.bias[0]) for layer in model.towers.layers)
+    return model, dnn_of([*maps_of(*model.bottom[::3]), *tower])
+
+
+def mmoe_of_one_expert_is_sharedbottom(batch):
+    model, plain = new_model(MMoE, experts=1), new_model(SharedBottom)
+    (plain.bottom,) = model.mixture.experts.networks
+    plain.towers = model.towers
+    return model, plain
+
+
+def hmoe_of_own_probabilities_is_mmoe(batch, space="probability"):
+    model, plain = new_model(HMoE, label_mixture=space), new_model(MMoE)
+    of_scenario = torch.eye(N_SCENARIOS, dtype=torch.float64).log()
+    model.label_mixture.log_weights = lambda inputs, groups: of_scenario[batch[SCENARIO]]
+    plain.mixture, plain.towers = model.mixture, model.towers
+    return model, plain
+
+
+def hmoe_of_own_logits_is_mmoe(batch):
+    return hmoe_of_own_probabilities_is_mmoe(batch, "logit")
+
+
+def hmoe_of_own_hidden_values_is_mmoe(batch):
+    return hmoe_of_own_probabilities_is_mmoe(batch, "hidden")
+
+
+def hamur_without_adapters_on_a_shared_network_is_dnn(batch):
+    model = new_model(HAMUR, adapter_layers=0, specific_backbone=False)
+    return model, dnn_of(maps_of(*model.backbone.layers, model.backbone.output))
+
+
+def hamur_without_adapters_is_sharedbottom_without_bottom(batch):
+    model = new_model(HAMUR, adapter_layers=0)
+    plain = new_model(SharedBottom, bottom_layers=0)
+    for layer, own in zip(plain.towers.layers, model.backbone.layers, strict=True):
+        layer.load_state_dict(own.state_dict())
+    return model, plain
+
+
+def sarnet_of_one_shared_expert_starts_as_dnn(batch):
+    model = toy_model(SARNet, shared_experts=1, specific_experts=0).double()
+    (expert,) = model.experts.shared.networks
+    return model, dnn_of(maps_of(*expert[::3], *model.top.layers[::3]))
+
+
 IDENTITIES = [
     adaptdhm_of_one_cluster_is_dnn,
     adaptdhm_whose_clusters_are_the_scenarios_is_star,
+    epnet_with_gates_of_one_is_dnn,
+    hamur_without_adapters_is_sharedbottom_without_bottom,
+    hamur_without_adapters_on_a_shared_network_is_dnn,
+    hmoe_of_own_hidden_values_is_mmoe,
+    hmoe_of_own_logits_is_mmoe,
+    hmoe_of_own_probabilities_is_mmoe,
+    mmoe_of_one_expert_is_sharedbottom,
+    pepnet_with_embeddings_gated_by_one_is_ppnet,
+    pepnet_with_layers_gated_by_one_is_epnet,
+    ppnet_with_gates_of_one_is_dnn,
+    sarnet_of_one_shared_expert_starts_as_dnn,
+    sharedbottom_of_equal_towers_is_dnn,
 ]
 
 
