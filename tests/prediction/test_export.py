@@ -17,6 +17,7 @@ from tests.prediction.checkpoints import gaps_checkpoint
 EXPORTS_ALL = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 13)
 VARIANTS = [
     *((name, {}) for name in own_models()),
+    ("M2M", {"meta_condition": "group"}),
     ("MIDPG", {"generator_input": "scenario"}),
     ("PLE", {"expert_levels": 2}),
     ("AdaSparse", {"pruning_form": "scaling"}),
