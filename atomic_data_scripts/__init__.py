@@ -12,6 +12,7 @@ from . import (
     amazon_electronics,
     amazon_reviews,
     ciao_epinions,
+    douban,
     iaac,
     kuairand,
     mind,
@@ -44,6 +45,8 @@ CONVERTERS: dict[str, Converter] = {
         mind.LARGE,
         mind.BENCHMARK,
         aliexpress.CONVERTER,
+        douban.CONVERTER,
+        douban.RATINGS,
     )
 }
 """The datasets that can be converted, by name."""

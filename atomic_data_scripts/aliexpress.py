@@ -3,6 +3,9 @@
 Run as ``python atomic_data_scripts/aliexpress.py --raw FOLDER``, a folder of each country's four
 files, ``nl_item_train.csv``, ``nl_user_train.csv``, ``nl_item_test.csv``, ``nl_user_test.csv``,
 plain, gzip or zip.
+Run as ``python atomic_data_scripts/aliexpress.py --raw FOLDER`` with a folder of each country's
+four files, as ``nl_item_train.csv``, ``nl_user_train.csv``, ``nl_item_test.csv`` and
+``nl_user_test.csv``, plain, gzip or zip.
 
 A line of an item file is a shown product, a line of a user file a search, which the products name;
 what the 79 columns mean is not published. ``label`` is a click or a purchase, ``conversion`` a

@@ -341,7 +341,7 @@ class ConversionPass:
     def _key_in(self, file: RawFile, line: int) -> str:
         """Read the key of one line again."""
         key = self.converter.columns[self.converter.column(str(self.converter.key))]
-        for block in file.blocks():
+        for block in file.blocks(through=self._splitter.through):
             lines = block.data.split(b"\n")
             if line < block.first_line + len(lines):
                 _, values = self._splitter.line(lines[line - block.first_line])

@@ -86,8 +86,7 @@ class Converter:
     Attributes:
         name: the dataset's name, and that of its folder and files.
         title: what it is, in a few words.
-        raw_name: the raw file's published name; where ``*`` in it stands for any characters, all
-            files of such a name are read, one after the other.
+        raw_name: the raw file's published name, or a pattern of it, as ``*_train.csv``.
         form: how its lines are written.
         columns: the raw columns, in the header's order.
         entities: users and items, and what else is counted.
@@ -101,6 +100,8 @@ class Converter:
         parts: the part of each value of ``split_by``, as train, where the raw files give it.
         row_for_each: a raw column of lists, separated by blanks, each of whose elements makes a
             row, ``None`` where each line is one.
+        several_files: whether files of one name may lie in several folders; all are read, one
+            after the other.
         side_tables: further raw files, with attributes of users and items.
         left_out: rows that are left out.
         other_forms: the same dataset of other raw files.
@@ -127,6 +128,7 @@ class Converter:
     split_by: str | None = None
     parts: Mapping[str, str] | None = None
     row_for_each: str | None = None
+    several_files: bool = False
     side_tables: tuple[SideTable, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     other_forms: tuple[Converter, ...] = ()
@@ -143,7 +145,7 @@ class Converter:
     def has_one_file(self) -> bool:
         """Whether the dataset is always made of one raw file, a row a line."""
         several = self.side_tables or self.other_forms or self.row_for_each is not None
-        return not several and "*" not in self.raw_name
+        return not (several or self.several_files)
 
     @property
     def all_tallied(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .raw_file import FORBIDDEN, LONGEST_LINE, BadValueError
+from .raw_file import FORBIDDEN, LONGEST_LINE, BadValueError, as_it_is
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class JsonSplitter:
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self.columns = columns
+        self.through = as_it_is
 
     def block(self, data: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         """Split many lines at once; see :meth:`LineSplitter.block`."""

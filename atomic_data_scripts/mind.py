@@ -136,6 +136,7 @@ def _converter(size: str, published: Mapping[str, int]) -> Converter:
             Column("click", ("label:float",), clicked, made_of=("impressions",)),
         ),
         row_for_each="impressions",
+        several_files=True,
         side_tables=(NEWS, HISTORIES),
         entities=(Entity("user", "user"), Entity("item", "impressions")),
         label="click",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeAlias
 
 from recbole_midpg.common.errors import UsageError
 
@@ -50,8 +50,20 @@ class BadValueError(ValueError):
         self.reason = reason
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+class Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read so many bytes, fewer only at the end."""
+
+
+Through: TypeAlias = Callable[[Readable], Readable]
+"""From a file to what is read instead of it."""
+
+
+def as_it_is(file: Readable) -> Readable:
+    """The file itself."""
+    return file
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,9 @@ class RawFile:
             first = next(blocks, None)
         return b"" if first is None else first.data.partition(b"\n")[0]
 
-    def blocks(self, report: Callable[[float], None] | None = None) -> Generator[Block, None, None]:
+    def blocks(
+        self, report: Callable[[float], None] | None = None, through: Through = as_it_is
+    ) -> Generator[Block, None, None]:
         """Read the file in blocks of whole lines.
 
         A byte order mark is dropped. The memory in use is a few :data:`BLOCK_BYTES`: of a line
@@ -123,13 +137,14 @@ class RawFile:
 
         Args:
             report: called with the share of the file that is read, in [0, 1], after each block.
+            through: what changes the unpacked bytes.
 
         Raises:
             UsageError: a compressed file is cut off, damaged, or holds no such file.
         """
         try:
             with self._open() as (file, share):
-                for block in _whole_lines(file):
+                for block in _whole_lines(through(file)):
                     yield block
                     if report is not None:
                         report(share())
@@ -139,7 +154,7 @@ class RawFile:
             ) from error
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[_Readable, Callable[[], float]]]:
+    def _open(self) -> Iterator[tuple[Readable, Callable[[], float]]]:
         """Open the file, unpacked, with a function that returns the share that is read."""
         with self.path.open("rb") as file:
             magic = file.read(4)
@@ -201,7 +216,7 @@ def check_member(archive: Path, info: zipfile.ZipInfo) -> None:
         raise UsageError(f"{archive}: member {info.filename!r} is a link, refused.")
 
 
-def _whole_lines(file: _Readable) -> Iterator[Block]:
+def _whole_lines(file: Readable) -> Iterator[Block]:
     first_line, rest = 1, b""
     while data := file.read(BLOCK_BYTES):
         if first_line == 1 and not rest:
@@ -252,6 +267,10 @@ class Splitter(Protocol):
     columns: tuple[str, ...]
     header: bool
 
+    @property
+    def through(self) -> Through:
+        """From a file to what is split of it."""
+
     def block(self, data: bytes) -> tuple[list[str], list[tuple[str, ...]]]:
         """Split many lines at once."""
 
@@ -288,6 +307,7 @@ class LineSplitter:
         self.separator = form.separator
         self.quoted = form.quoted
         self.header = form.header
+        self.through = as_it_is
         self._typed = form.typed
         self._encoding = form.encoding
 
@@ -306,7 +326,7 @@ class LineSplitter:
         text = data.decode(self._encoding)
         if "\r" in text:
             text = (text + "\n").replace("\r\n", "\n")[:-1]
-        tab_inside = "\t" in text and (self.separator != "\t" or self.quoted)
+        tab_inside = "\t" in text and self.separator != "\t"
         if "\r" in text or "\0" in text or tab_inside:
             raise ValueError("a character that an atomic file cannot hold")
         lines = text.split("\n")
@@ -319,6 +339,8 @@ class LineSplitter:
             ]
         else:
             rows = [line.split(separator) for line in lines]
+        if self.quoted and self.separator == "\t" and any("\t" in "".join(row) for row in rows):
+            raise ValueError("a tab inside a value")
         columns = list(zip(*rows, strict=True))
         if len(columns) != len(self.columns):
             raise ValueError("a wrong number of columns")

@@ -71,12 +71,31 @@ def _found(path: Path, converter: Converter) -> tuple[Converter, list[list[RawFi
     for form in forms:
         files = [_matching(members, name) for name in form.raw_names]
         if all(files):
+            for found in files:
+                _require_each_once(path, found, form.several_files)
             return form, files
     wanted = "; or ".join(", ".join(form.raw_names) for form in forms)
     raise UsageError(
         f"{path}: does not hold the raw files of {converter.name}, expected a folder or zip "
         f"archive with {wanted}."
     )
+
+
+def _require_each_once(path: Path, files: Sequence[RawFile], several_folders: bool) -> None:
+    """Check that no file is there twice, as unpacked beside its archive.
+
+    Raises:
+        UsageError: one is.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        name = file.name.replace(".zip/", "/") if several_folders else PurePosixPath(file.name).name
+        if name in seen:
+            raise UsageError(
+                f"{path}: holds {seen[name]} and {file.name}, expected one of them: the rows of "
+                "both would be read."
+            )
+        seen[name] = file.name
 
 
 def _members(path: Path) -> Iterator[tuple[str, Path, str]]:

@@ -98,7 +98,7 @@ class RowReader:
         share = _Share([file.size for file in self._files], report)
         for file in self._files:
             before, last = self._lines_before[-1], 0
-            for block in file.blocks(share.of_file):
+            for block in file.blocks(share.of_file, self._splitter.through):
                 rest: Block | None = block
                 if block.first_line == 1 and self._splitter.header:
                     header, separator, data = block.data.partition(b"\n")

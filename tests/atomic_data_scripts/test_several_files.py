@@ -210,6 +210,20 @@ def test_files_that_are_not_there(tmp_path):
         convert(SHOP, raw, tmp_path)
 
 
+def test_a_file_that_is_there_twice(tmp_path):
+    raw = folder_of(tmp_path, {**VISITS, "copy/visits_a.csv": "user,item,bought\n1,2,1\n"})
+    words = r"raw: holds copy/visits_a.csv and visits_a.csv, expected one of them"
+    with pytest.raises(UsageError, match=words):
+        convert(SHOP, raw, tmp_path)
+    (raw / "users.txt").rename(raw / "copy" / "users.txt")
+    twice = replace(SHOP, several_files=True)
+    assert convert(twice, raw, tmp_path).rows_out == 5
+    with zipfile.ZipFile(raw / "copy.zip", "w") as archive:
+        archive.write(raw / "copy" / "visits_a.csv", "visits_a.csv")
+    with pytest.raises(UsageError, match=r"holds copy.zip/visits_a.csv and copy/visits_a.csv"):
+        convert(twice, raw, tmp_path)
+
+
 def test_a_file_that_changes_while_it_is_read(tmp_path):
     files = RawFiles(folder_of(tmp_path), SHOP)
     files.check_unchanged()
