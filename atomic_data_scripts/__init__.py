@@ -18,6 +18,7 @@ from . import (
     mind,
     movielens_1m,
     taobao_ad,
+    tenrec,
 )
 from .conversion import convert
 from .converter import Converter
@@ -47,6 +48,8 @@ CONVERTERS: dict[str, Converter] = {
         aliexpress.CONVERTER,
         douban.CONVERTER,
         douban.RATINGS,
+        tenrec.BOTH,
+        tenrec.QB,
     )
 }
 """The datasets that can be converted, by name."""
