@@ -8,6 +8,7 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 
 from . import (
     advertising,
+    ali_ccp,
     aliexpress,
     amazon_electronics,
     amazon_reviews,
@@ -50,6 +51,7 @@ CONVERTERS: dict[str, Converter] = {
         douban.RATINGS,
         tenrec.BOTH,
         tenrec.QB,
+        ali_ccp.CONVERTER,
     )
 }
 """The datasets that can be converted, by name."""
