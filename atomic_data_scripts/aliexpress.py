@@ -1,8 +1,5 @@
 """AliExpress searching system: shown products of one or more countries to one set.
 
-Run as ``python atomic_data_scripts/aliexpress.py --raw FOLDER``, a folder of each country's four
-files, ``nl_item_train.csv``, ``nl_user_train.csv``, ``nl_item_test.csv``, ``nl_user_test.csv``,
-plain, gzip or zip.
 Run as ``python atomic_data_scripts/aliexpress.py --raw FOLDER`` with a folder of each country's
 four files, as ``nl_item_train.csv``, ``nl_user_train.csv``, ``nl_item_test.csv`` and
 ``nl_user_test.csv``, plain, gzip or zip.
