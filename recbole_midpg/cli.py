@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 
@@ -31,9 +32,9 @@ usage: run_recbole [--model=NAME] [--dataset=NAME] [--config_files="FILE ..."] [
 Train a model on a dataset, keep the epoch that is best on the validation split, evaluate it on the
 test split and print AUC and LogLoss, to standard output; what happens meanwhile, to standard error.
 
-  --model, -m NAME      a model of this package ({models}),
-                        ESMM_ and such a name for clicks and purchases,
-                        or any of RecBole's own (default: {default_model})
+  --model, -m NAME      a model of this package, ESMM_ and such a name for clicks and purchases,
+                        or any of RecBole's own (default: {default_model}); of this package:
+{models}
   --dataset, -d NAME    a folder of RecBole atomic files below data_path
                         (default: {default_dataset}, which RecBole ships)
   --config_files FILE.. RecBole config files; later ones win, the command line wins over all
@@ -117,7 +118,7 @@ def _report_in_main_thread(failure: threading.ExceptHookArgs) -> None:
 
 def _help_text() -> str:
     return _HELP.format(
-        models=", ".join(own_model_names()),
+        models=textwrap.indent(textwrap.fill(", ".join(own_model_names()), 72), 24 * " "),
         default_model=DEFAULT_MODEL,
         default_dataset=DEFAULT_DATASET,
     )

@@ -50,7 +50,11 @@ def typed(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProce
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [
-        (["run_recbole", "--help"], 0, "a model of this package (AdaptDHM, AdaSparse,"),
+        (
+            ["run_recbole", "--help"],
+            0,
+            "of this package:\n                        AdaptDHM, AdaSparse,",
+        ),
         (["run_recbole", "--version"], 0, "torch 2"),
         (["run_recbole", "--beta"], 2, "a value is missing, expected --beta=value."),
         (["run_recbole", "--model=MIDPQ"], 2, "'MIDPQ' is not known; did you mean 'MIDPG'?"),
