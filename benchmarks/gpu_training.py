@@ -47,8 +47,9 @@ from benchmarks.training_side import (
     spread,
 )
 from recbole_midpg.common.arguments import parse_value
+from recbole_midpg.integration.models.registry import own_models
 
-OWN = ("DNN", "DPG", "MIDPG", "STAR", "PLE", "PEPNet", "APG", "AdaSparse")
+OWN = tuple(own_models())
 STOCK = ("WideDeep", "DeepFM", "DCNV2")
 REFERENCE = "WideDeep"
 # How many times as fast as the reference, by batch size; nothing is to be slower than stock.
