@@ -47,7 +47,7 @@ def test_without_a_gpu_it_is_refused_in_a_sentence(name, gpu_training, monkeypat
 
 def test_every_model_is_compared_on_a_gpu_with_graphs_and_without(gpu_training, tmp_path):
     cases = gpu_training.cases_of(gpu_training.OWN + gpu_training.STOCK, "cuda")
-    assert len(cases) == len(set(cases)) == 3 + 2 * 11
+    assert len(cases) == len(set(cases)) == 3 + 2 * 21
     assert {case.reference for case in cases} == set(cases[:3])
     by_name = {case.name: case for case in cases}
     settings = {

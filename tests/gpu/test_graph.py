@@ -79,6 +79,9 @@ def test_200_steps_give_the_same_weights(model, updates):
         ("PLE", {"expert_levels": 2}),
         ("AdaSparse", {"pruning_steps": 50}),  # α and λ̂ grow in the first quarter alone
         ("AdaSparse", {"pruning_form": "scaling"}),
+        ("AdaptDHM", {"routing_temperature": 0.1}),  # centres follow the rows
+        ("HAMUR", {"pn_min_rows": 2}),
+        ("M2M", {"meta_condition": "group"}),
         ("STAR", {"pn_min_rows": 2}),  # nearly every row moves running statistics
         ("DeepFM", {"dropout_prob": 0.3}),
         ("DNN", {"clip_grad_norm": {"max_norm": 0.05}}),
