@@ -77,8 +77,10 @@ class Adapter(nn.Module):
 
     .. math:: \text{DN}_s(o), \qquad o = \text{cell}(h, I)
 
-    The paper's domain norm is :class:`PartitionedNorm`. Parameters: the cell's, and
-    :math:`2 (S + 1) m`.
+    The paper's domain norm is :class:`PartitionedNorm`. Its shared scale starts at 0, so that the
+    term does: a norm's output has size 1 from the first step, whatever the cell's is, while hidden
+    layers on fresh embeddings are a hundred times smaller, and the random cell would drown them.
+    Parameters: the cell's, and :math:`2 (S + 1) m`.
 
     Args:
         n_scenarios: ``S``.
@@ -101,6 +103,7 @@ class Adapter(nn.Module):
         super().__init__()
         self.cell = AdapterCell(size, adapter_size, rank)
         self.norm = PartitionedNorm(n_scenarios, size, min_rows, momentum)
+        nn.init.zeros_(self.norm.shared_scale)
 
     def forward(self, hidden: Tensor, instance: Tensor, groups: ScenarioLayout) -> Tensor:
         """Compute the term.

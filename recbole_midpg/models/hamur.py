@@ -39,7 +39,8 @@ class HAMUR(ScenarioRecommender):
 
     Departures: the domain norm is STAR's partitioned norm, by the scenario's own rows and with
     running statistics in evaluation; the authors' code takes the statistics of the whole batch, in
-    evaluation too, so that a row's score depends on the rows beside it. The hyper-network has
+    evaluation too, so that a row's score depends on the rows beside it. The norm's shared scale
+    starts at 0 and not at one, so that a new model is its backbone. The hyper-network has
     neither batch normalisation nor an activation after its last layer, :math:`U, V` start at random
     and not at one, and the backbone has no batch normalisation, as no model here has.
 

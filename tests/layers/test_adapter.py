@@ -89,6 +89,17 @@ def test_an_adapter_normalises_by_the_rows_of_a_scenario_alone(layout, training)
     assert_same_with_gradients(outputs, expected, [hidden, instance, *adapter.parameters()])
 
 
+def test_a_new_adapter_adds_nothing_and_learns_its_scale_first():
+    adapter = Adapter(4, 5, 3, 2, min_rows=2, momentum=0.1).double()
+    hidden, instance = random_rows(len(SCENARIO_IDS), 5, 2)
+    groups = ScenarioGroups(torch.tensor(SCENARIO_IDS), 4)
+    outputs = groups.pick_up(adapter(hidden, instance, groups))
+    assert not outputs.any()
+    (outputs * torch.randn_like(outputs)).sum().backward()
+    assert adapter.norm.shared_scale.grad.all()
+    assert not any(parameter.grad.any() for parameter in adapter.cell.parameters())
+
+
 def adapted(network_class, n_adapters, hidden_sizes, **settings):
     """A network of 4 scenarios on 6 inputs, in double."""
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 """HAMUR: the formulas, the models that it becomes, and what a scenario's step leaves alone."""
 
+import copy
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.hamur import HAMUR
 from tests.reference.hamur import hamur_logits
 from tests.support.learning import auc_after_training, dnn_auc
-from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model, train_step
 
 SMALL = {"hyper_rank": 3, "adapter_size": 5, "hyper_hidden_size": [7]}
 BACKBONES = pytest.mark.parametrize("specific", [True, False])
@@ -94,6 +95,25 @@ def test_networks_without_adapters_effect_are_a_dnn_for_each_scenario(adapter_la
                 place.bias.copy_(layer.bias[scenario])
         own = batch[SCENARIO] == scenario
         torch.testing.assert_close(model(batch)[own], plain(batch)[own], rtol=0, atol=1e-12)
+
+
+@BACKBONES
+def test_a_new_model_is_its_backbone_until_its_adapters_have_learned(specific):
+    """The norm would bring a random cell to size 1 beside hidden layers that start far smaller."""
+    model = toy_model(HAMUR, specific_backbone=specific, pn_min_rows=2, **SMALL)
+    batch = toy_batch(40)
+
+    def logits_without_adapters():
+        return without_effect(copy.deepcopy(model))(batch)
+
+    assert torch.equal(model(batch), logits_without_adapters())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    cells = [adapter.cell.second_output_factor.clone() for adapter in model.backbone.adapters]
+    for _ in range(2):  # the first moves the scale, and only then the cell has a gradient
+        train_step(model, batch, optimizer)
+    assert not torch.allclose(model(batch), logits_without_adapters())
+    for adapter, cell in zip(model.backbone.adapters, cells, strict=True):
+        assert not torch.equal(adapter.cell.second_output_factor, cell)
 
 
 @BACKBONES
