@@ -77,6 +77,7 @@ def prepare(
     force: bool = False,
     on_error: str = "stop",
     duplicates: str = "keep",
+    sample: float = 1.0,
     show_progress: bool | None = None,
 ) -> ConversionReport:
     """Convert a dataset's raw files into atomic files; see :func:`convert`.
@@ -88,6 +89,7 @@ def prepare(
         force: whether to convert again although nothing changed.
         on_error: ``stop`` or ``skip``.
         duplicates: ``keep``, ``drop-copies``, ``drop-repeats`` or ``stop``.
+        sample: the share of the users, in (0, 1], whose rows are kept.
         show_progress: whether progress is shown; ``None`` shows it on a terminal.
 
     Returns:
@@ -103,5 +105,6 @@ def prepare(
         force=force,
         on_error=on_error,
         duplicates=duplicates,
+        sample=sample,
         show_progress=show_progress,
     )

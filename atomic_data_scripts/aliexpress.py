@@ -124,6 +124,7 @@ CONVERTER = Converter(
     is_positive=is_clicked,
     scenario="country",
     split_by="part",
+    sampled_by="search",
     parts={"train": "train", "valid": "valid", "test": "test"},
     homepage="https://tianchi.aliyun.com/dataset/74690",
     licence="for research, by the terms of the Tianchi page, which asks for an account; cite Li et "

@@ -53,6 +53,7 @@ class _Job:
     folder: Path
     on_error: str
     duplicates: str
+    sample: float
 
     @property
     def files(self) -> DatasetFiles:
@@ -71,6 +72,7 @@ def convert(
     force: bool = False,
     on_error: str = "stop",
     duplicates: str = "keep",
+    sample: float = 1.0,
     show_progress: bool | None = None,
 ) -> ConversionReport:
     """Convert a raw file into the atomic files of ``output/NAME/``.
@@ -91,6 +93,7 @@ def convert(
             them, with their numbers and reasons, in ``NAME.rejected.tsv``.
         duplicates: what becomes of rows that repeat an earlier row's key, in ``keep``,
             ``drop-copies``, ``drop-repeats`` and ``stop``. Rows left out are listed as rejected.
+        sample: the share of the users, in (0, 1], whose rows are kept, the same ones in each call.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
 
     Returns:
@@ -108,10 +111,14 @@ def convert(
             raise UsageError(
                 f"{option}: {value!r} is not allowed, expected one of {', '.join(allowed)}{hint}"
             )
+    if not 0.0 < sample <= 1.0:
+        raise UsageError(
+            f"sample: {sample} is not allowed, expected a number above 0, at most 1 for all rows."
+        )
     folder = Path(output) / converter.name
     with told_in_a_sentence(folder), _without_cycle_collection():
         source = RawFiles(Path(raw), converter)
-        job = _Job(source.converter, source, folder, on_error, duplicates)
+        job = _Job(source.converter, source, folder, on_error, duplicates, sample)
         with held(folder) as alone:
             if alone:
                 job.files.settle()
@@ -153,7 +160,7 @@ def _write_files(
             name=job.converter.name,
             folder=str(job.folder),
             scenario=job.converter.scenario,
-            published=dict(job.converter.published),
+            published=dict(job.converter.published) if job.sample == 1.0 else {},
             key=job.converter.key,
         )
         progress = ProgressBar(f"{job.converter.name}, reading {reading}", show_progress)
@@ -164,6 +171,7 @@ def _write_files(
                 layout,
                 skip_bad_lines=job.on_error == "skip",
                 duplicates=job.duplicates,
+                sample=job.sample,
                 report=report,
                 progress=progress.update,
             ).run()
@@ -190,7 +198,12 @@ def _origin(job: _Job) -> dict[str, Any]:
             "bytes": job.raw.size,
             "sha256": job.raw.sha256(),
         },
-        "options": {"on_error": job.on_error, "duplicates": job.duplicates},
+        "options": {
+            "on_error": job.on_error,
+            "duplicates": job.duplicates,
+            # Not named where it is all, so that files made before there were samples stay valid.
+            **({} if job.sample == 1.0 else {"sample": job.sample}),
+        },
     }
 
 

@@ -59,6 +59,7 @@ class ConversionPass:
         layout: what is known, or hoped, of all rows.
         skip_bad_lines: whether bad lines are left out, instead of raising.
         duplicates: what becomes of rows that repeat an earlier row's key; see :data:`DUPLICATES`.
+        sample: the share of the users whose rows are kept.
         report: gets the counts.
         progress: called with the share read, in [0, 1], and the rows so far.
     """
@@ -70,6 +71,7 @@ class ConversionPass:
         layout: Layout,
         skip_bad_lines: bool,
         duplicates: str,
+        sample: float,
         report: ConversionReport,
         progress: Callable[[float, int], None],
     ) -> None:
@@ -80,6 +82,9 @@ class ConversionPass:
         self.duplicates = duplicates
         self.report = report
         self.progress = progress
+        self._left_out = raw.converter.left_out
+        if sample < 1.0:
+            self._left_out = (raw.converter.outside_of_sample(sample), *self._left_out)
         self._rejected: IO[str] | None = None
         self._stack = ExitStack()
         self._in_inter: dict[str, str] = dict(layout.in_inter)
@@ -193,7 +198,7 @@ class ConversionPass:
 
     def _leave_out(self, rows: Rows) -> Rows:
         """Leave out the rows of this block that the dataset does not have."""
-        for rule in self.converter.left_out:
+        for rule in self._left_out:
             if not rows.lines:
                 break
             out = list(map(rule.is_left_out, self._texts(rows, rule.column)))

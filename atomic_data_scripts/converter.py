@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .columns import Column
+from .hashing import share
 from .raw_file import Form, Splitter
 
 
@@ -104,6 +105,7 @@ class Converter:
             after the other.
         side_tables: further raw files, with attributes of users and items.
         left_out: rows that are left out.
+        sampled_by: the column by whose texts a sample is drawn, that of the users by default.
         other_forms: the same dataset of other raw files.
         homepage: the page where the file can be had, ``None`` where it is not public.
         download_url: the file itself, where it is free for all to fetch.
@@ -131,6 +133,7 @@ class Converter:
     several_files: bool = False
     side_tables: tuple[SideTable, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    sampled_by: str | None = None
     other_forms: tuple[Converter, ...] = ()
     download_url: str | None = None
     published: Mapping[str, int] = field(default_factory=dict)
@@ -157,6 +160,16 @@ class Converter:
     def columns_without_label(self) -> tuple[Column, ...]:
         """The raw columns of rows that are to be scored, in the header's order."""
         return tuple(column for column in self.columns if column.name != self.label)
+
+    def outside_of_sample(self, size: float) -> LeftOut:
+        """What leaves out the rows outside of a sample of users, or of what stands for them.
+
+        Args:
+            size: the share of them in the sample, in (0, 1].
+        """
+        users = (entity.column for entity in self.entities if entity.name == "user")
+        column = self.sampled_by or next(users)
+        return LeftOut(column, lambda text: share(text) >= size, "outside of the sample")
 
     def splitter(self, columns: Sequence[Column]) -> Splitter:
         """What takes lines of some of the columns apart."""

@@ -36,6 +36,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"what becomes of rows that repeat a key (default: keep). {meanings}",
     )
     parser.add_argument(
+        "--sample",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="keep the rows of this share of the users, as 0.01, the same ones in each call "
+        "(default: all)",
+    )
+    parser.add_argument(
         "--show_progress",
         "--show-progress",
         action="store_true",

@@ -29,6 +29,7 @@ def prepare_own_log(
     log_options: Mapping[str, Any],
     *,
     duplicates: str,
+    sample: float,
     **options: Any,
 ) -> None:
     """Make a dataset of a log, and print what became of its columns and rows.
@@ -40,6 +41,7 @@ def prepare_own_log(
         output: the folder of all datasets.
         log_options: those of ``commands.log_options``.
         duplicates: of the converters; copies in a log are kept and counted.
+        sample: of the converters.
         options: see :func:`~recbole_midpg.event_logs.prepare.prepare_log`.
 
     Raises:
@@ -50,6 +52,8 @@ def prepare_own_log(
         raise UsageError(f"NAME: {name!r} is a known dataset, expected a name of your own.")
     if duplicates != "keep":
         raise UsageError(f"--duplicates: {duplicates!r} is for --raw; copies in a log are counted.")
+    if sample != 1.0:
+        raise UsageError(f"--sample: {sample} is for --raw; all rows of a log are read.")
     absent = [option for option in _REQUIRED if log_options[option] is None]
     if absent:
         raise UsageError(f"--{absent[0]}: it is missing, expected a column of the log.")

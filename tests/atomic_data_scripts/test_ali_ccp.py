@@ -91,6 +91,21 @@ def test_the_test_file_is_halved_by_chance():
     assert part("a/sample_skeleton_train.csv\t1") == "train"
 
 
+def test_a_sample_is_of_shared_features(tmp_path):
+    train = "".join(sample(n, n % 2, 0, f"u{n // 3}") for n in range(300))
+    shared = "".join(common(f"u{n}", n) for n in range(100))
+    raw = folder_of(
+        tmp_path,
+        **{"sample_skeleton_train": train, "common_features_train": shared},
+        **{"sample_skeleton_test": train, "common_features_test": shared},
+    )
+    prepare("ali_ccp", raw, tmp_path, sample=0.2)
+    rows = atomic_rows(tmp_path / "ali_ccp" / "ali_ccp.train.inter")
+    users = [row["user_id"] for row in rows]
+    assert 5 < len(set(users)) < 40
+    assert {users.count(user) for user in users} == {3}
+
+
 def test_features_of_a_line():
     parse = picked(("127", "127_14"), ("127_14",))
     assert parse("") == "0\t0\t0"

@@ -161,6 +161,26 @@ def test_bad_lines_are_named_by_their_file_and_its_line(tmp_path):
         convert(SHOP, raw, tmp_path)
 
 
+def test_a_sample_keeps_users_whole(tmp_path):
+    visits = "".join(f"{n % 100},{n},{n % 2}\n" for n in range(1_000))
+    raw = folder_of(
+        tmp_path, {"visits_a.csv": "user,item,bought\n" + visits, "users.txt": "1::A::x\n"}
+    )
+    report = convert(SHOP, raw, tmp_path, sample=0.3)
+    rows = atomic_rows(tmp_path / "shop" / "shop.inter")
+    users = {row["user"] for row in rows}
+    assert 15 < len(users) < 45
+    assert len(rows) == 10 * len(users) == report.rows_out
+    assert report.left_out == {"outside of the sample": 1_000 - len(rows)}
+    assert not convert(SHOP, raw, tmp_path, sample=0.3).changed
+    assert convert(SHOP, raw, tmp_path, sample=0.6).rows_out > len(rows)
+    assert users < {row["user"] for row in atomic_rows(tmp_path / "shop" / "shop.inter")}
+    assert convert(SHOP, raw, tmp_path).rows_out == 1_000
+    for wrong in (0.0, 1.5, float("nan")):
+        with pytest.raises(UsageError, match=rf"sample: {wrong} is not allowed, expected a number"):
+            convert(SHOP, raw, tmp_path, sample=wrong)
+
+
 def test_repeated_keys_of_several_files(tmp_path):
     raw = folder_of(tmp_path, {"visits_c.csv": VISITS["visits_a.csv"], **VISITS})
     with pytest.raises(

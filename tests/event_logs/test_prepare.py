@@ -198,6 +198,7 @@ def test_an_edited_config_stays(log):
         (["--time", "channel"], "column 'channel': --scenario and --time name it"),
         (["--time-format", "x"], "--time-format: 'x' is not allowed"),
         (["--duplicates", "stop"], "--duplicates: 'stop' is for --raw"),
+        (["--sample", "0.5"], "--sample: 0.5 is for --raw"),
         (["--csv", "nothing.csv"], "--csv: there is no file 'nothing.csv'"),
     ],
 )
