@@ -136,5 +136,10 @@ def _differences(folder: Path, converter: Converter, manifest: Mapping[str, Any]
     raw = find_raw_file(folder / RAW_FOLDER, converter)
     if raw is None or raw.name != manifest["raw"]["name"]:
         return
-    if RawFiles(raw, converter).size != manifest["raw"]["bytes"]:
-        yield f"{raw} is not the file that was converted; recbole-midpg prepare converts it."
+    try:
+        changed = RawFiles(raw, converter).size != manifest["raw"]["bytes"]
+    except UsageError as error:  # the files of today could not be converted
+        yield str(error)
+        return
+    if changed:
+        yield f"{raw} is not what was converted; recbole-midpg prepare converts it."

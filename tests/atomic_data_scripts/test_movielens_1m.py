@@ -142,6 +142,10 @@ def test_raw_files_in_their_place_are_found(tmp_path, monkeypatch):
     path = tmp_path / "dataset" / "movielens_1m" / "raw" / "ml-1m" / "users.dat"
     path.write_text(FILES["users.dat"] + "5::F::1::1::1\n")
     assert state()[0] == "stale"
+    assert "raw is not what was converted" in state()[1]
+    shutil.copytree(path.parent, path.parent.parent / "copy")
+    assert state()[0] == "stale"
+    assert "raw: holds copy/ratings.dat and ml-1m/ratings.dat, expected one" in state()[1]
 
 
 @pytest.mark.parametrize(

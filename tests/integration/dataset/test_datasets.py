@@ -190,7 +190,7 @@ def test_the_catalogue_tells_of_files_that_are_lost_or_changed():
     item.write_text(content)
     raw.write_text(Path("kept.csv").read_text() + "\n")
     entry = entry_of(folder.name)
-    assert entry.state == "stale" and f"{raw} is not the file that was converted" in entry.note
+    assert entry.state == "stale" and f"{raw} is not what was converted" in entry.note
     raw.unlink()
     manifest = folder / "amazon_electronics.manifest.json"
     values = json.loads(manifest.read_text())
