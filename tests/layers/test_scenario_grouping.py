@@ -111,15 +111,6 @@ def test_few_places_are_empty(counts):
 def test_scenarios_share_a_bucket_while_few_places_are_empty():
     groups = ScenarioGroups(random_ids([300, 1, 30, 20, 294]), 5)
     assert [bucket.counts for bucket in groups.buckets] == [(300, 294), (1, 30, 20)]
-@given(
-    st.lists(st.integers(0, 90), min_size=1, max_size=12),
-    st.sampled_from([1.0, 1.5, float(LARGEST_RATIO)]),
-)
-def test_places_are_few(counts, ratio):
-    """At most a fixed multiple of the rows, beside groups small enough to be filled for nothing."""
-    groups = ScenarioGroups(random_ids(counts), len(counts), ratio)
-    present = sum(count > 0 for count in counts)
-    assert sum(counts) <= groups.places <= ratio * sum(counts) + FREE_ROWS * present
 
 
 @pytest.mark.parametrize(
