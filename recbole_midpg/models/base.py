@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.utils import set_color
 from torch import Tensor, nn
+from torch.nn import functional
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Choice, Integer, Number, Rules, Sizes
@@ -36,6 +37,7 @@ class ScenarioRecommender(ContextRecommender):
 
     Config keys:
         embedding_size, mlp_hidden_size, activation, dropout_prob: see ``properties/model``.
+        embedding_dropout: see ``properties/training.yaml``.
         scenario_fields: the token fields that make the scenario-aware embedding ``s``.
         scenario_id_field: the token field that names a row's scenario; the first of
             ``scenario_fields`` by default.
@@ -82,6 +84,8 @@ class ScenarioRecommender(ContextRecommender):
         self.hidden_sizes: list[int] = list(config["mlp_hidden_size"])
         self.activation: str = config["activation"]
         self.dropout_prob: float = config["dropout_prob"]
+        # None in the checkpoints of versions without the key.
+        self.embedding_dropout: float = config["embedding_dropout"] or 0.0
         self.scenario_fields: list[str] = list(config["scenario_fields"] or [])
         self.scenario_id_field: str | None = config["scenario_id_field"]
 
@@ -186,6 +190,11 @@ class ScenarioRecommender(ContextRecommender):
     def embed(self, interaction: Interaction) -> tuple[Tensor, Tensor]:
         """Embed a batch.
 
+        In training each value of ``h0`` is zeroed with the probability ``embedding_dropout``, and
+        the others are scaled up. ``s`` stays whole: what a scenario's rows have in common, as
+        weights generated from it, is the same for all of them. Values are drawn for the rows as
+        they stand in the batch, before any layout by scenario.
+
         Args:
             interaction: a batch of ``B`` rows.
 
@@ -207,7 +216,8 @@ class ScenarioRecommender(ContextRecommender):
             inputs = torch.cat(
                 [*others[:n_sequences], agnostic, *others[n_sequences:], scenario], dim=1
             )
-        return inputs, inputs[:, self.input_size - self.scenario_size :]
+        scenario = inputs[:, self.input_size - self.scenario_size :]
+        return functional.dropout(inputs, self.embedding_dropout, self.training), scenario
 
     # RecBole's own methods for these copy the fields' offsets from the host in every batch, and
     # take each field by itself.

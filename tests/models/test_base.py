@@ -56,3 +56,25 @@ def test_model_without_token_fields() -> None:
     batch = toy_batch(3, dataset=dataset)
     inputs, _ = model.embed(batch)
     torch.testing.assert_close(inputs, model.concat_embed_input_fields(batch).flatten(1))
+
+
+def test_embedding_dropout_zeroes_values_of_rows_and_leaves_the_scenario_whole() -> None:
+    model = scrambled(toy_model(DNN, embedding_dropout=0.25))
+    batch = toy_batch(4000)
+    whole, _ = model.eval().embed(batch)
+    torch.manual_seed(0)
+    dropped, scenario = model.train().embed(batch)
+    assert torch.equal(scenario, whole[:, -scenario.shape[1] :])
+    is_kept = dropped != 0
+    torch.testing.assert_close(dropped[is_kept], whole[is_kept] / 0.75)
+    assert float(is_kept.double().mean()) == pytest.approx(0.75, abs=0.005)
+    # Value by value: columns of a field go their own ways, and so do rows of a scenario.
+    assert not torch.equal(is_kept[:, 0], is_kept[:, 1])
+    assert not torch.equal(is_kept[:, -scenario.shape[1] :], scenario != 0)
+
+
+def test_without_embedding_dropout_nothing_is_drawn() -> None:
+    model = toy_model(DNN)
+    state = torch.get_rng_state()
+    model.embed(toy_batch(5))
+    assert torch.equal(torch.get_rng_state(), state)

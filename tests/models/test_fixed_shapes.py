@@ -142,6 +142,16 @@ def test_results_are_those_of_shapes_by_data(model_class, options):
         assert_same_steps(by_data, fixed, batch)
 
 
+@pytest.mark.parametrize("model_class", list(OPTIONS))
+def test_embeddings_dropped_are_the_same(model_class):
+    options = {**SCENARIO_ONLY, "apg_rank": 2, "embedding_dropout": 0.4}
+    by_data = scrambled(toy_model(model_class, **options)).double()
+    fixed = copy.deepcopy(by_data)
+    fixed.use_fixed_shapes(True)
+    assert_same_steps(by_data, fixed, BATCHES[0])
+    assert_fixed_shapes(fixed, toy_batch(40))
+
+
 @pytest.mark.parametrize("options", [SCENARIO_ONLY, {**SMALL, "mi_estimator": "infonce"}])
 def test_several_scenario_fields(options):
     options = {**options, "scenario_fields": [SCENARIO, "shop_id"]}

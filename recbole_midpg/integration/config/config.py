@@ -63,6 +63,10 @@ from recbole_midpg.integration.models.outside_models import class_name_of, outsi
 from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.integration.run.optimizer import check_optimizer
 from recbole_midpg.integration.run.progress import Resume
+from recbole_midpg.integration.run.regularisation import (
+    REGULARISATION_RULES,
+    check_regularisation,
+)
 from recbole_midpg.integration.run.validation import check_splits
 from recbole_midpg.loading.atomic_header import (
     AtomicField,
@@ -97,6 +101,7 @@ _COMMON_RULES: Rules = {
     "matmul_precision": Choice(("highest", "high")),
     "triton_kernels": Flag(),
     **EMBEDDING_INIT_RULES,
+    **REGULARISATION_RULES,
     "resume": Resume(),
     "verbose": Flag(),
     "data_on_device": DATA_ON_DEVICE,
@@ -359,6 +364,7 @@ def check_config(config: Config) -> None:
     _check_file_parts("additional_feat_suffix", values["additional_feat_suffix"])
     check_selection(values)
     check_optimizer(values)
+    check_regularisation(config)
     check_needs(config)
     is_context_aware = values["MODEL_TYPE"] in OF_ROWS
     fields = _check_rows(config) if is_context_aware else None
