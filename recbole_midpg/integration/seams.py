@@ -339,8 +339,9 @@ SEAMS: tuple[Seam, ...] = (
         "metrics know the split they measure; results of every epoch are kept",
     ),
     Wrapped(
-        Trainer, "_build_optimizer", (optimizer.with_row_wise_updates,),
-        "Adam on all rows of large tables takes most of a step",
+        Trainer, "_build_optimizer",
+        (optimizer.with_row_wise_updates, optimizer.with_dense_weight_decay),
+        "Adam on all rows of large tables takes most of a step; embeddings want no decay",
     ),
     Seam(Trainer, "_check_nan", trust.check_loss, "RecBole passes over an infinite loss"),
     Shimmed(

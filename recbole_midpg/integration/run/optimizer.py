@@ -19,6 +19,7 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.kernels import row_steps_of
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
+from recbole_midpg.training.weight_decay import decay_weights
 
 # Rows of a table, for each sample of a batch, from which a walk over the table in every step costs
 # more than finding the batch's rows in it: measured by benchmarks/row_wise_adam.py on a CPU.
@@ -135,6 +136,22 @@ def with_row_wise_updates(stock: Any) -> Any:
             capturable=captures,
             row_steps=row_steps_of(config),
         )
+
+    return build_optimizer
+
+
+def with_dense_weight_decay(stock: Any) -> Any:
+    """Let whatever is no embedding decay by ``dense_weight_decay``, with any ``learner``."""
+
+    @functools.wraps(stock)
+    def build_optimizer(self: Trainer, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = stock(self, **kwargs)
+        decay = self.config["dense_weight_decay"]
+        if decay:
+            modules = self.model.modules()
+            embeddings = [module.weight for module in modules if isinstance(module, nn.Embedding)]
+            decay_weights(optimizer, decay, exempt=embeddings)
+        return optimizer
 
     return build_optimizer
 

@@ -11,6 +11,7 @@ from recbole_midpg.common.rules import Number, Rules
 from recbole_midpg.models.base import ScenarioRecommender
 
 REGULARISATION_RULES: Rules = {
+    "dense_weight_decay": Number(),
     "embedding_dropout": Number(maximum=1.0, maximum_excluded=True),
 }
 
