@@ -340,7 +340,10 @@ SEAMS: tuple[Seam, ...] = (
     ),
     Wrapped(
         Trainer, "_build_optimizer",
-        (optimizer.with_row_wise_updates, optimizer.with_dense_weight_decay),
+        (
+            optimizer.with_row_wise_updates, optimizer.with_dense_weight_decay,
+            optimizer.with_check_of_embedding_l2,
+        ),
         "Adam on all rows of large tables takes most of a step; embeddings want no decay",
     ),
     Seam(Trainer, "_check_nan", trust.check_loss, "RecBole passes over an infinite loss"),

@@ -16,6 +16,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.layers.looked_up import LookedUp
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam
@@ -58,6 +59,9 @@ class ScenarioTrainer(Trainer):
         # The optimizer, which RecBole's constructor builds, keeps its counters on the device then.
         self.captures = self._can_capture(config)
         super().__init__(config, model)
+        # None in a checkpoint of an earlier version.
+        self._embedding_l2: float = config["embedding_l2"] or 0.0
+        self._looked_up = LookedUp(model, _tables_of_sequences(model))
         self._amp_dtype = AMP_DTYPES[config["amp_dtype"] or "auto"]
         self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
         self._steps: EagerSteps | RecordedSteps
@@ -123,8 +127,9 @@ class ScenarioTrainer(Trainer):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """The names of the loss's terms; RecBole's models have one, the sum."""
-        return self.model.loss_names if self._is_own else ("loss",)
+        """The names of the loss's terms; those of RecBole's models are one, the sum."""
+        of_model = self.model.loss_names if self._is_own else ("loss",)
+        return (*of_model, "embedding_l2") if self._embedding_l2 else of_model
 
     def _remarks(self) -> list[str]:
         """What a user should know of the model and its loss after training."""
@@ -188,6 +193,14 @@ class ScenarioTrainer(Trainer):
 
     def _terms(self, interaction: Interaction) -> Tensor:
         """The terms of a batch's loss, one for each of :attr:`loss_names`."""
+        if not self._embedding_l2:
+            return self._terms_of_model(interaction)
+        with self._looked_up.squared_lengths() as lengths:
+            terms = self._terms_of_model(interaction)
+        penalty = self._embedding_l2 * sum(lengths, terms.new_zeros(1)) / max(len(interaction), 1)
+        return torch.cat([terms, penalty])
+
+    def _terms_of_model(self, interaction: Interaction) -> Tensor:
         with torch.autocast(self.device.type, self._amp_dtype, self.enable_amp):
             losses = self.model.calculate_loss(interaction)
         terms = torch.stack(losses if isinstance(losses, tuple) else (losses,))
@@ -241,6 +254,11 @@ class ScenarioTrainer(Trainer):
         if self.config["eval_type"] != EvaluatorType.VALUE or not is_one_batch:
             return super()._neg_sample_batch_eval(batched_data)
         return interaction, self._predict(interaction.to(self.device)), positive_u, positive_i
+
+
+def _tables_of_sequences(model: Any) -> list[str]:
+    """The embedding tables of fields of several values, by RecBole's names for them."""
+    return [name for name, _ in model.named_modules() if "_seq_embedding" in name]
 
 
 def _obstacle_to_graphs(config: Any) -> str | None:

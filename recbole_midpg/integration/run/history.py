@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_midpg.evaluation.run_report import Epoch
@@ -43,7 +43,7 @@ def with_record(stock: Any) -> Any:
     @functools.wraps(stock)
     def add(self: Any, epoch_idx: int, losses: Any, *args: Any, **kwargs: Any) -> None:
         terms = losses if isinstance(losses, tuple) else (losses,)
-        names = getattr(self.model, "loss_names", None) or _numbered(len(terms))
+        names = _loss_names(self) or _numbered(len(terms))
         seconds = time.monotonic() - self.epoch_started
         loss = {name: float(term) for name, term in zip(names, terms, strict=True)}
         self.history.append(Epoch(epoch_idx, loss, round(seconds, 3)))
@@ -53,6 +53,14 @@ def with_record(stock: Any) -> Any:
         stock(self, epoch_idx, losses, *args, **kwargs)
 
     return add
+
+
+def _loss_names(trainer: Any) -> Sequence[str] | None:
+    """The names of a loss's terms, where trainer or model have such."""
+    for source in (trainer, trainer.model):
+        if names := getattr(source, "loss_names", None):
+            return names
+    return None
 
 
 def _numbered(count: int) -> list[str]:

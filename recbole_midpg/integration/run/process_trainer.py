@@ -27,7 +27,11 @@ def trainer_of(config: Any, model: Any) -> Any:
     trainer_class = get_trainer(config["MODEL_TYPE"], config["model"])
     if config["single_spec"]:
         is_stock = trainer_class is Trainer and config["MODEL_TYPE"] == ModelType.CONTEXT
-        asks_for_ours = config["cuda_graph"] or config["amp_dtype"] not in (None, "auto")
+        asks_for_ours = (
+            config["cuda_graph"]
+            or config["embedding_l2"]
+            or config["amp_dtype"] not in (None, "auto")
+        )
         return (ScenarioTrainer if is_stock and asks_for_ours else trainer_class)(config, model)
     if trainer_class not in (Trainer, ScenarioTrainer):
         raise UsageError(
@@ -127,7 +131,7 @@ class ProcessTrainer(ScenarioTrainer, _WithoutDDP):
     def _terms(self, interaction: Any) -> Tensor:
         if len(interaction) == 0 and not self._is_own:
             # RecBole's models cannot reshape a batch without rows; it says nothing of the loss.
-            return next(self.model.parameters()).new_zeros(1)
+            return next(self.model.parameters()).new_zeros(len(self.loss_names))
         return super()._terms(interaction)
 
     def _mean_losses(

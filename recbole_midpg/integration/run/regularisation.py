@@ -12,6 +12,7 @@ from recbole_midpg.models.base import ScenarioRecommender
 
 REGULARISATION_RULES: Rules = {
     "dense_weight_decay": Number(),
+    "embedding_l2": Number(),
     "embedding_dropout": Number(maximum=1.0, maximum_excluded=True),
 }
 

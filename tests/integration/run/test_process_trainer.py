@@ -129,7 +129,7 @@ def test_experts_input_is_normalised_by_all_processes_rows():
         {"learner": "adagrad"},
         {"clip_grad_norm": {"max_norm": 0.05}},
         {"weight_decay": 0.1},
-        {"dense_weight_decay": 0.1, "sparse_updates": "on"},
+        {"dense_weight_decay": 0.1, "embedding_l2": 0.01, "sparse_updates": "on"},
         {"mi_estimator": "infonce"},
         {"mi_estimator": "dv", "mi_mask_same_scenario": False, "mi_detach_scenario": True},
         {"train_batch_size": 239},  # leaves 4 rows of 960 for the last batch, 2 and 2
@@ -145,8 +145,10 @@ def test_settings_mean_the_same(values):
         assert found == expected
 
 
-def test_a_built_in_model_skips_a_batch_without_rows():
-    found, expected = compare("DeepFM", {"train_batch_size": 137}, 2, torch.float32, 1e-5)
+@pytest.mark.parametrize("more", [{}, {"embedding_l2": 0.01}])
+def test_a_built_in_model_skips_a_batch_without_rows(more):
+    values = {"train_batch_size": 137, **more}
+    found, expected = compare("DeepFM", values, 2, torch.float32, 1e-5)
     assert found == expected
 
 

@@ -1,9 +1,25 @@
 """What regularises a training: the keys' values, and which models have them."""
 
+import shutil
+
+import numpy as np
 import pytest
+import torch
+from recbole.config import Config
+from recbole.trainer import Trainer
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.run.run import Run
+from recbole_midpg.training.trainer import ScenarioTrainer
+from tests.integration.run.test_progress import (
+    Killed,
+    assert_same,
+    kill_after,
+    settings,
+    told,
+    trained,
+    write_rows,
+)
 from tests.support.purchases import purchases_config
 from tests.support.recbole_data import GAPS, gaps_config
 
@@ -15,6 +31,9 @@ RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
     [
         ("DNN", {"embedding_dropout": 1.0}, "embedding_dropout: 1.0 is not allowed, expected"),
         ("DNN", {"embedding_dropout": -0.1}, "embedding_dropout: -0.1 is not allowed"),
+        ("DNN", {"embedding_l2": -1}, "embedding_l2: -1 is not allowed"),
+        ("DNN", {"embedding_l2": "much"}, "embedding_l2: 'much' is not allowed"),
+        ("BPR", RANKED | {"embedding_l2": 1}, "BPR is not context-aware, expected 0"),
         ("DNN", {"dense_weight_decay": -0.1}, "dense_weight_decay: -0.1 is not allowed"),
         ("BPR", RANKED | {"dense_weight_decay": 1}, "BPR is not context-aware, expected 0"),
         ("DeepFM", {"embedding_dropout": 0.1}, "embedding_dropout: DeepFM embeds by itself"),
@@ -62,3 +81,126 @@ def test_what_is_no_embedding_decays_in_a_run(model, values):
         -1:
     ]
     assert after[table].norm() > 0.9 * before[table].norm()
+
+
+def squared_lengths(model, batch, first_order):
+    """Of all that a batch's rows look up, row by row and value by value."""
+    tables = [model, *([model.first_order_linear] if first_order else [])]
+    total = 0.0
+    for owner in tables:
+        for row in range(len(batch)):
+            for field, offset in zip(
+                model.token_field_names, model.token_field_offsets, strict=True
+            ):
+                token = int(batch[field][row]) + int(offset)
+                total += squared(owner.token_embedding_table.embedding.weight[token])
+            for field, offset in zip(
+                model.float_field_names, model.float_field_offsets, strict=True
+            ):
+                index = int(batch[field][row].view(-1)[1]) + int(offset)
+                total += squared(owner.float_embedding_table.embedding.weight[index])
+            for table, field in enumerate(model.token_seq_field_names):
+                for token in batch[field][row].tolist():
+                    if token:
+                        total += squared(owner.token_seq_embedding_table[table].weight[token])
+            for table, field in enumerate(model.float_seq_field_names):
+                for index in batch[field][row][:, 1].tolist():
+                    if index:
+                        total += squared(owner.float_seq_embedding_table[table].weight[int(index)])
+    return total
+
+
+def squared(row):
+    return sum(value**2 for value in row.double().tolist())
+
+
+@pytest.mark.parametrize("switch", ["off", "on"])
+@pytest.mark.parametrize("model", ["DNN", "DeepFM"])
+def test_the_term_of_the_loss_is_that_of_a_loop_over_rows(model, switch):
+    run = Run.prepare(gaps_config(model, dropout_prob=0.0, embedding_l2=0.3, sparse_updates=switch))
+    batch = next(iter(run.train_data))
+    assert len(batch) > 1 and any(
+        (batch[name] == 0).any() for name in run.model.token_seq_field_names
+    )
+    names, terms = run.trainer.loss_names, run.trainer._terms(batch)
+    assert (names[-1], len(names)) == ("embedding_l2", 2)
+    expected = 0.3 * squared_lengths(run.model, batch, first_order=model == "DeepFM") / len(batch)
+    assert terms[-1].item() == pytest.approx(expected, rel=1e-5)
+    run.trainer._embedding_l2 = 0.0
+    assert run.trainer._terms(batch).item() == pytest.approx(terms[0].item(), rel=1e-6)
+
+
+TERMS = {
+    "DNN": ["bce", "embedding_l2"],
+    "MIDPG": ["alpha*bce", "beta*mir", "embedding_l2"],
+    "ESMM_DNN": ["CTR bce", "CTCVR bce", "embedding_l2"],
+    "DeepFM": ["loss", "embedding_l2"],
+}
+
+
+@pytest.mark.parametrize("model", TERMS)
+def test_the_term_is_named_in_the_history(model, tmp_path):
+    is_of_clicks = model.startswith("ESMM_")
+    values = {"embedding_l2": 0.1, "epochs": 1}
+    run = Run.prepare(
+        purchases_config(model, tmp_path, **values)
+        if is_of_clicks
+        else gaps_config(model, **values)
+    )
+    run.train(saved=False, verbose=False)
+    assert list(run.trainer.history[-1].loss) == TERMS[model]
+    assert all(value > 0 for value in run.trainer.history[-1].loss.values())
+
+
+def test_embeddings_end_shorter():
+    lengths = []
+    for factor in (0.0, 10.0):
+        run = Run.prepare(gaps_config("DNN", embedding_l2=factor, epochs=200, learning_rate=0.01))
+        run.train(saved=False, verbose=False)
+        lengths.append(run.model.token_embedding_table.embedding.weight.detach().norm().item())
+    assert lengths[1] < 0.8 * lengths[0]
+
+
+def test_a_trainer_that_does_not_have_the_term_is_refused():
+    run = Run.prepare(gaps_config("DeepFM"))
+    assert type(run.trainer) is Trainer
+    config = gaps_config("DeepFM", embedding_l2=0.1)
+    assert type(Run.prepare(config).trainer) is ScenarioTrainer
+    with pytest.raises(UsageError, match="embedding_l2: Trainer, the trainer of DeepFM, does not"):
+        Trainer(config, run.model)
+
+
+def some_config(**values):
+    return Config("DPG", "some", config_dict=settings(learning_rate=2**-8, **values))
+
+
+ALL = {"embedding_l2": 0.01, "dense_weight_decay": 0.1, "embedding_dropout": 0.2}
+
+
+def test_by_the_row_training_goes_as_with_whole_tables(tmp_path):
+    write_rows(np.random.default_rng(1))
+    ends = []
+    for switch in ("off", "on"):
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            run = Run.prepare(some_config(sparse_updates=switch, **ALL))
+        finally:
+            torch.set_default_dtype(before)
+        run.train(saved=False, verbose=False)
+        ends.append(run.model.state_dict())
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-9)
+
+
+def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(monkeypatch, tmp_path):
+    write_rows(np.random.default_rng(1))
+    values = {"epochs": 4, "sparse_updates": "on", **ALL}
+    (run, expected), _ = trained(monkeypatch, "DPG", values)
+    shutil.rmtree("saved")
+    with pytest.raises(Killed):
+        trained(monkeypatch, "DPG", values, kill_after(1))
+    (resumed, found), _ = trained(monkeypatch, "DPG", {**values, "resume": True})
+    assert resumed.trainer.start_epoch == 2
+    assert_same(found, expected)
+    assert told(resumed) == told(run)
+    assert "embedding_l2" in resumed.trainer.history[-1].loss
