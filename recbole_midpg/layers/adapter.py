@@ -102,8 +102,7 @@ class Adapter(nn.Module):
     ) -> None:
         super().__init__()
         self.cell = AdapterCell(size, adapter_size, rank)
-        self.norm = PartitionedNorm(n_scenarios, size, min_rows, momentum)
-        nn.init.zeros_(self.norm.shared_scale)
+        self.norm = PartitionedNorm(n_scenarios, size, min_rows, momentum, initial_scale=0.0)
 
     def forward(self, hidden: Tensor, instance: Tensor, groups: ScenarioLayout) -> Tensor:
         """Compute the term.

@@ -87,9 +87,9 @@ class PartitionedNorm(nn.Module):
     A scenario that was never normalised in training has mean 0 and variance 1, which leaves its
     rows as they are up to the learned scale and shift; :meth:`unseen` returns which.
 
-    :math:`\gamma = \gamma_s = 1`, :math:`\beta = \beta_s = 0` at the start. The parameter
-    ``specific_scale`` holds :math:`\gamma_s - 1`, so that weight decay pulls a scenario towards the
-    shared scale and not to zero. Parameters: ``2 (S + 1) N``.
+    :math:`\gamma` is ``initial_scale``, :math:`\gamma_s = 1` and :math:`\beta = \beta_s = 0` at the
+    start. The parameter ``specific_scale`` holds :math:`\gamma_s - 1`, so that weight decay pulls a
+    scenario towards the shared scale and not to zero. Parameters: ``2 (S + 1) N``.
 
     Args:
         n_scenarios: ``S``.
@@ -97,6 +97,7 @@ class PartitionedNorm(nn.Module):
         min_rows: fewest rows of a scenario in a batch whose own statistics are used, at least 2.
         momentum: weight of a batch in the running statistics.
         epsilon: added to the variance.
+        initial_scale: size of the outputs at the start, whatever that of the inputs.
     """
 
     running_mean: Tensor
@@ -110,10 +111,11 @@ class PartitionedNorm(nn.Module):
         min_rows: int = 8,
         momentum: float = 0.1,
         epsilon: float = 1e-5,
+        initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.min_rows, self.momentum, self.epsilon = min_rows, momentum, epsilon
-        self.shared_scale = nn.Parameter(torch.ones(size))
+        self.shared_scale = nn.Parameter(initial_scale * torch.ones(size))
         self.shared_shift = nn.Parameter(torch.zeros(size))
         self.specific_scale = nn.Parameter(torch.zeros(n_scenarios, size))
         self.specific_shift = nn.Parameter(torch.zeros(n_scenarios, size))

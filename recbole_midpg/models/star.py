@@ -51,6 +51,7 @@ class STAR(ScenarioRecommender):
         "partitioned_norm": Flag(),
         "pn_min_rows": Integer(minimum=2),
         "pn_momentum": Number(maximum=1.0, minimum_excluded=True),
+        "pn_initial_scale": Number(minimum_excluded=True),
         "auxiliary_network": Flag(),
         "auxiliary_hidden_size": Sizes(),
     }
@@ -64,7 +65,12 @@ class STAR(ScenarioRecommender):
         # define layers
         self.norm = (
             PartitionedNorm(
-                self.n_scenarios, self.input_size, config["pn_min_rows"], config["pn_momentum"]
+                self.n_scenarios,
+                self.input_size,
+                config["pn_min_rows"],
+                config["pn_momentum"],
+                # none in the checkpoints of versions without the key
+                initial_scale=config["pn_initial_scale"] or 1.0,
             )
             if config["partitioned_norm"]
             else None

@@ -111,6 +111,16 @@ def test_a_single_row_keeps_its_value():
     assert torch.equal(apply(norm, row, torch.tensor([1])), row)
 
 
+@pytest.mark.parametrize("size_of_inputs", [0.1, 30.0])
+def test_outputs_start_at_the_initial_scale_whatever_the_inputs(size_of_inputs):
+    norm = PartitionedNorm(2, 3, initial_scale=0.25).double()
+    torch.manual_seed(0)
+    inputs, ids = size_of_inputs * torch.randn(40, 3, dtype=torch.float64), torch.arange(40) % 2
+    for scenario in range(2):
+        deviation = apply(norm, inputs, ids)[ids == scenario].std(0, correction=0)
+        torch.testing.assert_close(deviation, torch.full_like(deviation, 0.25), rtol=1e-2, atol=0)
+
+
 def test_equal_rows_do_not_divide_by_zero():
     norm = PartitionedNorm(1, 2, min_rows=2)
     inputs = torch.ones(5, 2, requires_grad=True)

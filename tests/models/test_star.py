@@ -11,7 +11,7 @@ from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.star import STAR
 from tests.reference.baselines import star_logits
 from tests.support.learning import auc_after_training, dnn_auc
-from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_config, toy_dataset, toy_model
 
 
 def as_mlp(model):
@@ -43,6 +43,15 @@ def test_it_starts_as_its_shared_network_for_every_scenario():
     batch = toy_batch(20, scenarios=[0, 1, 2, 3])
     expected = as_mlp(model)(model.embed(batch)[0]).squeeze(-1)
     torch.testing.assert_close(model(batch), expected, rtol=0, atol=1e-12)
+
+
+# None: a checkpoint of a version without the key.
+@pytest.mark.parametrize(("given", "scale"), [(None, 1.0), (1, 1.0), (0.1, 0.1)])
+def test_the_input_is_normalised_to_the_initial_scale(given, scale):
+    config = toy_config(STAR)
+    config["pn_initial_scale"] = given
+    model = STAR(config, toy_dataset())
+    assert torch.equal(model.norm.shared_scale, torch.full((model.input_size,), scale))
 
 
 def test_at_the_start_the_scenario_makes_no_difference_to_the_star_network():
