@@ -104,14 +104,15 @@ class M2M(ScenarioRecommender):
 
     def forward(self, interaction: Interaction) -> Tensor:
         """Compute the logits ``(B,)`` of a batch."""
-        inputs, _ = self.embed(interaction)
-        knowledge = self._knowledge(inputs, interaction)
+        inputs, scenario = self.embed(interaction)
+        knowledge = self._knowledge(inputs, scenario, interaction)
         mixed = self.attention(self.experts(inputs), knowledge)
         return self.output(self.tower(mixed, knowledge)).squeeze(-1)
 
-    def _knowledge(self, inputs: Tensor, interaction: Interaction) -> Knowledge:
+    def _knowledge(self, inputs: Tensor, scenario: Tensor, interaction: Interaction) -> Knowledge:
         """``q`` of each scenario of the batch, or where these are not asked for of each row."""
-        known = inputs.index_select(1, self.knowledge_columns)
+        # Whole embeddings: a row lends its scenario's to all others.
+        known = scenario if self.by_scenario else inputs.index_select(1, self.knowledge_columns)
         if not self.by_scenario or self.fixed_shapes or not len(known):
             return RowKnowledge(self._view(known), in_chunks=not self.fixed_shapes)
         numbers, examples = number_scenarios(self.scenario_tokens(interaction))

@@ -144,7 +144,8 @@ def test_results_are_those_of_shapes_by_data(model_class, options):
 
 @pytest.mark.parametrize("model_class", list(OPTIONS))
 def test_embeddings_dropped_are_the_same(model_class):
-    options = {**SCENARIO_ONLY, "apg_rank": 2, "embedding_dropout": 0.4}
+    dropped = {"embedding_dropout": 0.4}
+    options = {**SCENARIO_ONLY, "apg_rank": 2, "meta_condition": "group", **dropped}
     by_data = scrambled(toy_model(model_class, **options)).double()
     fixed = copy.deepcopy(by_data)
     fixed.use_fixed_shapes(True)

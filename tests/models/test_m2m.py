@@ -126,8 +126,8 @@ def test_the_order_of_experts_does_not_matter(condition):
 def test_attention_sums_to_one(condition):
     model = scrambled(toy_model(M2M, meta_condition=condition)).double()
     batch = toy_batch(15)
-    inputs, _ = model.embed(batch)
-    knowledge = model._knowledge(inputs, batch)
+    inputs, scenario = model.embed(batch)
+    knowledge = model._knowledge(inputs, scenario, batch)
     weights = model.attention.weights(model.experts(inputs), knowledge)
     assert weights.shape == (15, 4)
     assert (weights > 0).all()
@@ -140,9 +140,9 @@ def test_experts_that_are_alike_are_mixed_to_one_of_them():
     for network in model.experts.networks[1:]:
         network.load_state_dict(model.experts.networks[0].state_dict())
     batch = toy_batch(15)
-    inputs, _ = model.embed(batch)
+    inputs, scenario = model.embed(batch)
     experts = model.experts(inputs)
-    mixed = model.attention(experts, model._knowledge(inputs, batch))
+    mixed = model.attention(experts, model._knowledge(inputs, scenario, batch))
     torch.testing.assert_close(mixed, experts[0], rtol=0, atol=1e-12)
 
 
@@ -150,8 +150,8 @@ def test_the_start():
     """What is generated is small beside attention's constant weights; the tower's are zero."""
     model = toy_model(M2M, embedding_size=16, mlp_hidden_size=[64, 64, 32])
     batch = toy_batch(50)
-    inputs, _ = model.embed(batch)
-    knowledge = model._knowledge(inputs, batch).values
+    inputs, scenario = model.embed(batch)
+    knowledge = model._knowledge(inputs, scenario, batch).values
     (attention,) = model.attention.unit.layers
     (tower,) = of_tower(model)
     assert attention.weight_start.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.1)
@@ -192,8 +192,8 @@ def test_a_group_s_weights_do_not_follow_the_user():
         model = scrambled(toy_model(M2M, meta_condition=condition)).double()
         views = []
         for rows in (batch, swapped):
-            inputs, _ = model.embed(rows)
-            views.append(model._knowledge(inputs, rows).values)
+            inputs, scenario = model.embed(rows)
+            views.append(model._knowledge(inputs, scenario, rows).values)
         assert torch.equal(*views) is not follows
 
 
