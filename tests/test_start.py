@@ -53,7 +53,7 @@ def typed(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProce
         (
             ["run_recbole", "--help"],
             0,
-            "of this package:\n                        AdaptDHM, AdaSparse,",
+            "of this package: AdaptDHM, AdaSparse,",
         ),
         (["run_recbole", "--version"], 0, "torch 2"),
         (["run_recbole", "--beta"], 2, "a value is missing, expected --beta=value."),
