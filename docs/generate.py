@@ -1,12 +1,13 @@
 """Write the parts of docs/ that the code decides: ``python docs/generate.py``.
 
 ``docs/config.md`` is made of ``recbole_midpg/properties/`` and of the rules that values are checked
-against; in ``docs/models/`` the tables between two marks are. tests/test_docs.py says when they are
-out of date.
+against; in ``docs/models/`` and README.md the tables between two marks are. tests/test_docs.py says
+when they are out of date.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -173,20 +174,34 @@ def _as_yaml(value: Any) -> str:
     return "~" if value is None else text.removesuffix("\n...")
 
 
-def model_list() -> str:
-    """The table of all models, for ``docs/models/README.md``."""
+def model_list(pages: str, code: str) -> str:
+    """The table of all models.
+
+    Args:
+        pages: where the pages of models are, from the page that has the table.
+        code: where their modules are.
+    """
+    measured = real_results()
     return table(
-        ("model", "paper", "needs a scenario", "own keys"),
+        ("model", "paper", "code", "needs a scenario", "parameters", "AUC", "LogLoss"),
         (
             (
-                f"[{name}]({name.lower()}.md)",
+                f"[{name}]({pages}{name.lower()}.md)",
                 model.paper,
+                f"[{name.lower()}.py]({code}{name.lower()}.py)",
                 "yes" if model.needs_scenario else "no",
-                ", ".join(f"`{key.name}`" for key in own_model_keys(name)) or "none",
+                *(measured[name][column] for column in ("parameters", "AUC", "LogLoss")),
             )
             for name, model in own_models().items()
         ),
     )
+
+
+def real_results() -> dict[str, dict[str, str]]:
+    """The results of each model on ml-100k with default settings, by the table's columns."""
+    path = DOCS / "results" / "ml-100k_defaults" / "table.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["model"]: row for row in csv.DictReader(file)}
 
 
 def model_defaults(name: str) -> str:
@@ -214,7 +229,10 @@ def between_marks(page: str, content: str) -> str:
 def generated_pages() -> dict[Path, str]:
     """Every page with a generated part, as it should be."""
     folder = DOCS / "models"
-    parts = {folder / "README.md": model_list()}
+    parts = {
+        DOCS.parent / "README.md": model_list("docs/models/", "recbole_midpg/models/"),
+        folder / "README.md": model_list("", "../../recbole_midpg/models/"),
+    }
     parts |= {folder / f"{name.lower()}.md": model_defaults(name) for name in own_models()}
     pages = {p: between_marks(p.read_text(encoding="utf-8"), part) for p, part in parts.items()}
     return {DOCS / "config.md": config_page(), **pages}
