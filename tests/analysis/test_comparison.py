@@ -82,6 +82,7 @@ def report(path):
     return json.loads(path.read_text())
 
 
+@pytest.mark.slow
 def test_the_values_are_those_of_the_reports(runs):
     found = compare_runs("dpg.json", "dnn.json", resamples=20)
     for name, side in (("dpg", "first"), ("dnn", "second")):

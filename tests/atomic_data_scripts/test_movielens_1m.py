@@ -126,6 +126,7 @@ def test_config(tmp_path, raw, caplog, scenario):
     assert [part.dataset.inter_num for part in built(config)] == [24, 3, 3]
 
 
+@pytest.mark.slow
 def test_raw_files_in_their_place_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"ratings.dat, users.dat, movies.dat, from https://.*"):

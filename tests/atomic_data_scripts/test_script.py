@@ -43,6 +43,7 @@ def test_one_raw_file_may_become_two_datasets(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"iaac", "iaac_time"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
 def test_interrupt_of_a_run(tmp_path):
     """As a user would: the script by its path, and control-C in the middle."""

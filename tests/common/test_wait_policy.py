@@ -49,6 +49,7 @@ def test_threads_sleep_where_the_package_is_imported_first(tmp_path):
     assert spins(result.stderr) == ["0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "spun"),
     [("OMP_WAIT_POLICY", "ACTIVE", "30000000000"), ("GOMP_SPINCOUNT", "7", "7")],
@@ -65,6 +66,7 @@ def test_the_choice_for_intels_library_wins(tmp_path):
     assert "'OMP_WAIT_POLICY': None" in result.stdout
 
 
+@pytest.mark.slow
 def test_where_it_comes_too_late_a_sentence_says_so_once(tmp_path):
     again = "import importlib; importlib.reload(recbole_midpg)"
     result = started(f"import torch, recbole_midpg\n{again}", tmp_path)
@@ -73,6 +75,7 @@ def test_where_it_comes_too_late_a_sentence_says_so_once(tmp_path):
     assert spins(result.stderr) != ["0"]
 
 
+@pytest.mark.slow
 def test_one_thread_waits_for_nobody(tmp_path):
     result = started(f"import torch\n{ALONE}", tmp_path, OMP_NUM_THREADS="1")
     assert WARNING not in result.stderr

@@ -88,6 +88,7 @@ def test_each_day_is_scored_by_what_was_learned_before_it(shop, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_takes_new_days(shop, tmp_path):
     write_days(tmp_path / "days", (2, 3))
     assert daily(shop, tmp_path).returncode == 0

@@ -18,6 +18,7 @@ def die(_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_results_are_in_order_and_few_items_are_taken_ahead():
     taken = []
 

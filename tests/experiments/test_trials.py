@@ -38,6 +38,7 @@ def test_trials_are_what_they_are_one_by_one():
     assert not list(Path("saved").glob("*"))
 
 
+@pytest.mark.slow
 def test_finished_trials_are_kept_and_half_finished_ones_done_again(monkeypatch):
     whole = run()
     lines = RECORD.read_text().splitlines(keepends=True)

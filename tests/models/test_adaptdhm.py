@@ -181,6 +181,7 @@ def test_values_that_mean_nothing_are_refused(settings):
         toy_model(AdaptDHM, **settings)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     settings = {"routing_similarity": "cosine", "routing_temperature": 0.1}
     assert auc_after_training(AdaptDHM, **settings) > 0.87 > dnn_auc()

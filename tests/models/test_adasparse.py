@@ -199,5 +199,6 @@ def test_a_range_turned_round_is_refused():
         toy_model(AdaSparse, sparsity_min=0.3)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(AdaSparse, pruning_steps=100) > 0.88 > dnn_auc()

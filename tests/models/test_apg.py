@@ -174,5 +174,6 @@ def test_unknown_field_of_a_mix_is_refused():
         toy_model(APG, apg_rank=2, apg_condition="mix", apg_mix_fields=["author"])
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(APG, apg_rank=3) > 0.88 > dnn_auc()

@@ -135,5 +135,6 @@ def test_sizes_of_the_specification():
     assert multiplications(model) / DNN_MULTIPLICATIONS == pytest.approx(1.66, abs=0.01)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(EPNet) > dnn_auc() + 0.01

@@ -213,5 +213,6 @@ def test_hidden_values_need_a_tower_with_a_hidden_layer():
         toy_model(HMoE, expert_layers=4)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(HMoE, expert_layers=1) > 0.90 > dnn_auc()

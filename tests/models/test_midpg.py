@@ -327,6 +327,7 @@ def matched_scored_higher(model, batch):
     return higher.mean().item()
 
 
+@pytest.mark.slow
 @every_estimator_and_some_seeds
 def test_discriminator_tells_matched_from_shuffled_pairs(estimator, seed):
     unseen = draw_rows(1024, seed=2000)
@@ -349,6 +350,7 @@ def test_matrices_differ_more_between_scenarios_with_the_regularisation(
     assert between_to_within_scenarios(model, unseen) > factor * without
 
 
+@pytest.mark.slow
 def test_the_regularisation_leaves_the_task_learnable():
     unseen = draw_rows(1024, seed=2000)
     base_rate = unseen[LABEL].mean().item()

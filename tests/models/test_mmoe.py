@@ -102,5 +102,6 @@ def test_more_expert_layers_than_widths_are_refused():
         toy_model(MMoE, expert_layers=4)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(MMoE, expert_layers=1) > 0.90 > dnn_auc()

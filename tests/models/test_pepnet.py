@@ -236,5 +236,6 @@ def test_gated_mlp_refuses_gates_that_are_missing():
         network(torch.ones(2, 4), [None])
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(PEPNet) > 0.88 > dnn_auc()

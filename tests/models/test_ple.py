@@ -182,5 +182,6 @@ def test_more_levels_than_widths_are_refused():
         toy_model(PLE, expert_levels=4)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(PLE) > 0.90 > dnn_auc()

@@ -149,5 +149,6 @@ def test_sizes_of_the_specification():
     assert multiplications(model) / DNN_MULTIPLICATIONS == pytest.approx(3.99, abs=0.02)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(PPNet) > dnn_auc() + 0.01

@@ -187,5 +187,6 @@ def test_settings_that_do_not_fit_are_refused():
         toy_model(SARNet, shared_experts=0, specific_experts=0)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(SARNet) > dnn_auc() + 0.01

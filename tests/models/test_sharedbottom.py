@@ -98,5 +98,6 @@ def test_more_shared_layers_than_widths_are_refused():
         toy_model(SharedBottom, bottom_layers=4)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(SharedBottom, bottom_layers=0) > 0.90 > dnn_auc()

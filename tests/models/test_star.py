@@ -130,5 +130,6 @@ def test_weight_decay_pulls_a_scenario_to_the_shared_network():
     torch.testing.assert_close(model.backbone.layers[0].specific_weight.detach(), before / 2)
 
 
+@pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
     assert auc_after_training(STAR, pn_min_rows=2) > 0.88 > dnn_auc()

@@ -63,6 +63,7 @@ def test_every_model_is_here():
     assert files == {name.lower() for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_that_a_graph_cannot_capture(name):
     assert_fixed_shapes(*built(name))
