@@ -67,12 +67,12 @@ class Generator(NamedTuple):
         sizes = [n_others, values.shape[0]]
         weight_map, last_map = self.weight_map.split(sizes)
         weight_start, last_start = self.weight_start.split(sizes)
-        from_map = (values @ last_map.flatten(1)).view_as(self.bias_map)
+        from_map = (last_map.flatten(1).T @ values).view_as(self.bias_map)
         return Generator(
             weight_map,
             weight_start,
             self.bias_map + from_map,
-            self.bias_start + values @ last_start,
+            self.bias_start + last_start.T @ values,
         )
 
 
