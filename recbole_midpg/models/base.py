@@ -310,6 +310,26 @@ class ScenarioRecommender(ContextRecommender):
         return f"{super().__str__()}\n{label}: {without_embeddings}"
 
 
+def check_depth(settings: Mapping[str, Any], key: str, layer_sizes: Sequence[int]) -> None:
+    """Check a setting that says how many of the hidden layers belong to a part of a model.
+
+    Args:
+        settings: the config's values.
+        key: the setting's key, whose last word says what is counted, as ``expert_layers``.
+        layer_sizes: ``[d_0, hidden sizes ..., 1]``.
+
+    Raises:
+        UsageError: there are fewer hidden layers.
+    """
+    n_hidden = len(layer_sizes) - 2
+    if settings[key] > n_hidden:
+        counted = key.rpartition("_")[2]
+        raise UsageError(
+            f"{key}: {settings[key]} {counted} need as many widths, expected at most {n_hidden}, "
+            "the length of mlp_hidden_size."
+        )
+
+
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Count a model's trainable parameters: all of them, and those that are not embeddings."""
     total = sum(p.numel() for p in model.parameters() if p.requires_grad)

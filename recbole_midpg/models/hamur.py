@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Flag, Integer, Number, Rules, Sizes
 from recbole_midpg.layers.adapter import AdaptedGroupedMLP, AdaptedMLP, Adapter
 from recbole_midpg.layers.mlp import SamplesLastMLP
-from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.base import ScenarioRecommender, check_depth
 from recbole_midpg.models.fields import Fields
 from recbole_midpg.models.unseen_scenarios import remarks_of_norm
 
@@ -73,12 +72,7 @@ class HAMUR(ScenarioRecommender):
         Raises:
             UsageError: there are more adapters than hidden layers.
         """
-        n_hidden = len(layer_sizes) - 2
-        if settings["adapter_layers"] > n_hidden:
-            raise UsageError(
-                f"adapter_layers: {settings['adapter_layers']} adapters follow as many hidden "
-                f"layers, expected at most {n_hidden}, the length of mlp_hidden_size."
-            )
+        check_depth(settings, "adapter_layers", layer_sizes)
 
     def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Integer, Rules, Sizes
 from recbole_midpg.layers.mixture import ScenarioMixture
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
-from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.base import ScenarioRecommender, check_depth
 from recbole_midpg.models.fields import Fields
 
 
@@ -62,12 +61,7 @@ class MMoE(ScenarioRecommender):
         Raises:
             UsageError: experts have more layers than there are hidden layers.
         """
-        n_hidden = len(layer_sizes) - 2
-        if settings["expert_layers"] > n_hidden:
-            raise UsageError(
-                f"expert_layers: {settings['expert_layers']} layers need as many widths, "
-                f"expected at most {n_hidden}, the length of mlp_hidden_size."
-            )
+        check_depth(settings, "expert_layers", layer_sizes)
 
     def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)

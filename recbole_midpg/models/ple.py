@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Integer, Rules
 from recbole_midpg.layers.experts import ExtractionLevel, RoutedLevel
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
-from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.base import ScenarioRecommender, check_depth
 from recbole_midpg.models.fields import Fields
 
 
@@ -64,12 +63,7 @@ class PLE(ScenarioRecommender):
         Raises:
             UsageError: there are more expert levels than hidden layers.
         """
-        n_hidden = len(layer_sizes) - 2
-        if settings["expert_levels"] > n_hidden:
-            raise UsageError(
-                f"expert_levels: {settings['expert_levels']} levels need as many widths, "
-                f"expected at most {n_hidden}, the length of mlp_hidden_size."
-            )
+        check_depth(settings, "expert_levels", layer_sizes)
 
     def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)

@@ -12,7 +12,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Flag, Integer, Rules
 from recbole_midpg.layers.debias_experts import DebiasExperts, ScenarioTransform, normalise_batch
 from recbole_midpg.layers.mlp import MLP
-from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.base import ScenarioRecommender, check_depth
 from recbole_midpg.models.fields import Fields
 
 
@@ -74,12 +74,7 @@ class SARNet(ScenarioRecommender):
         Raises:
             UsageError: there is no expert, or its layers are more than the hidden layers.
         """
-        n_hidden = len(layer_sizes) - 2
-        if settings["expert_layers"] > n_hidden:
-            raise UsageError(
-                f"expert_layers: {settings['expert_layers']} layers need as many widths, "
-                f"expected at most {n_hidden}, the length of mlp_hidden_size."
-            )
+        check_depth(settings, "expert_layers", layer_sizes)
         if not settings["shared_experts"] + settings["specific_experts"]:
             raise UsageError(
                 "shared_experts: 0, and specific_experts is 0 too, expected at least 1 of either."

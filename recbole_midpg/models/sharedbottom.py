@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
-from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Integer, Rules
 from recbole_midpg.layers.mlp import hidden_layers
 from recbole_midpg.layers.scenario_grouping import GroupedMLP
-from recbole_midpg.models.base import ScenarioRecommender
+from recbole_midpg.models.base import ScenarioRecommender, check_depth
 from recbole_midpg.models.fields import Fields
 
 
@@ -53,12 +52,7 @@ class SharedBottom(ScenarioRecommender):
         Raises:
             UsageError: there are more shared layers than hidden layers.
         """
-        n_hidden = len(layer_sizes) - 2
-        if settings["bottom_layers"] > n_hidden:
-            raise UsageError(
-                f"bottom_layers: {settings['bottom_layers']} layers need as many widths, "
-                f"expected at most {n_hidden}, the length of mlp_hidden_size."
-            )
+        check_depth(settings, "bottom_layers", layer_sizes)
 
     def __init__(self, config: Any, dataset: Fields) -> None:
         super().__init__(config, dataset)
