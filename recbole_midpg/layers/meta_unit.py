@@ -67,12 +67,15 @@ class Generator(NamedTuple):
         sizes = [n_others, values.shape[0]]
         weight_map, last_map = self.weight_map.split(sizes)
         weight_start, last_start = self.weight_start.split(sizes)
-        from_map = (last_map.flatten(1).T @ values).view_as(self.bias_map)
+        row = values.unsqueeze(
+            0
+        )  # a vector by a matrix is squeezed in place, which is not recorded
+        from_map = (row @ last_map.flatten(1)).view_as(self.bias_map)
         return Generator(
             weight_map,
             weight_start,
             self.bias_map + from_map,
-            self.bias_start + last_start.T @ values,
+            self.bias_start + (row @ last_start).squeeze(0),
         )
 
 
