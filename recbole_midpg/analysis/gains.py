@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import fmean
 
 from recbole_midpg.analysis.figures import Gain, ScenarioGains, deviation_of, mean_of
@@ -43,14 +44,7 @@ def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
                 for trial in trials
                 if name in trial.auc and name in base.get(trial.seed, {})
             ]
-            gains[model].append(
-                Gain(
-                    differences,
-                    mean_of(differences),
-                    deviation_of(differences),
-                    half_width(differences),
-                )
-            )
+            gains[model].append(gain_of(differences))
     if not any(gain.differences for of_model in gains.values() for gain in of_model):
         raise UsageError(
             f"baseline: no other model of the table has a trial and a scenario with {baseline!r}, "
@@ -58,3 +52,10 @@ def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
         )
     of_scenarios = [rows[name] for name in scenarios]
     return ScenarioGains(table.dataset, baseline, scenarios, of_scenarios, gains)
+
+
+def gain_of(differences: Sequence[float]) -> Gain:
+    """Describe the differences of AUC of trials with the same seeds."""
+    return Gain(
+        list(differences), mean_of(differences), deviation_of(differences), half_width(differences)
+    )

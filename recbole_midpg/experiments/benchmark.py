@@ -56,6 +56,7 @@ def plan_trials(
     trials: int,
     seed: int,
     settings: Mapping[str, Mapping[str, Any]],
+    given: Mapping[str, Any] | None = None,
 ) -> list[TrialPlan]:
     """Plan trials, seed by seed, so that an early end leaves as many of each model.
 
@@ -64,13 +65,19 @@ def plan_trials(
         trials: how many of each.
         seed: of the first trial; the others follow.
         settings: see :func:`read_settings`.
+        given: config values of all models that win over those, as of a command line.
+
+    Raises:
+        UsageError: a model is there twice.
     """
+    if len(set(models)) < len(models):
+        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
     return [
         TrialPlan(
             label,
             model,
             seed + trial,
-            {**settings.get(_COMMON, {}), **settings.get(label, {})},
+            {**settings.get(_COMMON, {}), **settings.get(label, {}), **(given or {})},
         )
         for trial in range(trials)
         for label, model in zip(map(class_name_of, models), models, strict=True)
@@ -175,7 +182,7 @@ def summarize(
     best = max(baselines, key=lambda label: baselines[label], default=None)
     differences = _differences_from(best, finished)
     tests = _corrected_tests(differences)
-    bayes = _best_possible(config, sorted({result.seed for result in results}))
+    bayes = best_possible(config, sorted({result.seed for result in results}))
     paper = paper_numbers(config["dataset"])
     dnn = _mean_auc(finished.get("DNN", ()))
 
@@ -258,8 +265,17 @@ def paper_numbers(dataset: str) -> dict[str, tuple[float, float]]:
     return {model: (auc, logloss) for model, (auc, logloss) in numbers.items()}
 
 
-def _best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | None:
-    """The best possible AUC and LogLoss on the labels as drawn, the mean over the seeds' tests."""
+def best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | None:
+    """Compute the best possible AUC and LogLoss on the labels as drawn.
+
+    Args:
+        config: RecBole's ``Config`` of a trial on the dataset, which was generated before.
+        seeds: of the trials; each draws a split.
+
+    Returns:
+        The means over the seeds' test splits; ``None`` where the dataset is not a generated one, or
+        is not split at random over all rows.
+    """
     split = config["eval_args"]["split"]
     if (
         config["dataset"] not in GENERATED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shlex
-from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 
@@ -141,14 +140,11 @@ def compare_models(
     require_positive("jobs", jobs)
     models = listed_names(models)
     proposed = _proposed_models(proposed, models)
-    if len(set(models)) < len(models):
-        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
     file = settings_file or find_settings(dataset)
     tuned = read_settings(file) if file else {}
     given = config_values(settings)
-    plans = plan_trials(models, trials, seed, tuned)
     # What is on the command line wins over what was tuned, and that over config files.
-    plans = [replace(plan, settings={**plan.settings, **given}) for plan in plans]
+    plans = plan_trials(models, trials, seed, tuned, given)
     folder = Path(output or f"benchmark/{dataset}")
     common = {**_TABLE_DEFAULTS, **read_config_files(config_files)}
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")

@@ -87,13 +87,13 @@ def main_table(summary: Summary) -> Block:
         ),
         (
             f"AUC over {summary.best_baseline}",
-            [_spread(model.gained, 4, sign="+") for model in summary.models],
+            [spread_text(model.gained, 4, sign="+") for model in summary.models],
         ),
         ("p (t)", [_number(model.tests.t, 4) for model in summary.models]),
         ("p (Wilcoxon)", [_number(model.tests.wilcoxon, 4) for model in summary.models]),
         ("gap closed", [_percent(model.gap_closed) for model in summary.models]),
         ("parameters", [_parameters(model) for model in summary.models]),
-        ("training s", [_spread(model.training_seconds, 1) for model in summary.models]),
+        ("training s", [spread_text(model.training_seconds, 1) for model in summary.models]),
         ("paper AUC", [_number(model.paper and model.paper[0], 4) for model in summary.models]),
         ("paper LogLoss", [_number(model.paper and model.paper[1], 4) for model in summary.models]),
     ]
@@ -111,7 +111,8 @@ def scenario_auc_table(summary: Summary) -> Block:
     by_model = {model.label: model.scenario_auc() for model in summary.models}
     names = dict.fromkeys(name for scores in by_model.values() for name in scores)
     rows = [
-        [name, *(_spread(scores.get(name), 4) for scores in by_model.values())] for name in names
+        [name, *(spread_text(scores.get(name), 4) for scores in by_model.values())]
+        for name in names
     ]
     return ["scenario", *by_model], rows
 
@@ -205,7 +206,7 @@ def _plain(spread: Spread | None) -> dict[str, float | None] | None:
 
 
 def _score(model: ModelSummary, name: str) -> str:
-    text = _spread(model.scores.get(name), 4)
+    text = spread_text(model.scores.get(name), 4)
     return f"{text} {_STAR}" if name == "auc" and model.better else text
 
 
@@ -216,7 +217,7 @@ def _parameters(model: ModelSummary) -> str:
     )
 
 
-def _spread(spread: Spread | None, digits: int, *, sign: str = "") -> str:
+def spread_text(spread: Spread | None, digits: int, *, sign: str = "") -> str:
     """Mean ± sd; ``sign`` as in a format, ``+`` where one is to stand before positive means too."""
     if spread is None:
         return ""
