@@ -19,9 +19,16 @@ from recbole_midpg.analysis.figures import (
     draw_training_curves,
 )
 from recbole_midpg.analysis.gains import gains_of
+from recbole_midpg.analysis.learning_curves import (
+    area_table,
+    draw_learning_curves,
+    gain_table,
+    notes,
+)
 from recbole_midpg.analysis.matrices import collect_matrices
 from recbole_midpg.analysis.matrix_figures import MatrixNumbers, describe, heat_map_of, scatter_of
 from recbole_midpg.analysis.reports import distinct_labels, read_run, read_table
+from recbole_midpg.analysis.sizes import check_sizes, run_sizes
 from recbole_midpg.analysis.sweep import (
     Candidate,
     list_candidates,
@@ -33,7 +40,8 @@ from recbole_midpg.analysis.training import train_pair
 from recbole_midpg.common.arguments import config_values, listed_names
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing
+from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.experiments.benchmark import tuned_settings
 
 
 def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
@@ -228,3 +236,50 @@ def _candidates_table(sizes: Sequence[tuple[int, int]], candidates: Sequence[Can
 
 def _size_text(sizes: Sequence[tuple[int, int]], place: int | None) -> str:
     return "any" if place is None else "({}, {})".format(*sizes[place])
+
+
+# --------------------------------------------------------------------------------------------------
+# AUC over rows
+
+
+def analyze_sizes(
+    dataset: str,
+    config_files: list[str],
+    rows: list[int],
+    models: list[str],
+    trials: int,
+    seed: int,
+    settings_file: str | None,
+    jobs: int,
+    output: str,
+    settings: list[str],
+) -> None:
+    """Train models on a generated set of several sizes, and draw their learning curves."""
+    import_matplotlib()
+    sizes = check_sizes(dataset, rows)
+    file, tuned = tuned_settings(dataset, settings_file)
+    print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")
+    curves = run_sizes(
+        dataset,
+        Path(output) / "sizes.jsonl",
+        sizes,
+        listed_names(models),
+        trials=trials,
+        seed=seed,
+        jobs=jobs,
+        tuned=tuned,
+        config_files=config_files,
+        settings=config_values(settings),
+    )
+    blocks = [area_table(curves), *([gain_table(curves)] if curves.has_gains else [])]
+    for headers, lines in blocks:
+        print(tabulate(lines, headers=headers, disable_numparse=True), end="\n\n")
+    print(*notes(curves), sep="\n\n", end="\n\n")
+    written = save_figure(draw_learning_curves(curves), curves, output, "sizes")
+    tables = [
+        tabulate(lines, headers=headers, tablefmt="github", disable_numparse=True)
+        for headers, lines in blocks
+    ]
+    page = Path(output) / "sizes.md"
+    write_text(page, "\n\n".join([*tables, *notes(curves)]) + "\n")
+    _print_paths([*written, page])

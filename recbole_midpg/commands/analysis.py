@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recbole_midpg.commands.experiments import add_settings_file, default_models
 from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
 from recbole_midpg.common.choices import SPLITS, VARIANTS
 
@@ -24,6 +25,7 @@ def add_analyze(commands: Any) -> None:
     _add_curves(parts)
     _add_gains(parts)
     _add_sweep(parts)
+    _add_sizes(parts)
 
 
 def _add_part(parts: Any, name: str, about: str, **options: Any) -> argparse.ArgumentParser:
@@ -111,6 +113,35 @@ def _add_sweep(parts: Any) -> None:
         default=list(VARIANTS),
         help=f"some of {' '.join(VARIANTS)} (default: all)",
     )
+    _add_trials(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_sweep"), settings=[])
+
+
+def _add_sizes(parts: Any) -> None:
+    parser = _add_part(
+        parts,
+        "sizes",
+        "learning curves: test AUC of models over the rows of a generated set",
+        epilog="Further arguments --KEY=VALUE are config values, the same in every trial; they win "
+        "over the settings file. The same command goes on after an interrupt.",
+    )
+    parser.add_argument("--dataset", required=True, help="one that can be generated")
+    parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
+    parser.add_argument(
+        "--rows", nargs="+", type=int, required=True, help="how many are generated, some numbers"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=default_models(),
+        help=f"of this package or of RecBole (default: {' '.join(default_models())})",
+    )
+    add_settings_file(parser)
+    _add_trials(parser)
+    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_sizes"), settings=[])
+
+
+def _add_trials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trials", type=int, default=3, help="of each model at each size (default: %(default)s)"
     )
@@ -120,7 +151,6 @@ def _add_sweep(parts: Any) -> None:
     parser.add_argument(
         "--jobs", type=int, default=1, help="trials at a time (default: %(default)s)"
     )
-    parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_sweep"), settings=[])
 
 
 def add_compare(commands: Any) -> None:

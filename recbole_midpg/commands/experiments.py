@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from recbole_midpg.commands.running import run_by
@@ -60,18 +61,14 @@ def add_benchmark(commands: Any) -> None:
     parser.add_argument(
         "--models",
         nargs="+",
-        default=_default_models(),
-        help=f"of this package or of RecBole (default: {' '.join(_default_models())})",
+        default=default_models(),
+        help=f"of this package or of RecBole (default: {' '.join(default_models())})",
     )
     parser.add_argument("--trials", type=int, default=10, help="of each model (default: 10)")
     parser.add_argument(
         "--seed", type=int, default=_DEFAULT_SEED, help="of the first trial (default: 2020)"
     )
-    parser.add_argument(
-        "--settings_file",
-        help="tuned settings by model (default: ./benchmarks/settings/DATASET.yaml, else the "
-        "package's, if there is one)",
-    )
+    add_settings_file(parser)
     parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default: 1)")
     parser.add_argument(
         "--proposed",
@@ -92,6 +89,16 @@ def add_benchmark(commands: Any) -> None:
     )
 
 
-def _default_models() -> list[str]:
+def add_settings_file(parser: argparse.ArgumentParser) -> None:
+    """Add ``--settings_file`` to a command that trains several models."""
+    parser.add_argument(
+        "--settings_file",
+        help="tuned settings by model (default: ./benchmarks/settings/DATASET.yaml, else the "
+        "package's, if there is one)",
+    )
+
+
+def default_models() -> list[str]:
+    """This package's models: DNN first, the paper's own last."""
     proposed = [name for name in own_model_names() if name in PROPOSED]
     return ["DNN", *(m for m in own_model_names() if m not in ("DNN", *proposed)), *proposed]

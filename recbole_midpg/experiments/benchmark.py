@@ -51,6 +51,19 @@ def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
     return content
 
 
+def tuned_settings(dataset: str, file: str | None) -> tuple[Path | None, dict[str, dict[str, Any]]]:
+    """Read the tuned settings of a file, or of the dataset's own where there is one.
+
+    Returns:
+        The file, ``None`` where nothing is tuned, and what :func:`read_settings` gives.
+
+    Raises:
+        UsageError: see :func:`read_settings`.
+    """
+    path = find_settings(dataset) if file is None else Path(file)
+    return path, {} if path is None else read_settings(path)
+
+
 def plan_trials(
     models: Sequence[str],
     trials: int,

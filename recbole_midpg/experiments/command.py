@@ -24,10 +24,9 @@ from recbole_midpg.common.machine import git_state, now
 from recbole_midpg.common.version import versions
 from recbole_midpg.common.whole_files import write_text
 from recbole_midpg.experiments.benchmark import (
-    find_settings,
     plan_trials,
-    read_settings,
     summarize,
+    tuned_settings,
 )
 from recbole_midpg.experiments.model_table import describe_models
 from recbole_midpg.experiments.search_space import default_space
@@ -140,8 +139,7 @@ def compare_models(
     require_positive("jobs", jobs)
     models = listed_names(models)
     proposed = _proposed_models(proposed, models)
-    file = settings_file or find_settings(dataset)
-    tuned = read_settings(file) if file else {}
+    file, tuned = tuned_settings(dataset, settings_file)
     given = config_values(settings)
     # What is on the command line wins over what was tuned, and that over config files.
     plans = plan_trials(models, trials, seed, tuned, given)
