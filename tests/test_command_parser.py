@@ -79,7 +79,7 @@ def test_config_keys_and_what_is_near_none_are_left_to_the_config():
         (["tune", "--trails=3"], "did you mean --trials?"),
         (["benchmark", "--model", "DNN"], "did you mean --models?"),
         (["benchmark", "--setings_file=x"], "did you mean --settings_file?"),
-        (["analyze", "gain"], "'gain' is no figure, one of matrices, curves, gains, sweep; did"),
+        (["analyze", "gain"], "'gain' is no figure, one of matrices, curves, gains, sweep,"),
         (["analyze", "sweep", "--varients", "r"], "did you mean --variants?"),
     ],
 )

@@ -28,6 +28,7 @@ BASELINE = "DNN"
 
 _BEST = "best possible"
 _PANEL_HEIGHT = 3.2
+_NAME_HEIGHT = 0.18  # of a line of the legend
 _SHARE_OF_A_STEP = 0.3  # between two numbers of rows, over which their points are spread
 
 
@@ -85,10 +86,12 @@ def draw_learning_curves(data: LearningCurves) -> Figure:
     Below it stands the difference from :data:`BASELINE`, where this is among the models. A dotted
     line is the best possible AUC.
     """
-    figure, axes = new_figure(
-        1 + data.has_gains, 1, PAGE_WIDTH, _PANEL_HEIGHT * (1 + data.has_gains)
-    )
+    count = 1 + data.has_gains
+    height = max(_PANEL_HEIGHT * count, _NAME_HEIGHT * (2 + len(data.lines)))
+    figure, axes = new_figure(count, 1, PAGE_WIDTH, height)
     panels = list(axes[:, 0])
+    for panel in panels[1:]:
+        panel.sharex(panels[0])
     names = sorted(data.lines, key=lambda name: _last_mean(data.lines[name]), reverse=True)
     known = [place for place, best in enumerate(data.best_possible) if best is not None]
     if known:
@@ -101,10 +104,10 @@ def draw_learning_curves(data: LearningCurves) -> Figure:
         )
     for place, (name, shown) in enumerate(zip(names, drawn_names(names), strict=True)):
         marks = line_marks(place, len(names))
-        shift = _shift(data.rows, place, len(names))
         points = data.lines[name]
-        areas = [(point.rows * shift, point.mean, point.deviation) for point in points]
+        areas = [(point.rows, point.mean, point.deviation) for point in points]
         _draw_line(panels[0], areas, label=shown, **marks)
+        shift = _shift(data.rows, place, len(names))
         gains = [(point.rows * shift, point.gain) for point in points if point.gain is not None]
         if gains:
             _draw_line(panels[1], [(at, g.mean, g.half_width) for at, g in gains], **marks)
@@ -129,7 +132,10 @@ def _last_mean(points: Sequence[LearningPoint]) -> float:
 
 
 def _shift(rows: Sequence[int], place: int, count: int) -> float:
-    """By what to multiply rows, so that the bars of lines stand beside each other."""
+    """By what to multiply rows, so that the wide bars of gains stand beside each other.
+
+    Lines that rise are not shifted: beside an equal one, one to the left would seem to be above.
+    """
     steps = np.diff(np.log(rows))
     width = _SHARE_OF_A_STEP * (steps.min() if len(steps) else 1.0)
     return float(np.exp(width * (place - (count - 1) / 2) / count))

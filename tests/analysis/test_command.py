@@ -7,9 +7,11 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
+from recbole_midpg.analysis.learning_curves import LearningCurves
 from recbole_midpg.analysis.sweep import SizeSweep
 from recbole_midpg.analysis.training import train_pair
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.generated import bayes_of_split
 from recbole_midpg.models.dnn import DNN
 from tests.analysis.commands import analyze
 from tests.analysis.reports import run_report, table, written
@@ -94,6 +96,89 @@ def test_sweep_trains_and_goes_on_from_its_record(capsys):
     assert "parameters without embeddings" in capsys.readouterr().out
     analyze(*arguments, *settings)
     assert Path("out/sweep.jsonl").read_text() == record
+
+
+SIZES = ["sizes", "--dataset", "teacher_dpg_synth"]
+SHORT = ["--epochs=1", "--train_batch_size=2048", "--mlp_hidden_size=[8,4]", "--embedding_size=2"]
+
+
+@pytest.mark.slow
+def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
+    Path("mine.yaml").write_text("DPG: {weighting: r, embedding_size: 4}\n")
+    Path("rate.yaml").write_text("learning_rate: 0.01\n")
+    words = [*SIZES, "--output", "out", "--models", "DNN", "DPG", "--jobs", "2"]
+    words += [
+        "--settings_file",
+        "mine.yaml",
+        "--config_files",
+        "rate.yaml",
+        "--n=2",
+        "--m=2",
+        "--k=1",
+    ]
+    words += SHORT
+    analyze(*words, "--rows", 8000, 5000, "--trials", 1)
+    first, *trials = [json.loads(line) for line in Path("out/sizes.jsonl").read_text().splitlines()]
+    assert first["settings"]["learning_rate"] == 0.01
+    keys = ("model", "seed")
+    done = {(*(t[k] for k in keys), t["settings"]["synthetic_rows"]): t for t in trials}
+    assert set(done) == {(m, 2020, r) for m in ("DNN", "DPG") for r in (5000, 8000)}
+    own = done["DPG", 2020, 8000]["settings"]
+    assert (own["weighting"], own["n"], own["embedding_size"]) == ("r", 2, 2)
+    for rows in (5000, 8000):
+        folder = Path(f"dataset/teacher_dpg_synth-{rows}/teacher_dpg_synth")
+        assert json.loads((folder / "bayes.json").read_text())["rows"] == rows
+        scored = sum(s["rows"] for s in done["DNN", 2020, rows]["scenarios"])
+        assert scored == rows / 10  # the test split is a tenth
+
+    content = LearningCurves(**json.loads(Path("out/sizes.json").read_text()))
+    assert content.rows == [5000, 8000]
+    best = bayes_of_split(folder, seed=2020)["test"]["auc_of_drawn_labels"]
+    assert content.best_possible[1] == pytest.approx(best)
+    dnn, dpg = (done[model, 2020, 8000]["test"]["auc"] for model in ("DNN", "DPG"))
+    assert content.lines["DPG"][1]["test"] == [dpg]
+    assert content.lines["DPG"][1]["gain"]["differences"] == [pytest.approx(dpg - dnn)]
+    printed = capsys.readouterr().out
+    assert "settings: mine.yaml" in printed and "out/sizes.svg" in printed
+    page = Path("out/sizes.md").read_text()
+    for line in (
+        f"| DNN           | {content.lines['DNN'][0]['mean']:.4f}",
+        "| best possible | 0.",
+    ):
+        assert line in page
+
+    record = Path("out/sizes.jsonl").read_text()
+    analyze(*words, "--rows", 5000, 6000, "--trials", 1)
+    assert Path("out/sizes.jsonl").read_text().startswith(record)
+    assert len(Path("out/sizes.jsonl").read_text().splitlines()) == 1 + 4 + 2
+    again = LearningCurves(**json.loads(Path("out/sizes.json").read_text()))
+    assert (again.rows, again.lines["DPG"][0]) == ([5000, 6000], content.lines["DPG"][0])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rows", "4999"], "rows: 4,999 is not allowed for teacher_dpg_synth, expected at least"),
+        (["--rows", "5000", "5000"], "--rows: '5000 5000' is not allowed, expected different"),
+        (["--rows", "5000", "--dataset", "gaps"], "--dataset: 'gaps' is not a dataset that can be"),
+        (["--rows", "5000", "--dataset", "teacher_dgp_synth"], "did you mean 'teacher_dpg_synth'"),
+        (["--rows", "5000", "--dataset", "../x"], "'../x' is not a dataset that can be generated"),
+        (["--rows", "5000", "--models", "DNN", "DPQ"], "model: 'DPQ' is not known"),
+        (["--rows", "5000", "--models", "DNN,DNN"], "DNN DNN has a model twice"),
+        (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
+        (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
+        (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),
+        (["--rows", "5000", "--data_path=3"], "data_path: 3 is not allowed"),
+        (["--rows", "5000", "--settings_file", "none.yaml"], "none.yaml': No such file"),
+        (["--rows", "5000", "--config_files", "none.yaml"], "none.yaml': No such file"),
+        (["--rows", "5000", "--epoch=3"], "did you mean 'epochs'?"),
+    ],
+)
+def test_sizes_that_cannot_be_trained_are_told_before_a_set_is_generated(words, told):
+    with pytest.raises(UsageError) as error:
+        analyze(*SIZES, "--output", "out", *words)
+    assert told in str(error.value)
+    assert not Path("dataset").exists() and not Path("out").exists()
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,9 @@ from recbole_midpg.analysis.figures import (
     draw_size_sweep,
     draw_training_curves,
 )
+from recbole_midpg.analysis.learning_curves import draw_learning_curves
 from recbole_midpg.common.errors import UsageError
+from tests.analysis.test_learning_curves import LEARNING_CURVES
 
 
 def point(size, test):
@@ -105,6 +107,7 @@ DRAWN = {
     "heat_map": (draw_heat_map, HEAT_MAP),
     "curves": (draw_training_curves, CURVES),
     "gains": (draw_scenario_gains, GAINS),
+    "sizes": (draw_learning_curves, LEARNING_CURVES),
 }
 
 

@@ -36,6 +36,7 @@ _SHORT = {
     "benchmark": (*_SHORT_RUN, "--trials=1", "--models", "DNN", "DPG"),
     "matrices": _SHORT_RUN,
     "sweep": (*_SHORT_RUN, "--trials=1", "--sizes", "4,2", "--variants", "r"),
+    "sizes": (*_SHORT_RUN, "--trials=1", "--rows", "5000", "9000", "--models", "DNN", "DPG"),
 }
 _FEW_ROWS = "--synthetic_rows=20000"
 
@@ -196,7 +197,7 @@ def shortened(words: list[str]) -> list[str]:
     if any(word.startswith("--continue_from") for word in words):
         return words  # which trains once on a few rows
     options = next((_SHORT[word] for word in words if word in _SHORT), ())
-    if options and any("_synth" in word for word in words):
+    if options and "--rows" not in options and any("_synth" in word for word in words):
         options = (*options, _FEW_ROWS)
     replaced = {word.partition("=")[0] for word in options if word.startswith("--")}
     kept, keeping = [], True
