@@ -145,7 +145,7 @@ def test_every_action_takes_the_options_of_its_command(monkeypatch):
     with pytest.raises(Parsed) as parsed:
         cli.main([])
     checked = [check_action(parser) for parser in commands_of(parsed.value.args[0])]
-    assert sorted(checked) == sorted(places) and len(places) == 17
+    assert sorted(checked) == sorted(places) and len(places) == 18
 
 
 def commands_of(parser):

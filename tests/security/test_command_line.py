@@ -29,6 +29,11 @@ def test_values_are_not_run(attacked, words, told):
         ("tune", ["--model=MIDPG", "--dataset=ml-100k"], "beta"),
         ("benchmark", ["--models", "MIDPG", "--dataset=ml-100k"], "beta"),
         ("analyze", ["sweep", "--dataset=ml-100k", "--output=o"], "dropout_prob"),
+        (
+            "analyze",
+            ["sizes", "--dataset=teacher_dpg_synth", "--rows", "5000", "--output=o"],
+            "dropout_prob",
+        ),
     ],
 )
 def test_values_of_the_other_commands_are_not_run(attacked, command, words, key):
