@@ -29,7 +29,6 @@ from recbole_midpg.experiments.benchmark import (
     tuned_settings,
 )
 from recbole_midpg.experiments.model_table import describe_models
-from recbole_midpg.experiments.search_space import default_space
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import run_trials
 from recbole_midpg.experiments.tuning import tune
@@ -82,7 +81,7 @@ def tune_model(
     found = tune(
         model,
         dataset,
-        space or default_space(name),
+        space,
         path,
         trials=trials,
         seed=seed,

@@ -8,12 +8,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from recbole.model.abstract_recommender import ContextRecommender
+
 from recbole_midpg.common.arguments import parse_value
 from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.integration.config.config import model_properties
+from recbole_midpg.integration.config.key_names import RECBOLE_PROPERTIES, keys_of
 from recbole_midpg.integration.models.model_names import defaults_of
 from recbole_midpg.integration.models.outside_models import outside_models
 from recbole_midpg.integration.models.registry import get_model
+from recbole_midpg.models.base import ScenarioRecommender
 
+_SPACES = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper"
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
 
@@ -32,24 +38,46 @@ class Dimension:
     values: tuple[Any, ...]
 
 
-def default_space(model: str) -> Path:
-    """The search space that the package holds for a model, or that stands beside its file.
+def default_space(model: str) -> list[Dimension]:
+    """The space that every context-aware model has without a file of the user's.
+
+    What ``properties/hyper/common.hyper`` holds is searched for all models alike, where a model
+    reads it; beside it stand the keys of the model's own file, which win over common ones.
+
+    Args:
+        model: a model of this package or of RecBole, or from outside: its own file is that of
+            ``properties/hyper/``, or the one beside its class. There need not be one.
+
+    Returns:
+        The space's dimensions.
 
     Raises:
-        UsageError: there is none, or no such model.
+        UsageError: the model is not context-aware, or there is no such model.
     """
-    name = get_model(model).__name__
-    if name in outside_models():
-        path = outside_models()[name].space
-    else:
-        hyper = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper"
-        path = hyper / f"{defaults_of(name)}.hyper"
-    if not path.is_file():
+    model_class = get_model(model)
+    name = model_class.__name__
+    if not issubclass(model_class, ContextRecommender):
         raise UsageError(
             f"--space: there is no packaged space for {name}, expected a file of lines as "
             "learning_rate loguniform -8,-4 or embedding_size choice [8,16]."
         )
-    return path
+    unread = _unread_keys(model_class)
+    common = [line for line in read_space(_SPACES / "common.hyper") if line.key not in unread]
+    path = _SPACES / f"{defaults_of(name)}.hyper"
+    if name in outside_models():
+        path = outside_models()[name].space
+    own = read_space(path) if path.is_file() else []
+    return list({dimension.key: dimension for dimension in [*common, *own]}.values())
+
+
+def _unread_keys(model_class: type) -> set[str]:
+    """Common keys that a model does not read; the others are of any training."""
+    name = model_class.__name__
+    files = model_properties(name) or [RECBOLE_PROPERTIES / "model" / f"{name}.yaml"]
+    unread = {"dropout_prob"} - keys_of(files)
+    if not issubclass(model_class, ScenarioRecommender):
+        unread.add("embedding_dropout")
+    return unread
 
 
 def read_space(path: str | Path) -> list[Dimension]:

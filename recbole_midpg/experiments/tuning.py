@@ -15,7 +15,12 @@ import torch
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
-from recbole_midpg.experiments.search_space import Dimension, hyperopt_space, read_space
+from recbole_midpg.experiments.search_space import (
+    Dimension,
+    default_space,
+    hyperopt_space,
+    read_space,
+)
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
 from recbole_midpg.integration.run.run import Run
@@ -114,7 +119,7 @@ class Search:
 def tune(
     model: str,
     dataset: str,
-    space: str | Path,
+    space: str | Path | None,
     record: str | Path,
     *,
     trials: int = 20,
@@ -133,7 +138,8 @@ def tune(
     Args:
         model: a model of this package or of RecBole.
         dataset: the dataset. Its test split is never read.
-        space: a search space in RecBole's ``.hyper`` form.
+        space: a file of a search space in RecBole's ``.hyper`` form; ``None`` for the model's
+            :func:`~recbole_midpg.experiments.search_space.default_space`.
         record: the file of finished trials.
         trials: how many trials in all, those in the record included.
         seed: of the search; the seed of each training is the config's.
@@ -156,7 +162,7 @@ def tune(
         ) from error
 
     fixed = dict(settings or {})
-    dimensions = _left_to_search(read_space(space), fixed, model)
+    dimensions = _left_to_search(read_space(space) if space else default_space(model), fixed, model)
     config = build_config(model, dataset, config_files, fixed)
     require_validation(config, "tuning")
     kept = Record(

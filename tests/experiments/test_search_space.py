@@ -1,7 +1,9 @@
 import pytest
+from recbole.model.abstract_recommender import ContextRecommender
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.search_space import Dimension, default_space, read_space
+from recbole_midpg.integration.models import outside_models
 
 
 def test_every_kind_of_line(tmp_path):
@@ -47,8 +49,54 @@ def test_a_wrong_line_is_named(tmp_path, text, words):
 def test_missing_files():
     with pytest.raises(UsageError, match=r"none\.hyper"):
         read_space("none.hyper")
-    with pytest.raises(UsageError, match="no packaged space for BPR"):
-        default_space("BPR")
     with pytest.raises(UsageError, match=r"model: 'DNNN' is not known; did you mean 'DNN'\?"):
         default_space("DNNN")
-    assert read_space(default_space("MIDPG"))
+
+
+COMMON = [
+    "learning_rate",
+    "dropout_prob",
+    "embedding_dropout",
+    "dense_weight_decay",
+    "embedding_l2",
+    "embedding_init",
+]
+
+
+def keys(model):
+    return [dimension.key for dimension in default_space(model)]
+
+
+def test_every_model_searches_the_common_keys_and_few_of_its_own():
+    assert keys("DNN") == COMMON
+    assert keys("MIDPG") == [*COMMON, "gate_scale", "k", "beta"]
+    assert keys("ESMM_MIDPG") == keys("MIDPG")
+
+
+def test_recboles_models_search_the_common_keys_that_they_read():
+    assert keys("DeepFM") == [key for key in COMMON if key != "embedding_dropout"]
+    assert keys("FM") == [key for key in COMMON if "dropout" not in key]
+
+
+@pytest.mark.parametrize("model", ["BPR", "DIN", "XGBoost"])
+def test_a_model_that_is_not_context_aware_has_no_packaged_space(model):
+    with pytest.raises(UsageError, match=f"--space: there is no packaged space for {model}"):
+        default_space(model)
+
+
+def test_a_model_s_own_file_wins_over_common_keys(tmp_path, monkeypatch):
+    monkeypatch.setattr(outside_models, "_models", {})
+    (tmp_path / "Mine.yaml").write_text("embedding_size: 4\n")
+
+    class Mine(ContextRecommender):
+        pass
+
+    outside_models.register(Mine, tmp_path / "Mine.yaml")
+    assert keys("Mine") == [key for key in COMMON if "dropout" not in key]
+    (tmp_path / "Mine.hyper").write_text("learning_rate choice [0.5]\nembedding_size choice [2]\n")
+    own = default_space("Mine")
+    assert own[0] == Dimension("learning_rate", "choice", (0.5,))
+    assert [line.key for line in own[1:]] == [
+        *(key for key in COMMON[1:] if "dropout" not in key),
+        "embedding_size",
+    ]

@@ -1,7 +1,6 @@
 """The search spaces: what RecBole's tuning reads, with keys and values that the models allow."""
 
 import ast
-import importlib
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,12 @@ from recbole.trainer import HyperTuning
 import recbole_midpg
 from recbole_midpg.common.rules import Number
 from recbole_midpg.integration.compat import import_hyperopt
+from recbole_midpg.integration.config.config import common_rules
+from recbole_midpg.integration.models.registry import own_models
 
-PROPERTIES = Path(recbole_midpg.__file__).parent / "properties"
-FILES = sorted((PROPERTIES / "hyper").glob("*.hyper"))
+FILES = sorted((Path(recbole_midpg.__file__).parent / "properties" / "hyper").glob("*.hyper"))
+OWN = [path for path in FILES if path.stem != "common"]
+MOST_OWN_KEYS = 3
 
 
 def entries(path):
@@ -22,28 +24,28 @@ def entries(path):
         yield name, kind, "".join(rest)
 
 
-def test_every_model_has_a_space():
-    models = {path.stem for path in (PROPERTIES / "model").glob("*.yaml")}
-    assert models == {path.stem for path in FILES}
+def test_every_file_is_of_a_model_but_the_common_one():
+    assert {path.stem for path in OWN} < set(own_models())
+    assert len(OWN) == len(FILES) - 1
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_a_model_adds_few_keys_that_are_its_own(path):
+    names = [name for name, _, _ in entries(path)]
+    assert len(names) == len(set(names)) <= MOST_OWN_KEYS
+    assert set(names) <= own_models()[path.stem].rules.keys() - own_models()["DNN"].rules.keys()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_values_are_allowed(path):
-    module = importlib.import_module(f"recbole_midpg.models.{path.stem.lower()}")
-    rules = {
-        **getattr(module, path.stem).rules,
-        "learning_rate": Number(minimum_excluded=True),
-    }
-    names = [name for name, _, _ in entries(path)]
-    assert len(names) == len(set(names)) >= 3
+    model = own_models().get(path.stem, own_models()["DNN"])
+    rules = {**common_rules(), **model.rules, "learning_rate": Number(minimum_excluded=True)}
     for name, kind, text in entries(path):
         assert kind == "choice"
         values = ast.literal_eval(text)
         assert len(values) > 1
         for value in values:
-            # RecBole reads a list from its text: hyperopt would make a tuple of it.
-            is_list = isinstance(value, str) and value.startswith("[")
-            assert rules[name].accepts(ast.literal_eval(value) if is_list else value), (name, value)
+            assert rules[name].accepts(value), (name, value)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
