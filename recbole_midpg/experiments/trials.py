@@ -7,27 +7,27 @@ fails or dies is reported and ends nothing else.
 
 from __future__ import annotations
 
-import logging
-import signal
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from logging import getLogger
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from recbole_midpg.common.child_processes import end_with_parent, worker_context
-from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.machine import peak_memory_mib
 from recbole_midpg.experiments.record import Record
+from recbole_midpg.experiments.side_by_side import (
+    Done,
+    Failure,
+    Piece,
+    Send,
+    work_side_by_side,
+)
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
-from recbole_midpg.training.threads import share_cores
 
 
 @dataclass(frozen=True)
@@ -127,96 +127,32 @@ def run_trials(
     }
     waiting = [place for place in range(len(plans)) if place not in results]
 
-    def keep(place: int, result: TrialResult) -> None:
+    def receive(position: int, message: Done | Failure) -> None:
+        place = waiting[position]
+        result = (
+            message.result
+            if isinstance(message, Done)
+            else TrialResult(**vars(plans[place]), problem=message.problem)
+        )
         kept.add(asdict(result))
         results[place] = result
         if result.problem:
             bar.write(f"{result.label}, seed {result.seed}: {result.problem}")
+        bar.update()
 
-    logs = Path(record).parent / "logs"
-    logs.mkdir(exist_ok=True)
     with tqdm(
         total=len(plans), initial=len(results), unit="trial", disable=not show_progress
     ) as bar:
-        pool = _Processes(jobs, dataset, common, logs)
-        try:
-            while waiting or pool.running:
-                while waiting and len(pool.running) < jobs:
-                    pool.start(waiting[0], plans[waiting.pop(0)])
-                bar.set_postfix_str(", ".join(pool.labels()))
-                for place, result in pool.finished():
-                    keep(place, result)
-                    bar.update()
-        finally:
-            pool.stop()
+        pieces = [
+            Piece(f"{plan.label}-{plan.seed}", (plan, dataset, common))
+            for plan in (plans[place] for place in waiting)
+        ]
+        work_side_by_side(_work, pieces, jobs, Path(record).parent / "logs", bar, receive)
     return [results[place] for place in range(len(plans))]
 
 
-class _Processes:
-    """The trials that run at a time, each in a new process that holds nothing of another's."""
-
-    def __init__(self, jobs: int, dataset: str, common: dict[str, Any], logs: Path) -> None:
-        self._context = worker_context(__name__)
-        self._arguments = (dataset, common, logs, jobs)
-        self.running: dict[Connection, tuple[int, TrialPlan, Any]] = {}
-
-    def labels(self) -> list[str]:
-        return [f"{plan.label} {plan.seed}" for _, plan, _ in self.running.values()]
-
-    def start(self, place: int, plan: TrialPlan) -> None:
-        receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(sender, plan, *self._arguments))
-        process.start()
-        sender.close()
-        self.running[receiver] = (place, plan, process)
-
-    def finished(self) -> list[tuple[int, TrialResult]]:
-        """Wait for the next trials that end."""
-        ended = []
-        for receiver in wait(list(self.running)):
-            assert isinstance(receiver, Connection)
-            place, plan, process = self.running.pop(receiver)
-            try:
-                result = receiver.recv()
-            except EOFError:
-                process.join()
-                how = f"its process ended with status {process.exitcode}"
-                result = TrialResult(**vars(plan), problem=how)
-            process.join()
-            ended.append((place, result))
-        return ended
-
-    def stop(self) -> None:
-        for _, _, process in self.running.values():
-            process.terminate()
-            process.join()
-
-
-def _work(
-    sender: Connection,
-    plan: TrialPlan,
-    dataset: str,
-    common: dict[str, Any],
-    logs: Path,
-    jobs: int,
-) -> None:
-    """Do a trial in this process and send its result."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes itself
-    end_with_parent()
-    log = logs / f"{plan.label}-{plan.seed}.log"
-    # RecBole names its TensorBoard folder by this file too.
-    logging.basicConfig(
-        filename=log, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    share_cores(jobs)
-    try:
-        result = run_trial(plan, dataset, common)
-    except UsageError as error:
-        result = TrialResult(**vars(plan), problem=str(error))
-    except Exception as error:  # whatever it is, the other trials go on
-        getLogger().exception("the trial failed")
-        result = TrialResult(**vars(plan), problem=f"{type(error).__name__}: {error} (see {log})")
-    sender.send(result)
+def _work(plan: TrialPlan, dataset: str, common: dict[str, Any], _send: Send) -> TrialResult:
+    return run_trial(plan, dataset, common)
 
 
 def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialResult:

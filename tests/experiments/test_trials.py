@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import trials
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trial, run_trials
-from recbole_midpg.experiments.trials import _work as stock_work
 from tests.support.recbole_data import GAPS
 
 COMMON = {**GAPS, "threshold": {"rating": 3}}
@@ -44,13 +41,13 @@ def test_finished_trials_are_kept_and_half_finished_ones_done_again(monkeypatch)
     lines = RECORD.read_text().splitlines(keepends=True)
     RECORD.write_text("".join(lines[:3]) + lines[3][:20])
     started = []
-    start = trials._Processes.start
+    stock = trials.work_side_by_side
 
-    def watch(self, place, plan):
-        started.append((plan.label, plan.seed))
-        start(self, place, plan)
+    def watch(work, pieces, *arguments):
+        started.extend((plan.label, plan.seed) for plan, *_ in (p.arguments for p in pieces))
+        stock(work, pieces, *arguments)
 
-    monkeypatch.setattr(trials._Processes, "start", watch)
+    monkeypatch.setattr(trials, "work_side_by_side", watch)
     again = run()
     assert started == [("DNN", 2), ("DPG", 2)]
     assert [without_costs(r) for r in again] == [without_costs(r) for r in whole]
@@ -76,27 +73,12 @@ def test_a_failing_trial_is_told_and_ends_nothing(capfd):
     assert len(RECORD.read_text().splitlines()) == 4
 
 
-def die(sender, plan, *_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_trial_whose_process_dies_is_told(monkeypatch):
-    monkeypatch.setattr(trials, "_work", die)
-    (result,) = run(PLANS[:1])
-    assert result.problem == "its process ended with status -9"
-
-
 def break_down(*_):
     raise ZeroDivisionError("inside")
 
 
-def work_badly(*arguments):
-    trials.run_trial = break_down
-    stock_work(*arguments)
-
-
 def test_an_unforeseen_error_is_told_with_its_trace_in_the_log(monkeypatch):
-    monkeypatch.setattr(trials, "_work", work_badly)
+    monkeypatch.setattr(trials, "_work", break_down)
     (result,) = run(PLANS[:1])
     log = RECORD.parent / "logs" / "DNN-1.log"
     assert result.problem == f"ZeroDivisionError: inside (see {log})"
