@@ -249,7 +249,8 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
     record = (tmp_path / "tuning" / "DNN-ml-100k.jsonl").read_text().splitlines()[1:]
     first, second = map(json.loads, record)
     assert first["parameters"] == {} and set(second["parameters"]) == {"embedding_size"}
-    best = max(first, second, key=lambda trial: trial["score"])
+    best = max(first, second, key=lambda trial: trial["scores"])
+    assert len(best["scores"]) == 1
     assert (chosen or {}) == best["parameters"]
     told = result.stdout.splitlines()
     assert told[-2:] == [
@@ -257,7 +258,7 @@ def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
         "run_recbole --model=DNN --dataset=ml-100k --epochs=1 --train_batch_size=8192 "
         "--config_files tuning/DNN-ml-100k.yaml",
     ]
-    assert f"validation AUC: {best['score']}" in result.stdout
+    assert f"validation AUC: {best['scores'][0]}" in result.stdout
     comments = (tmp_path / "tuning" / "DNN-ml-100k.yaml").read_text().splitlines()
     comments = [line.removeprefix("# ") for line in comments if line.startswith("# ")]
     assert comments == told[-1 - len(comments) : -1]

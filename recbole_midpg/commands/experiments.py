@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from recbole_midpg.commands.running import run_by
-from recbole_midpg.common.choices import PROPOSED
+from recbole_midpg.commands.running import add_force, run_by
+from recbole_midpg.common.choices import DEFAULT_MODEL, PROPOSED
 from recbole_midpg.integration.models.model_names import own_model_names
 
 _DEFAULT_SEED = 2020
@@ -24,28 +24,51 @@ def add_tune(commands: Any) -> None:
     """Add ``tune`` to the parser's commands."""
     parser = commands.add_parser(
         "tune",
-        help="search for the settings of a model that are best on the validation split",
+        help="search for the settings of models that are best on the validation split",
         epilog="Further arguments --KEY=VALUE are config values, the same in every trial: they are "
-        "not searched, and stand in the printed command rather than in the file of the result.",
+        "not searched, and stand in the printed command rather than in a model's file.",
         allow_abbrev=False,  # --m=4 is a config value
     )
-    parser.add_argument("--model", default="MIDPG", help="(default: %(default)s)")
+    parser.add_argument(
+        "--models",
+        "--model",
+        nargs="+",
+        default=[DEFAULT_MODEL],
+        help=f"one or several (default: {DEFAULT_MODEL})",
+    )
     parser.add_argument("--dataset", default="ml-100k", help="(default: %(default)s)")
-    parser.add_argument("--space", help="a .hyper file (default: the package's for the model)")
+    parser.add_argument(
+        "--space",
+        help="a .hyper file of all that is searched (default: the package's common one, and the "
+        "keys of each model's own)",
+    )
     parser.add_argument(
         "--trials",
         type=int,
         default=20,
-        help="the first is of the defaults (default: %(default)s)",
+        help="of each model; the first is of the defaults (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        help="a trial is trained with as many, the config's and the next ones, and has the mean of "
+        "their scores (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
+    parser.add_argument("--jobs", type=int, default=1, help="models at a time (default: 1)")
     parser.add_argument(
         "--record",
         help="file of finished trials, from which the same command goes on after an interrupt "
         "(default: tuning/MODEL-DATASET.jsonl)",
     )
+    parser.add_argument(
+        "--settings_file",
+        help="a file to write besides: the settings of all models, for benchmark",
+    )
+    add_force(parser)
     parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
-    parser.set_defaults(action=run_by("recbole_midpg.experiments.command:tune_model"), settings=[])
+    parser.set_defaults(action=run_by("recbole_midpg.experiments.command:tune_models"), settings=[])
 
 
 def add_benchmark(commands: Any) -> None:

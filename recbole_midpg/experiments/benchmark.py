@@ -64,6 +64,25 @@ def tuned_settings(dataset: str, file: str | None) -> tuple[Path | None, dict[st
     return path, {} if path is None else read_settings(path)
 
 
+def settings_text(
+    common: Mapping[str, Any], by_model: Mapping[str, Mapping[str, Any]], comments: Sequence[str]
+) -> str:
+    """The text of a file that :func:`read_settings` reads.
+
+    Args:
+        common: config values of all models.
+        by_model: those of each alone.
+        comments: what is to stand above them.
+    """
+    content = {**({_COMMON: common} if common else {}), **by_model}
+    return as_comments(comments) + yaml.safe_dump(content, sort_keys=False)
+
+
+def as_comments(lines: Sequence[str]) -> str:
+    """Lines of text as comments of a YAML file."""
+    return "".join(f"# {line}\n" for line in "\n".join(lines).splitlines())
+
+
 def plan_trials(
     models: Sequence[str],
     trials: int,

@@ -22,16 +22,19 @@ from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.machine import git_state, now
 from recbole_midpg.common.version import versions
-from recbole_midpg.common.whole_files import write_text
+from recbole_midpg.common.whole_files import refuse_existing, write_text
 from recbole_midpg.experiments.benchmark import (
+    as_comments,
     plan_trials,
+    settings_text,
     summarize,
     tuned_settings,
 )
 from recbole_midpg.experiments.model_table import describe_models
+from recbole_midpg.experiments.side_by_side import Failure
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import run_trials
-from recbole_midpg.experiments.tuning import tune
+from recbole_midpg.experiments.tuning import Search, SearchPlan, tune_side_by_side
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.models.registry import get_model
 from recbole_midpg.training.threads import choose_threads, n_cores
@@ -63,44 +66,99 @@ def list_models(dataset: str, config_files: list[str]) -> None:
     print(tabulate(rows, headers=headers, intfmt=","))
 
 
-def tune_model(
-    model: str,
+def tune_models(
     dataset: str,
+    models: list[str],
     space: str | None,
     trials: int,
+    seeds: int,
     seed: int,
+    jobs: int,
     record: str | None,
+    settings_file: str | None,
+    force: bool,
     config_files: list[str],
     settings: list[str],
 ) -> None:
-    """Search for the settings of a model, and write and print the best ones."""
-    require_positive("trials", trials)
-    values = config_values(settings)
-    name = get_model(model).__name__
-    path = Path(record or f"tuning/{name}-{dataset}.jsonl")
-    found = tune(
-        model,
-        dataset,
-        space,
-        path,
-        trials=trials,
-        seed=seed,
-        config_files=config_files,
-        settings=values,
-    )
-    summary = found.summary()
-    if values:
+    """Search for the settings of models, and write and print the best ones."""
+    for option, count in {"trials": trials, "seeds": seeds, "jobs": jobs}.items():
+        require_positive(option, count)
+    models = _different_models(models)
+    if record and len(models) > 1:
+        raise UsageError(
+            f"--record: {record!r} is one file and {' '.join(models)} need one each, expected no "
+            f"--record: they have tuning/MODEL-{dataset}.jsonl."
+        )
+    if settings_file:
+        refuse_existing(settings_file, force)
+    given = config_values(settings)
+    plans = [
+        SearchPlan(
+            model,
+            dataset,
+            Path(record or f"tuning/{get_model(model).__name__}-{dataset}.jsonl"),
+            space=space,
+            trials=trials,
+            seeds=seeds,
+            seed=seed,
+            config_files=config_files,
+            settings=given,
+        )
+        for model in models
+    ]
+    # What the next command has to have too, for the chosen settings to mean the same.
+    same = ["--config_files", *config_files] if config_files else []
+    failures, searches = [], []
+    for plan, outcome in zip(plans, tune_side_by_side(plans, jobs), strict=True):
+        if isinstance(outcome, Failure):
+            failures.append(f"{plan.model}: {outcome.problem}")
+            continue
+        searches.append(outcome)
+        chosen = _write_config_file(plan, outcome)
+        words = ["run_recbole", f"--model={plan.model}", f"--dataset={dataset}"]
+        words += [f"--{key}={text}" for key, text in split_arguments(settings).items()]
+        print(shlex.join([*words, "--config_files", *config_files, str(chosen)]))
+    if failures:
+        raise UsageError(" ".join(failures))
+    if settings_file:
+        words = ["--models", *models, f"--dataset={dataset}"]
+        counts = [f"--trials={trials}", f"--seeds={seeds}", f"--seed={seed}"]
+        space_words = [f"--space={space}"] if space else []
+        tuned_by = ["recbole-midpg", "tune", *words, *counts, *space_words, *settings, *same]
+        comments = [
+            f"Chosen on the validation split by {shlex.join(tuned_by)}",
+            *(line for search in searches for line in search.summary()),
+        ]
+        best = {search.model: search.best.parameters for search in searches}
+        write_text(Path(settings_file), settings_text(given, best, comments))
+        following = ["benchmark", *words, f"--settings_file={settings_file}", *same]
+        print(shlex.join(["recbole-midpg", *following]))
+
+
+def _write_config_file(plan: SearchPlan, search: Search) -> Path:
+    """Print what a search has found and write it as a config file, beside its record."""
+    summary = search.summary()
+    if plan.settings:
         # Another length or dataset may be what the next run is for: the file does not decide that.
-        same = ", ".join(f"{key} = {value}" for key, value in values.items())
+        same = ", ".join(f"{key} = {value}" for key, value in plan.settings.items())
         summary.append(f"Given for every trial, and so not in the file: {same}.")
-    chosen = path.with_suffix(".yaml")
-    comments = "".join(f"# {line}\n" for line in "\n".join(summary).splitlines())
-    parameters = found.best.parameters
-    write_text(chosen, comments + (yaml.safe_dump(parameters) if parameters else ""))
-    words = ["run_recbole", f"--model={model}", f"--dataset={dataset}"]
-    words += [f"--{key}={text}" for key, text in split_arguments(settings).items()]
-    words += ["--config_files", *config_files, str(chosen)]
-    print(*summary, shlex.join(words), sep="\n")
+    print(*summary, sep="\n")
+    path = plan.record.with_suffix(".yaml")
+    parameters = search.best.parameters
+    write_text(path, as_comments(summary) + (yaml.safe_dump(parameters) if parameters else ""))
+    return path
+
+
+def _different_models(words: list[str]) -> list[str]:
+    """The models of ``--models``.
+
+    Raises:
+        UsageError: one is there twice.
+    """
+    models = listed_names(words)
+    if len(set(models)) < len(models):
+        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
+    return models
 
 
 def _proposed_models(words: list[str] | None, models: list[str]) -> list[str]:

@@ -1,17 +1,17 @@
-"""Tuning a model's config keys on the validation split, with a record that a later run resumes."""
+"""Tuning models' config keys on the validation split, with records that a later run resumes."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
@@ -21,11 +21,44 @@ from recbole_midpg.experiments.search_space import (
     hyperopt_space,
     read_space,
 )
+from recbole_midpg.experiments.side_by_side import Done, Failure, Piece, work_side_by_side
+from recbole_midpg.experiments.statistics import Spread
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
+from recbole_midpg.integration.models.outside_models import class_name_of
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
 from recbole_midpg.training.device_faults import DeviceLostError
+
+_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search that is to be done.
+
+    Attributes:
+        model: a model of this package, of RecBole or from outside.
+        dataset: the dataset. Its test split is never read.
+        record: the file of finished trials.
+        space: a file of a search space in RecBole's ``.hyper`` form; by default the model's
+            :func:`~recbole_midpg.experiments.search_space.default_space`.
+        trials: how many trials in all, those in the record included.
+        seeds: how many seeds each trial is trained with: the config's and those that follow it.
+        seed: of the search itself.
+        config_files: RecBole config files.
+        settings: further config values, the same in every trial: these keys are not searched.
+    """
+
+    model: str
+    dataset: str
+    record: Path
+    space: str | Path | None = None
+    trials: int = 20
+    seeds: int = 1
+    seed: int = 2023
+    config_files: Sequence[str] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,15 +67,30 @@ class Trial:
 
     Attributes:
         parameters: the config keys that were tried.
-        score: the best validation score; ``None`` where the trial failed.
+        scores: the best validation score of each seed; empty where the trial failed, as it does
+            when one seed fails.
         seconds: how long it took.
         problem: why it failed, an empty text where it did not.
     """
 
     parameters: dict[str, Any]
-    score: float | None
+    scores: Sequence[float]
     seconds: float
     problem: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """The mean of the seeds' scores, by which settings are chosen; ``None`` of a failure."""
+        spread = Spread.of(self.scores)
+        return spread.mean if spread else None
+
+    def score_text(self) -> str:
+        """The score, with its standard deviation where there are several seeds."""
+        spread = Spread.of(self.scores)
+        if spread is None:
+            return "none, as they failed"
+        mean = f"{round(spread.mean, _DECIMALS)}"
+        return mean if spread.count == 1 else f"{mean} ± {round(spread.sd, _DECIMALS)}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +98,7 @@ class Search:
     """A search that is done.
 
     Attributes:
-        model: the model.
+        model: the name of the model's class.
         dataset: the dataset.
         metric: the validation metric that chooses.
         bigger_is_better: whether a higher value of it is the better one.
@@ -96,7 +144,9 @@ class Search:
         else:
             lines = [f"{subject}: the best of {len(self.trials)} settings on validation:"]
             lines += [f"  {key} = {value}" for key, value in best.parameters.items()]
-        lines.append(f"validation {self.metric}: {best.score}{self._compared()}")
+        seeds = len(best.scores)
+        over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
+        lines.append(f"validation {self.metric}{over}: {best.score_text()}{self._compared()}")
         failed = [trial for trial in self.trials if trial.score is None]
         if failed:
             lines.append(
@@ -108,26 +158,12 @@ class Search:
     def _compared(self) -> str:
         """What the best score is to be compared with, as the end of a line."""
         if self.best is not self.defaults:
-            failed = self.defaults.score is None
-            return (
-                f", with the defaults {'none, as they failed' if failed else self.defaults.score}"
-            )
+            return f", with the defaults {self.defaults.score_text()}"
         next_best = self._best_of(self.trials[1:])
-        return "" if next_best is None else f", the best of the others {next_best.score}"
+        return "" if next_best is None else f", the best of the others {next_best.score_text()}"
 
 
-def tune(
-    model: str,
-    dataset: str,
-    space: str | Path | None,
-    record: str | Path,
-    *,
-    trials: int = 20,
-    seed: int = 2023,
-    config_files: list[str] | None = None,
-    settings: dict[str, Any] | None = None,
-    show_progress: bool = True,
-) -> Search:
+def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Search:
     """Search for the config values with the best validation score, by hyperopt's TPE.
 
     The first trial is of the defaults: what is chosen is no worse on validation.
@@ -136,16 +172,8 @@ def tune(
     same values again and takes the scores of finished trials from the record.
 
     Args:
-        model: a model of this package or of RecBole.
-        dataset: the dataset. Its test split is never read.
-        space: a file of a search space in RecBole's ``.hyper`` form; ``None`` for the model's
-            :func:`~recbole_midpg.experiments.search_space.default_space`.
-        record: the file of finished trials.
-        trials: how many trials in all, those in the record included.
-        seed: of the search; the seed of each training is the config's.
-        config_files: RecBole config files.
-        settings: further config values, the same in every trial: these keys are not searched.
-        show_progress: whether a bar is shown.
+        plan: the search.
+        tell: called with each trial once it is finished, those of the record among them.
 
     Returns:
         The trials, of which one at least has a score.
@@ -154,41 +182,20 @@ def tune(
         UsageError: hyperopt is not installed, a file is wrong, nothing is left to search, or every
             trial failed.
     """
-    try:
-        hyperopt = import_hyperopt()
-    except ImportError as error:
-        raise UsageError(
-            f"tune: hyperopt cannot be imported ({error}); pip install 'recbole-midpg[tune]'."
-        ) from error
-
-    fixed = dict(settings or {})
-    dimensions = _left_to_search(read_space(space) if space else default_space(model), fixed, model)
-    config = build_config(model, dataset, config_files, fixed)
-    require_validation(config, "tuning")
-    kept = Record(
-        Path(record),
-        {
-            "model": model,
-            "dataset": dataset,
-            "space": [[d.key, d.kind, list(d.values)] for d in dimensions],
-            "seed": seed,
-            "metric": config["valid_metric"],
-            "config_files": config_files or [],
-            "settings": fixed,
-        },
-        "a search",
-        "--record",
-    )
-    finished = kept.entries_as(Trial)
+    hyperopt = _hyperopt()
+    dimensions, config = _prepare(plan)
+    record = _open_record(plan, dimensions, config)
+    finished = record.entries_as(Trial)
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
+    seeds = range(config["seed"], config["seed"] + plan.seeds)
 
     def tried(parameters: dict[str, Any]) -> Trial:
-        for trial in finished:
-            if trial.parameters == parameters:
-                return trial
-        trial = _run_trial(model, dataset, config_files, fixed, parameters)
-        kept.add(vars(trial))
-        finished.append(trial)
+        trial = next((trial for trial in finished if trial.parameters == parameters), None)
+        if trial is None:
+            trial = _run_trial(plan, seeds, parameters)
+            record.add(vars(trial))
+            finished.append(trial)
+        tell(trial)
         return trial
 
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
@@ -199,67 +206,123 @@ def tune(
 
     tried({})
     # hyperopt raises where nothing succeeded or is left to try; the reason is raised below.
-    # Its bar goes to stdout, where the result is to stand alone.
-    with suppress(hyperopt.exceptions.AllTrialsFailed), redirect_stdout(sys.stderr):
+    with suppress(hyperopt.exceptions.AllTrialsFailed):
         hyperopt.fmin(
             objective,
             hyperopt_space(dimensions, hyperopt.hp),
             algo=hyperopt.tpe.suggest,
-            max_evals=trials - 1,
-            rstate=np.random.RandomState(seed),
-            show_progressbar=show_progress,
+            max_evals=plan.trials - 1,
+            rstate=np.random.RandomState(plan.seed),
+            show_progressbar=False,
             return_argmin=False,
         )
     bigger = bool(config["valid_metric_bigger"])
-    search = Search(model, dataset, config["valid_metric"], bigger, tuple(finished))
+    name = class_name_of(plan.model)
+    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(finished))
     _ = search.best  # raises where every trial failed
     return search
 
 
-def _left_to_search(
-    dimensions: list[Dimension], fixed: dict[str, Any], model: str
-) -> list[Dimension]:
-    """The dimensions whose keys are not fixed.
+def tune_side_by_side(
+    plans: Sequence[SearchPlan], jobs: int = 1, show_progress: bool = True
+) -> list[Search | Failure]:
+    """Do several searches, each in a process of its own, with a log beside its record.
+
+    Args:
+        plans: the searches.
+        jobs: how many are done at a time. Each has its share of the cores.
+        show_progress: whether a bar shows the trials of all of them.
+
+    Returns:
+        What came of each: a search that fails ends no other.
 
     Raises:
-        UsageError: a key is misspelt, or all are fixed.
+        UsageError: something is wrong with one, which is found before any begins.
     """
-    searched = {dimension.key: list(dimension.values) for dimension in dimensions}
-    check_key_names({**fixed, **searched}, model)
-    left = [dimension for dimension in dimensions if dimension.key not in fixed]
+    _hyperopt()
+    for plan, (dimensions, config) in [(plan, _prepare(plan)) for plan in plans]:
+        _open_record(plan, dimensions, config).entries_as(Trial)
+    outcomes: dict[int, Search | Failure] = {}
+
+    def receive(place: int, message: Trial | Done | Failure) -> None:
+        if isinstance(message, Trial):
+            bar.update()
+        else:
+            outcomes[place] = message.result if isinstance(message, Done) else message
+
+    total = sum(plan.trials for plan in plans)
+    pieces = [Piece(plan.record.stem, (plan,)) for plan in plans]
+    with tqdm(total=total, unit="trial", disable=not show_progress) as bar:
+        work_side_by_side(tune, pieces, jobs, plans[0].record.parent / "logs", bar, receive)
+    return [outcomes[place] for place in range(len(plans))]
+
+
+def _hyperopt() -> Any:
+    try:
+        return import_hyperopt()
+    except ImportError as error:
+        raise UsageError(
+            f"tune: hyperopt cannot be imported ({error}); pip install 'recbole-midpg[tune]'."
+        ) from error
+
+
+def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
+    """What is left to search, and the config of the defaults; makes the dataset's files too.
+
+    Raises:
+        UsageError: a key is misspelt or all are fixed, or the config is wrong.
+    """
+    space = read_space(plan.space) if plan.space else default_space(plan.model)
+    check_key_names(
+        {**plan.settings, **{line.key: list(line.values) for line in space}}, plan.model
+    )
+    left = [dimension for dimension in space if dimension.key not in plan.settings]
     if not left:
         raise UsageError(
-            f"tune: the command sets {', '.join(d.key for d in dimensions)}, expected some key of "
+            f"tune: the command sets {', '.join(d.key for d in space)}, expected some key of "
             "the space to search."
         )
-    return left
+    config = build_config(plan.model, plan.dataset, plan.config_files, plan.settings)
+    require_validation(config, "tuning")
+    return left, config
 
 
-def _run_trial(
-    model: str,
-    dataset: str,
-    config_files: list[str] | None,
-    fixed: dict[str, Any],
-    parameters: dict[str, Any],
-) -> Trial:
+def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any) -> Record:
+    return Record(
+        plan.record,
+        {
+            "model": plan.model,
+            "dataset": plan.dataset,
+            "space": [[d.key, d.kind, list(d.values)] for d in dimensions],
+            "seed": plan.seed,
+            "seeds": plan.seeds,
+            "metric": config["valid_metric"],
+            "config_files": list(plan.config_files),
+            "settings": plan.settings,
+        },
+        "a search",
+        "--record",
+    )
+
+
+def _run_trial(plan: SearchPlan, seeds: Sequence[int], parameters: dict[str, Any]) -> Trial:
     start = time.monotonic()
+    values = {**plan.settings, **parameters}
     try:
-        score = _best_validation_score(model, dataset, config_files, {**fixed, **parameters})
+        scores = [_best_validation_score(plan, {**values, "seed": seed}) for seed in seeds]
     except DeviceLostError:
         # No later trial could compute, and the record would keep them all as failed.
         raise
     except UsageError as error:
         # Values of the space that do not fit each other, as n larger than a layer.
-        return Trial(parameters, None, time.monotonic() - start, str(error))
-    return Trial(parameters, score, round(time.monotonic() - start, 3))
+        return Trial(parameters, [], round(time.monotonic() - start, 3), str(error))
+    return Trial(parameters, scores, round(time.monotonic() - start, 3))
 
 
-def _best_validation_score(
-    model: str, dataset: str, config_files: list[str] | None, values: dict[str, Any]
-) -> float:
+def _best_validation_score(plan: SearchPlan, values: dict[str, Any]) -> float:
     """Train with early stopping; the test split stays unread, nothing is saved."""
-    config = build_config(model, dataset, config_files, {"show_progress": False, **values})
-    run = Run.prepare(config)
+    values = {"show_progress": False, **values}
+    run = Run.prepare(build_config(plan.model, plan.dataset, plan.config_files, values))
     run.train(saved=False, verbose=False)
     run.trainer.tensorboard.close()
     return float(run.best_valid_score)

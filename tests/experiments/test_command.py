@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 
 import pytest
+import yaml
 
 from tests.support.processes import run_command
 
@@ -68,3 +70,77 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, arguments, problem):
     assert problem in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "benchmark").exists()
+
+
+@pytest.mark.slow
+def test_models_are_tuned_together_and_benchmarked_with_what_was_chosen(tmp_path):
+    command = ["tune", "--models", "DNN", "DPG", "--dataset=ml-100k", "--trials=2", "--seeds=2"]
+    command += ["--jobs=2", "--settings_file=tuned.yaml", *FAST]
+    result = run_command(*command, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    printed = result.stdout.splitlines()
+    benchmark = shlex.split(printed[-1])
+    assert benchmark[:2] == ["recbole-midpg", "benchmark"]
+    chosen = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
+    assert chosen["common"] == {"epochs": 2, "train_batch_size": 4096}
+    records = {}
+    for model in ("DNN", "DPG"):
+        record = (tmp_path / "tuning" / f"{model}-ml-100k.jsonl").read_text()
+        _, *trials = records[model] = [json.loads(line) for line in record.splitlines()]
+        assert [len(trial["scores"]) for trial in trials] == [2, 2]
+        best = max(trials, key=lambda trial: sum(trial["scores"]))
+        assert chosen[model] == best["parameters"]
+        alone = (tmp_path / "tuning" / f"{model}-ml-100k.yaml").read_text()
+        assert (yaml.safe_load(alone) or {}) == best["parameters"]
+        command_line = f"run_recbole --model={model} --dataset=ml-100k --epochs=2"
+        assert any(line.startswith(command_line) for line in printed)
+
+    again = run_command(*command, "--force", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == result.stdout
+    for model, lines in records.items():
+        record = (tmp_path / "tuning" / f"{model}-ml-100k.jsonl").read_text()
+        assert [json.loads(line) for line in record.splitlines()] == lines
+
+    result = run_command(*benchmark[1:], "--trials=1", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    table = json.loads((tmp_path / "benchmark" / "ml-100k" / "table.json").read_text())
+    for line in table["models"]:
+        (trial,) = line["trials"]
+        assert trial["settings"] == {**chosen["common"], **chosen[line["model"]]}
+
+
+@pytest.mark.slow
+def test_a_search_that_fails_ends_no_other_and_leaves_no_settings_file(tmp_path):
+    (tmp_path / "a.hyper").write_text("k choice [2]\n")
+    command = ["tune", "--models", "DPG", "MIDPG", "--dataset=ml-100k", "--space=a.hyper"]
+    command += ["--trials=1", "--settings_file=tuned.yaml", "--learning_rate=1e30", *FAST]
+    result = run_command(*command, cwd=tmp_path)
+    assert result.returncode == 2
+    assert re.search(r"DPG: tune: every trial failed.* MIDPG: tune: every trial", result.stderr)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "tuned.yaml").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--models", "DNN", "DPG", "DNN"], "has a model twice"),
+        (["--models", "DNN", "DPG", "--record=a"], "--record: 'a' is one file and DNN DPG need"),
+        (["--models", "DNN", "BPR"], "there is no packaged space for BPR"),
+        (["--models", "DNN", "DPG", "--n=1000"], "n: 1000"),
+        (["--models", "DNN", "DPPG"], "model: 'DPPG' is not known; did you mean 'DPG'?"),
+        (["--seeds=0"], "--seeds: 0 is not allowed"),
+        (["--jobs=0"], "--jobs: 0 is not allowed"),
+        (["--settings_file=kept.yaml"], "output 'kept.yaml': it exists already"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_told_before_it_begins(tmp_path, arguments, problem):
+    (tmp_path / "kept.yaml").write_text("DNN: {}\n")
+    result = run_command("tune", "--dataset=ml-100k", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "tuning").exists()
+    assert (tmp_path / "kept.yaml").read_text() == "DNN: {}\n"

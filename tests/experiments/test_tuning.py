@@ -6,7 +6,7 @@ from recbole.trainer import Trainer
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import tuning
-from recbole_midpg.experiments.tuning import Search, Trial, tune
+from recbole_midpg.experiments.tuning import Search, SearchPlan, Trial, tune
 from recbole_midpg.integration.dataset import trust
 from tests.support.recbole_data import GAPS
 
@@ -22,8 +22,8 @@ def space():
 
 
 def search(space, trials=6, **changed):
-    arguments = {"settings": SETTINGS, "show_progress": False, **changed}
-    return tune("DPG", "gaps", space, RECORD, trials=trials, **arguments)
+    values = {"record": RECORD, "settings": SETTINGS, **changed}
+    return tune(SearchPlan("DPG", "gaps", space=space, trials=trials, **values))
 
 
 def recorded():
@@ -36,11 +36,11 @@ def test_the_best_trial_is_that_of_the_record_and_failed_ones_are_told(space):
     first, *trials = recorded()
     assert first["metric"] == "AUC"
     assert len(trials) == 6
-    assert best.score == max(t["score"] for t in trials if t["score"] is not None)
+    assert [best.score] == max(trial["scores"] for trial in trials)
     failed = [trial for trial in trials if trial["parameters"].get("n") == 1000]
     assert failed, "the space holds a value that fits no layer; take another seed"
-    assert all(t["score"] is None and t["problem"].startswith("n: 1000") for t in failed)
-    assert found.defaults.parameters == {} and found.defaults.score == trials[0]["score"]
+    assert all(t["scores"] == [] and t["problem"].startswith("n: 1000") for t in failed)
+    assert found.defaults.parameters == {} and found.defaults.scores == trials[0]["scores"]
     last = found.summary()[-1]
     assert last.startswith(f"{len(failed)} of 6 settings failed, the last one: n: 1000"), last
 
@@ -102,11 +102,11 @@ def test_the_first_trial_is_of_the_settings_as_they_are(space):
 
 
 def found_of(*trials, metric="AUC", bigger=True):
-    scored = [
-        Trial(parameters, score, 1.0, "" if score is not None else "n: 9 is too large")
-        for parameters, score in trials
+    tried = [
+        Trial(parameters, scores, 1.0, "" if scores else "n: 9 is too large")
+        for parameters, *scores in trials
     ]
-    return Search("DPG", "gaps", metric, bigger, tuple(scored))
+    return Search("DPG", "gaps", metric, bigger, tuple(tried))
 
 
 def test_the_winner_is_named_beside_the_defaults():
@@ -122,7 +122,7 @@ def test_the_winner_is_named_beside_the_defaults():
 
 @pytest.mark.parametrize("tie", [0.78, 0.77])
 def test_defaults_that_were_not_beaten_are_the_result(tie):
-    found = found_of(({}, 0.78), ({"n": 2}, tie), ({"n": 9}, None))
+    found = found_of(({}, 0.78), ({"n": 2}, tie), ({"n": 9},))
     assert found.best is found.defaults
     assert found.summary() == [
         "DPG on gaps: the defaults were not beaten, among 3 settings.",
@@ -132,13 +132,47 @@ def test_defaults_that_were_not_beaten_are_the_result(tie):
 
 
 def test_defaults_that_failed_and_a_metric_that_is_to_be_low():
-    found = found_of(({}, None), ({"n": 2}, 0.5), ({"n": 4}, 0.4), metric="LogLoss", bigger=False)
+    found = found_of(({},), ({"n": 2}, 0.5), ({"n": 4}, 0.4), metric="LogLoss", bigger=False)
     assert found.summary() == [
         "DPG on gaps: the best of 3 settings on validation:",
         "  n = 4",
         "validation LogLoss: 0.4, with the defaults none, as they failed",
         "1 of 3 settings failed, the last one: n: 9 is too large",
     ]
+
+
+def test_several_seeds_are_judged_by_their_mean():
+    found = found_of(({}, 0.78, 0.79), ({"n": 2}, 0.81, 0.76), ({"n": 4}, 0.778, 0.796))
+    assert found.summary() == [
+        "DPG on gaps: the best of 3 settings on validation:",
+        "  n = 4",
+        "validation AUC, mean ± sd over 2 seeds: 0.787 ± 0.012728, with the defaults "
+        "0.785 ± 0.007071",
+    ]
+
+
+def test_a_trial_of_several_seeds_is_that_many_trainings(space):
+    judged = {**SETTINGS, "metrics": ["LogLoss"], "valid_metric": "LogLoss"}
+    both = search(space, trials=1, seeds=2, settings=judged).best
+    alone = [
+        search(space, trials=1, record=Path(f"{seed}.jsonl"), settings={**judged, "seed": seed})
+        for seed in (2020, 2021)
+    ]
+    assert both.scores == [found.best.score for found in alone]
+    assert len(set(both.scores)) == 2
+    assert both.score == pytest.approx(sum(both.scores) / 2)
+
+
+def test_a_trial_fails_when_one_of_its_seeds_does(space, monkeypatch):
+    def score(_plan, values):
+        if values["seed"] == 2021 and "n" in values:
+            raise UsageError("the loss is not finite.")
+        return 0.5
+
+    monkeypatch.setattr(tuning, "_best_validation_score", score)
+    found = search(space, trials=2, seeds=2)
+    assert (found.trials[1].scores, found.trials[1].problem) == ([], "the loss is not finite.")
+    assert found.best is found.defaults
 
 
 def test_what_is_set_is_not_searched(space):
@@ -161,6 +195,8 @@ def test_a_record_of_another_search_is_left_alone(space):
     before = RECORD.read_text()
     with pytest.raises(UsageError, match=r"other seed\)"):
         search(space, trials=1, seed=5)
+    with pytest.raises(UsageError, match=r"other seeds\)"):
+        search(space, trials=1, seeds=2)
     with pytest.raises(UsageError, match=r"other settings\)"):
         search(space, trials=1, settings={**SETTINGS, "epochs": 2})
     assert RECORD.read_text() == before

@@ -49,10 +49,10 @@ def test_entries_of_a_record_are_those_of_a_search(attacked, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("recbole_midpg.experiments.tuning._run_trial", stop)
+        patch.setattr("recbole_midpg.experiments.tuning.work_side_by_side", stop)
         patch.setattr(signal, "signal", lambda *_: None)  # an interrupt ends the process but once
         status, _ = attacked.run("tune", "--dataset=ml-100k", "--record=r.jsonl")
     assert status == 130
     with Path("r.jsonl").open("a") as file:
-        file.write('{"parameters": {}, "score": 1, "seconds": 1, "__class__": "x"}\n')
+        file.write('{"parameters": {}, "scores": [1], "seconds": 1, "__class__": "x"}\n')
     attacked.refused("an entry is no Trial", "tune", "--dataset=ml-100k", "--record=r.jsonl")

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -240,7 +241,8 @@ def test_a_gpu_that_is_gone_ends_a_search_and_one_that_is_full_a_trial(monkeypat
             raise error
 
         monkeypatch.setattr(tuning, "_best_validation_score", train)
-        return tuning._run_trial("DNN", "some", [], {}, {"embedding_size": 4096})
+        plan = tuning.SearchPlan("DNN", "some", Path("record.jsonl"))
+        return tuning._run_trial(plan, [2020], {"embedding_size": 4096})
 
     assert search(DeviceError("training: cuda has no memory.")).problem == (
         "training: cuda has no memory."

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recbole_midpg.cli import run_recbole_command
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.trials import TrialPlan, run_trials
-from recbole_midpg.experiments.tuning import tune
+from recbole_midpg.experiments.tuning import SearchPlan, tune
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset import trust
 from recbole_midpg.integration.run.checkpoint import load_checkpoint
@@ -258,7 +258,7 @@ def test_what_chooses_by_validation_needs_one(rows, changed, told):
     values = {**SETTINGS, "epochs": 1, **changed}
     Path("space.hyper").write_text("dropout_prob choice [0.0,0.1]\n")
     with pytest.raises(UsageError, match=told.format("tuning")):
-        tune("DNN", "rows", "space.hyper", "record.jsonl", settings=values)
+        tune(SearchPlan("DNN", "rows", Path("record.jsonl"), "space.hyper", settings=values))
     with pytest.raises(UsageError, match=told.format("comparing models")):
         run_trials([TrialPlan("DNN", "DNN", 1)], "rows", "trials.jsonl", settings=values)
     assert not list(Path().glob("*.jsonl"))
