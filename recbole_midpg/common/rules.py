@@ -130,6 +130,23 @@ class OrNone:
 
 
 @dataclass(frozen=True)
+class Either:
+    """What one rule allows, or another."""
+
+    first: Rule
+    second: Rule
+
+    @property
+    def allowed(self) -> str:
+        """See :class:`Rule`."""
+        return f"{self.first.allowed}, or {self.second.allowed}"
+
+    def accepts(self, value: Any) -> bool:
+        """See :class:`Rule`."""
+        return self.first.accepts(value) or self.second.accepts(value)
+
+
+@dataclass(frozen=True)
 class Choice:
     """One of a few words."""
 

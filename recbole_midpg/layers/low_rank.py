@@ -7,7 +7,9 @@ are multiplied, and ``A`` is its V transposed, ``B`` its U transposed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 
 import torch
@@ -95,7 +97,7 @@ class LowRankMLP(nn.Module):
         input_size: ``d_0``.
         condition_size: width of ``c``; 0 for the layer's own input.
         hidden_sizes: widths of the hidden layers.
-        rank: ``K``.
+        rank: ``K`` of every layer, or a share of each layer's width; see :func:`rank_of_layer`.
         inner_size: ``P``.
         generator_hidden_sizes: hidden widths of the generators :math:`f^l`; empty makes them
             linear.
@@ -109,7 +111,7 @@ class LowRankMLP(nn.Module):
         input_size: int,
         condition_size: int,
         hidden_sizes: Sequence[int],
-        rank: int,
+        rank: float,
         inner_size: int,
         generator_hidden_sizes: Sequence[int],
         generate_bias: bool,
@@ -117,20 +119,20 @@ class LowRankMLP(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.rank = rank
         sizes = [input_size, *hidden_sizes]
-        pairs = list(pairwise(sizes))
-        self.layers = nn.ModuleList(
-            LowRankLinear(fan_in, fan_out, rank, inner_size) for fan_in, fan_out in pairs
-        )
+        layers = [
+            LowRankLinear(fan_in, fan_out, rank_of_layer(rank, fan_in, fan_out), inner_size)
+            for fan_in, fan_out in pairwise(sizes)
+        ]
+        self.layers = nn.ModuleList(layers)
         self.generators = nn.ModuleList(
             MLP(
                 condition_size or fan_in,
                 generator_hidden_sizes,
-                rank * rank + (fan_out if generate_bias else 0),
+                layer.rank**2 + (len(layer.bias) if generate_bias else 0),
                 activation,
             )
-            for fan_in, fan_out in pairs
+            for fan_in, layer in zip(sizes[:-1], layers, strict=True)
         )
         self.output = nn.Linear(sizes[-1], 1)
         self.activation = ACTIVATIONS[activation]()
@@ -138,11 +140,11 @@ class LowRankMLP(nn.Module):
 
     def reset_generators(self) -> None:
         """Make every generator give the identity matrix, but for small differences."""
-        for generator in self.generators:
+        for layer, generator in zip(self.layers, self.generators, strict=True):
             last = generator.layers[-1]
             nn.init.xavier_normal_(last.weight, gain=START_SCALE)
             nn.init.zeros_(last.bias)
-            last.bias.detach()[: self.rank**2] = torch.eye(self.rank).flatten()
+            last.bias.detach()[: layer.rank**2] = torch.eye(layer.rank).flatten()
 
     def forward(self, hidden: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor]]:
         """Compute the logits.
@@ -157,21 +159,36 @@ class LowRankMLP(nn.Module):
         matrices = []
         for layer, generator in zip(self.layers, self.generators, strict=True):
             generated = generator(hidden if condition is None else condition)
-            matrix = generated[:, : self.rank**2].view(-1, self.rank, self.rank)
+            matrix = generated[:, : layer.rank**2].view(-1, layer.rank, layer.rank)
             outputs = layer(hidden, matrix)
-            if generated.shape[1] > self.rank**2:
-                outputs = outputs + generated[:, self.rank**2 :]
+            if generated.shape[1] > layer.rank**2:
+                outputs = outputs + generated[:, layer.rank**2 :]
             hidden = self.dropout(self.activation(outputs))
             matrices.append(matrix)
         return self.output(hidden).squeeze(-1), matrices
 
 
-def check_rank(layer_sizes: Sequence[int], rank: int) -> None:
-    """Check that a rank fits every hidden layer.
+def rank_of_layer(rank: float, input_size: int, output_size: int) -> int:
+    r"""The rank of a layer from ``N`` to ``M``.
+
+    Args:
+        rank: a whole number, the rank itself; or a share :math:`q` below 1 of the layer's narrower
+            side, :math:`K = \lceil q \min(N, M) \rceil`.
+        input_size: ``N``.
+        output_size: ``M``.
+    """
+    if rank >= 1:
+        return int(rank)
+    # The share as it is written: 0.07 of 100 is 7, and as a product of floats a little more.
+    return math.ceil(Decimal(str(rank)) * min(input_size, output_size))
+
+
+def check_rank(layer_sizes: Sequence[int], rank: float) -> None:
+    """Check that a rank fits every hidden layer; a share of the width always does.
 
     Args:
         layer_sizes: ``[d_0, hidden sizes ..., 1]``.
-        rank: ``K``.
+        rank: see :func:`rank_of_layer`.
 
     Raises:
         UsageError: the rank is larger than a hidden layer's input or output.

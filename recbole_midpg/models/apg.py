@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_midpg.common.rules import Choice, Flag, Integer, Names, Rules, Sizes
+from recbole_midpg.common.rules import Choice, Either, Flag, Integer, Names, Number, Rules, Sizes
 from recbole_midpg.layers.low_rank import LowRankMLP, check_rank
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import Fields
@@ -24,6 +24,9 @@ class APG(ScenarioRecommender):
     ``mix``, those and the embeddings of ``apg_mix_fields`` side by side; ``self``, the layer's own
     input. ``apg_mix_fields`` are by default the ids of user and item that are embedded, and where
     neither is, all fields but the scenario's. ``A`` and ``B`` are shared by all samples.
+
+    ``S`` is ``K`` x ``K``. ``apg_rank`` is ``K`` of every layer, or a share below 1: a layer from
+    ``N`` to ``M`` has then that share of :math:`\min(N, M)`, rounded up, for its ``K``.
 
     Parameters without embeddings: a hidden layer from ``N`` to ``M`` has
     :math:`P(N + M + 2K) + M` and its (linear) generator :math:`(|c| + 1) K^2`; the logit has one
@@ -48,7 +51,10 @@ class APG(ScenarioRecommender):
         **ScenarioRecommender.rules,
         "apg_condition": Choice(("group", "mix", "self")),
         "apg_mix_fields": Names(),
-        "apg_rank": Integer(minimum=1),
+        "apg_rank": Either(
+            Integer(minimum=1),
+            Number(maximum=1.0, minimum_excluded=True, maximum_excluded=True),
+        ),
         "apg_inner_size": Integer(minimum=0),
         "apg_generator_hidden_size": Sizes(),
         "apg_generate_bias": Flag(),
@@ -110,5 +116,5 @@ class APG(ScenarioRecommender):
         return self._run(interaction)[0]
 
     def specific_matrices(self, interaction: Interaction) -> list[Tensor]:
-        """Compute the generated matrices ``S`` of a batch, ``(B, K, K)`` a layer."""
+        """Compute the generated matrices ``S`` of a batch, ``(B, K, K)`` by each layer's ``K``."""
         return self._run(interaction)[1]

@@ -1,10 +1,12 @@
 """APG: the formulas, the rank, what is shared and what is generated."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.layers.low_rank import LowRankLinear
+from recbole_midpg.layers.low_rank import LowRankLinear, rank_of_layer
 from recbole_midpg.models.apg import APG
 from recbole_midpg.models.base import count_parameters
 from tests.reference.baselines import apg_logits
@@ -19,11 +21,13 @@ from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_m
         {},
         {"apg_inner_size": 0},
         {"apg_generate_bias": True, "apg_generator_hidden_size": [5]},
+        {"apg_rank": 0.5, "apg_generate_bias": True},
     ],
     ids=str,
 )
 def test_reference(condition, settings):
-    model = scrambled(toy_model(APG, apg_rank=3, apg_condition=condition, **settings)).double()
+    settings = {"apg_rank": 3, "apg_condition": condition, **settings}
+    model = scrambled(toy_model(APG, **settings)).double()
     batch = toy_batch(15)
     inputs, scenario = model.embed(batch)
     conditions = {
@@ -46,6 +50,42 @@ def test_a_layer_by_hand():
     # x A = 1 + 2 x 10 = 21, times S, times (3, -1), and the bias
     outputs = layer(torch.tensor([[1.0, 10.0], [1.0, 10.0]]), torch.tensor([[[1.0]], [[-2.0]]]))
     assert outputs.tolist() == [[63.5, -21.0], [-125.5, 42.0]]
+
+
+def test_ranks_of_layers_by_hand():
+    assert [rank_of_layer(0.25, *pair) for pair in pairwise([80, 128, 64, 32])] == [20, 16, 8]
+    assert [rank_of_layer(0.25, 9, 16), rank_of_layer(0.25, 16, 9)] == [3, 3]  # rounded up
+    assert rank_of_layer(0.01, 3, 5) == 1
+    assert rank_of_layer(0.07, 100, 100) == 7  # 7.000000000000001 as a product of floats
+    assert rank_of_layer(0.999, 8, 6) == 6
+    assert rank_of_layer(5, 80, 128) == 5
+
+
+def test_a_share_gives_each_layer_a_rank_of_its_own():
+    model = scrambled(toy_model(APG, toy_dataset(6), apg_rank=0.5, apg_inner_size=10)).double()
+    expected, sizes = 4 + 1, [16, 8, 6, 4]
+    ranks = [4, 3, 2]  # half of 8, of 6 and of 4
+    batch = toy_batch(7)
+    for (fan_in, fan_out), rank, layer, matrices in zip(
+        pairwise(sizes), ranks, model.backbone.layers, model.specific_matrices(batch), strict=True
+    ):
+        assert matrices.shape == (7, rank, rank)
+        first, second = layer.merged()
+        weights = first @ matrices @ second
+        assert weights.shape == (7, fan_in, fan_out)
+        assert torch.linalg.matrix_rank(weights, rtol=1e-9).tolist() == [rank] * 7
+        assert layer.multiply_adds() == rank * fan_in + rank**2 + rank * fan_out
+        expected += 10 * (fan_in + fan_out + 2 * rank) + fan_out + (4 + 1) * rank**2
+    assert count_parameters(model)[1] == expected
+
+
+def test_a_share_of_equal_widths_is_the_number():
+    settings = {"mlp_hidden_size": [8, 8], "apg_condition": "mix"}
+    model = scrambled(toy_model(APG, apg_rank=0.375, **settings)).double()
+    other = toy_model(APG, apg_rank=3, **settings).double()
+    other.load_state_dict(model.state_dict())
+    batch = toy_batch(9)
+    assert torch.equal(model(batch), other(batch))
 
 
 @pytest.mark.parametrize("inner_size", [0, 5, 40])
@@ -87,11 +127,14 @@ def test_rows_of_a_scenario_share_their_matrices_group_wise():
         assert not torch.allclose(by_scenario[0][0], by_scenario[1][0])
 
 
-@pytest.mark.parametrize("settings", [{}, {"apg_generator_hidden_size": [5]}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"apg_generator_hidden_size": [5]}, {"apg_rank": 0.5}], ids=str
+)
 def test_it_starts_near_the_static_low_rank_network(settings):
-    model = toy_model(APG, apg_rank=3, embedding_size=8, **settings)
+    model = toy_model(APG, **{"apg_rank": 3, "embedding_size": 8, **settings})
     for matrices in model.specific_matrices(toy_batch(50)):
-        torch.testing.assert_close(matrices, torch.eye(3).expand_as(matrices), rtol=0, atol=0.15)
+        identity = torch.eye(matrices.shape[1]).expand_as(matrices)
+        torch.testing.assert_close(matrices, identity, rtol=0, atol=0.15)
 
 
 def test_with_generators_that_ignore_the_scenario_it_is_the_static_network():
@@ -139,6 +182,13 @@ def test_parameter_count(inner_size):
 def test_a_rank_above_a_width_is_refused():
     with pytest.raises(UsageError, match=r"apg_rank: 5 does not fit .* at most 4"):
         toy_model(APG, apg_rank=5)
+
+
+@pytest.mark.parametrize("rank", [0, 0.0, 1.0, 1.5, "quarter", True])
+def test_a_rank_that_is_neither_a_number_nor_a_share_is_refused(rank):
+    allowed = "a whole number of at least 1, or a number greater than 0 and less than 1"
+    with pytest.raises(UsageError, match=f"apg_rank: {rank!r} is not allowed, expected {allowed}"):
+        toy_model(APG, apg_rank=rank)
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ OPTIONS = {
     APG: [
         {"apg_rank": 3, "apg_generate_bias": True},
         {"apg_rank": 2, "apg_condition": "mix", "apg_generator_hidden_size": [3]},
-        {"apg_rank": 2, "apg_condition": "self", "apg_inner_size": 3},
+        {"apg_rank": 0.5, "apg_condition": "self", "apg_inner_size": 3},
     ],
     AdaptDHM: [
         {},

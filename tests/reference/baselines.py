@@ -151,7 +151,6 @@ def neuron_factors(pruner, condition: Tensor, hidden: Tensor, alpha: float) -> T
 
 def apg_logits(model, inputs: Tensor, condition: Tensor | None) -> Tensor:
     """APG's logits, by whole weights ``A1 A2 S B1 B2``, each row its own."""
-    rank = model.backbone.rank
     logits = []
     for number, row in enumerate(inputs):
         hidden = row
@@ -161,6 +160,7 @@ def apg_logits(model, inputs: Tensor, condition: Tensor | None) -> Tensor:
             weight = torch.eye(len(hidden), dtype=row.dtype)
             for factor in layer.input_factors:
                 weight = weight @ factor
+            rank = weight.shape[1]
             weight = weight @ generated[: rank * rank].view(rank, rank)
             for factor in layer.output_factors:
                 weight = weight @ factor
