@@ -39,6 +39,19 @@ class Epoch:
     scenario_auc: dict[str, float] = field(default_factory=dict)
 
 
+def find_best_epoch(history: Sequence[Epoch], results: Mapping[str, float] | None) -> Epoch | None:
+    """Find the epoch with the best validation results.
+
+    Args:
+        history: the epochs.
+        results: those results; empty or ``None`` where no epoch was validated.
+
+    Returns:
+        The first epoch with them, ``None`` where there is none.
+    """
+    return next((epoch for epoch in history if results and epoch.valid == results), None)
+
+
 @dataclass(frozen=True)
 class RunTimes:
     """When a run began, and how long its parts took, in seconds."""

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.rules import Choice, Flag, Integer, Number, Rules
+from recbole_midpg.common.rules import Choice, Flag, Number, Rules
 from recbole_midpg.layers.across_processes import (
     is_shared,
     share_of_batch,
@@ -20,7 +20,8 @@ from recbole_midpg.layers.pruning import PRUNING_FORMS, LinearSchedule, PrunedML
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import TrainingFields
 
-DEFAULT_SCHEDULE_EPOCHS = 5
+# Where less of the schedules than this is behind the best weights, they hardly prune.
+_SHORT_SHARE = 0.5
 
 
 class AdaSparse(ScenarioRecommender):
@@ -34,8 +35,8 @@ class AdaSparse(ScenarioRecommender):
     moves every layer's share of pruned neurons into a range
     (:func:`~recbole_midpg.layers.pruning.sparsity_loss`), and has no meaning for ``scaling``.
     :math:`\alpha`, which makes the threshold decide, and :math:`\hat\lambda`, the weight of
-    :math:`R_s`, grow over the first training steps. They advance in training only and are part of a
-    checkpoint.
+    :math:`R_s`, grow in equal steps over the first ``pruning_epochs`` of training, which may be a
+    fraction. They advance in training only and are part of a checkpoint.
 
     Parameters without embeddings: DNN's, and :math:`(d_s + N + 1) N` for each pruned layer of width
     ``N``.
@@ -60,7 +61,7 @@ class AdaSparse(ScenarioRecommender):
         "pruning_epsilon": Number(maximum=1.0, minimum_excluded=True, maximum_excluded=True),
         "pruning_alpha_start": Number(minimum_excluded=True),
         "pruning_alpha_end": Number(minimum_excluded=True),
-        "pruning_steps": Integer(minimum=0),
+        "pruning_epochs": Number(minimum_excluded=True),
         "prune_input": Flag(),
         "sparsity_min": Number(maximum=1.0),
         "sparsity_max": Number(maximum=1.0),
@@ -96,13 +97,13 @@ class AdaSparse(ScenarioRecommender):
             config["sparsity_weight_end"],
         )
         self.target: tuple[float, float] = (config["sparsity_min"], config["sparsity_max"])
-        steps: int = config["pruning_steps"]
-        if steps == 0:
-            steps_an_epoch = math.ceil(dataset.inter_num / config["train_batch_size"])
-            steps = DEFAULT_SCHEDULE_EPOCHS * max(steps_an_epoch, 1)
+        steps_an_epoch = max(math.ceil(dataset.inter_num / config["train_batch_size"]), 1)
+        self.pruning_epochs: float = config["pruning_epochs"] or _epochs_of_earlier_version(
+            config["pruning_steps"], steps_an_epoch
+        )
 
         # define layers
-        self.schedule = LinearSchedule(steps)
+        self.schedule = LinearSchedule(max(round(self.pruning_epochs * steps_an_epoch), 1))
         self.backbone = PrunedMLP(
             self.input_size,
             self.scenario_size,
@@ -140,3 +141,28 @@ class AdaSparse(ScenarioRecommender):
         if self.training:
             self.schedule.advance()
         return logits, (regulariser,)
+
+    def remarks_on_length(self, epochs: int) -> list[str]:
+        """Say where the best weights are those of a schedule that had hardly begun."""
+        share = epochs / self.pruning_epochs
+        if self.form == "scaling" or share >= _SHORT_SHARE:
+            return []
+        alpha, weight = (
+            f"{start + (end - start) * share:.3g} of {end:g}"
+            for start, end in (self.alphas, self.weights)
+        )
+        return [
+            f"AdaSparse: the best weights are those after {epochs} of the "
+            f"{self.pruning_epochs:g} epochs of its schedule (pruning_epochs): α had come to "
+            f"{alpha}, λ̂ to {weight}; pruning_epochs: {epochs} ends it by then."
+        ]
+
+
+def _epochs_of_earlier_version(steps: int, steps_an_epoch: int) -> float:
+    """The length of the schedules in a checkpoint that has no ``pruning_epochs``.
+
+    Args:
+        steps: its ``pruning_steps``; 0 were those of five epochs.
+        steps_an_epoch: the batches of the training split.
+    """
+    return steps / steps_an_epoch or 5.0

@@ -303,6 +303,14 @@ class ScenarioRecommender(ContextRecommender):
         """
         return []
 
+    def remarks_on_length(self, epochs: int) -> list[str]:
+        """What a user should know of how long training was, a sentence each; mostly nothing.
+
+        Args:
+            epochs: how many it took to the best validation score; all, where none was validated.
+        """
+        return []
+
     def __str__(self) -> str:
         """RecBole's report of the model, with the count that the paper compares."""
         _, without_embeddings = count_parameters(self)

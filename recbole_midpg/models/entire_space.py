@@ -3,7 +3,7 @@ r"""ESMM: clicks, and purchases of what was clicked, learned together on all imp
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -160,24 +160,30 @@ class EntireSpaceModel(ScenarioRecommender):
 
     def remarks(self) -> list[str]:
         """The remarks of both towers."""
-        return [
-            f"{name}: {remark}"
-            for name, tower in (("CTR", self.click), ("CVR", self.conversion))
-            for remark in tower.remarks()
-        ]
+        return self._of_towers(lambda _, tower: tower.remarks())
 
     def remarks_on_loss(self, terms: Mapping[str, float]) -> list[str]:
         """The remarks of both towers on their own terms."""
-        return [
-            f"{name}: {remark}"
-            for name, tower in (("CTR", self.click), ("CVR", self.conversion))
-            for remark in tower.remarks_on_loss(
+        return self._of_towers(
+            lambda name, tower: tower.remarks_on_loss(
                 {
                     term.removeprefix(f"{name} "): value
                     for term, value in terms.items()
                     if term.startswith(f"{name} ")
                 }
             )
+        )
+
+    def remarks_on_length(self, epochs: int) -> list[str]:
+        """The remarks of both towers."""
+        return self._of_towers(lambda _, tower: tower.remarks_on_length(epochs))
+
+    def _of_towers(self, remarks: Callable[[str, ScenarioRecommender], list[str]]) -> list[str]:
+        """What there is to remark of each tower, by its task's name."""
+        return [
+            f"{name}: {remark}"
+            for name, tower in (("CTR", self.click), ("CVR", self.conversion))
+            for remark in remarks(name, tower)
         ]
 
 

@@ -16,6 +16,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.evaluation.run_report import find_best_epoch
 from recbole_midpg.layers.looked_up import LookedUp
 from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.models.base import ScenarioRecommender
@@ -132,11 +133,15 @@ class ScenarioTrainer(Trainer):
         return (*of_model, "embedding_l2") if self._embedding_l2 else of_model
 
     def _remarks(self) -> list[str]:
-        """What a user should know of the model and its loss after training."""
+        """What a user should know of the model, its loss and its training after that."""
         if not self._is_own:
             return []
-        terms = self.history[-1].loss if self.history else None
-        return [*self.model.remarks(), *(self.model.remarks_on_loss(terms) if terms else ())]
+        remarks = [*self.model.remarks()]
+        if self.history:
+            best = find_best_epoch(self.history, self.best_valid_result) or self.history[-1]
+            remarks += self.model.remarks_on_loss(self.history[-1].loss)
+            remarks += self.model.remarks_on_length(best.epoch + 1)
+        return remarks
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False

@@ -77,7 +77,7 @@ def test_200_steps_give_the_same_weights(model, updates):
         ("MIDPG", {"mi_mask_same_scenario": False, "mi_standardize": False}),
         ("DPG", {"generator_input": "scenario"}),
         ("PLE", {"expert_levels": 2}),
-        ("AdaSparse", {"pruning_steps": 50}),  # α and λ̂ grow in the first quarter alone
+        ("AdaSparse", {"pruning_epochs": 2.5}),  # α and λ̂ grow in the first quarter alone
         ("AdaSparse", {"pruning_form": "scaling"}),
         ("AdaptDHM", {"routing_temperature": 0.1}),  # centres follow the rows
         ("HAMUR", {"pn_min_rows": 2}),

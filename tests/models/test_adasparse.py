@@ -12,7 +12,14 @@ from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from tests.reference.baselines import adasparse_logits
 from tests.support.learning import auc_after_training, dnn_auc, opposing_scenarios
-from tests.support.toy import scrambled, toy_batch, toy_dataset, toy_model, train_step
+from tests.support.toy import (
+    scrambled,
+    toy_batch,
+    toy_config,
+    toy_dataset,
+    toy_model,
+    train_step,
+)
 
 FORMS = ["fusion", "binarization", "scaling"]
 
@@ -21,7 +28,7 @@ FORMS = ["fusion", "binarization", "scaling"]
 @pytest.mark.parametrize("prune_input", [False, True])
 @pytest.mark.parametrize("steps_taken", [0, 3, 99])
 def test_reference(form, prune_input, steps_taken):
-    model = toy_model(AdaSparse, pruning_form=form, prune_input=prune_input, pruning_steps=10)
+    model = toy_model(AdaSparse, pruning_form=form, prune_input=prune_input, pruning_epochs=1)
     model = scrambled(model).double()
     model.schedule.steps_taken.fill_(steps_taken)
     batch = toy_batch(15)
@@ -77,7 +84,7 @@ def test_scaling_with_a_pruner_of_zeros_is_the_dnn():
 
 @pytest.mark.parametrize("form", ["fusion", "binarization"])
 def test_pruned_neurons_are_zero_for_the_next_layer(form):
-    model = scrambled(toy_model(AdaSparse, pruning_form=form, pruning_steps=1))
+    model = scrambled(toy_model(AdaSparse, pruning_form=form, pruning_epochs=0.1))
     model.schedule.advance()
     read = []
     for layer in [*model.backbone.layers[1:], model.backbone.output]:
@@ -145,11 +152,42 @@ def test_schedule_advances_in_training_steps_only_and_is_kept_in_a_checkpoint():
     assert restored.schedule.steps_taken.item() == 3
 
 
-def test_schedule_takes_five_epochs_by_default():
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(5.0, 55), (2, 22), (0.5, 6), (0.25, 3), (0.01, 1), (1.5, 16)]
+)
+def test_schedule_takes_the_steps_of_as_many_epochs(epochs, steps):
     dataset = toy_dataset()
     dataset.inter_num = 1001
-    assert toy_model(AdaSparse, dataset).schedule.steps == 5 * 11  # batches of 100
-    assert toy_model(AdaSparse, pruning_steps=7).schedule.steps == 7
+    model = toy_model(AdaSparse, dataset, pruning_epochs=epochs)  # 11 batches of 100 an epoch
+    assert model.schedule.steps == steps
+    assert toy_config(AdaSparse)["pruning_epochs"] == 5
+
+
+@pytest.mark.parametrize(("of_checkpoint", "steps"), [(0, 55), (7, 7), (300, 300)])
+def test_checkpoints_that_count_the_schedule_s_steps_are_read(of_checkpoint, steps):
+    dataset = toy_dataset()
+    dataset.inter_num = 1001
+    config = toy_config(AdaSparse, pruning_steps=of_checkpoint)
+    del config["pruning_epochs"]
+    assert AdaSparse(config, dataset).schedule.steps == steps
+
+
+def test_a_best_epoch_early_in_the_schedule_is_told():
+    (remark,) = toy_model(AdaSparse, pruning_epochs=5).remarks_on_length(1)
+    assert remark == (
+        "AdaSparse: the best weights are those after 1 of the 5 epochs of its schedule "
+        "(pruning_epochs): α had come to 1.08 of 5, λ̂ to 0.208 of 1; pruning_epochs: 1 ends it "
+        "by then."
+    )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "settings"),
+    [(3, {}), (99, {}), (1, {"pruning_epochs": 2}), (1, {"pruning_form": "scaling"})],
+    ids=str,
+)
+def test_a_schedule_that_is_half_done_or_not_used_is_not_told(epochs, settings):
+    assert toy_model(AdaSparse, **settings).remarks_on_length(epochs) == []
 
 
 @pytest.mark.slow
@@ -162,7 +200,7 @@ def test_every_layer_reaches_the_target_sparsity(form, target):
         dataset,
         mlp_hidden_size=[24, 16],
         pruning_form=form,
-        pruning_steps=150,
+        pruning_epochs=15,
         sparsity_min=target[0],
         sparsity_max=target[1],
         sparsity_weight_end=10.0,
@@ -201,4 +239,4 @@ def test_a_range_turned_round_is_refused():
 
 @pytest.mark.slow
 def test_it_learns_scenarios_that_oppose_each_other():
-    assert auc_after_training(AdaSparse, pruning_steps=100) > 0.88 > dnn_auc()
+    assert auc_after_training(AdaSparse, pruning_epochs=10) > 0.88 > dnn_auc()

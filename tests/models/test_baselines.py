@@ -56,7 +56,7 @@ MODELS = {
     "SARNet": (SARNet, {}),
     "SARNet-specific": (SARNet, {"shared_experts": 0, "specific_experts": 2, "expert_layers": 3}),
     "SARNet-norm": (SARNet, {"specific_experts": 0, "expert_layers": 1, "expert_batch_norm": True}),
-    "AdaSparse": (AdaSparse, {"pruning_steps": 4}),
+    "AdaSparse": (AdaSparse, {"pruning_epochs": 0.4}),
     "AdaSparse-binarization": (AdaSparse, {"pruning_form": "binarization", "prune_input": True}),
     "AdaSparse-scaling": (AdaSparse, {"pruning_form": "scaling"}),
     "APG": (APG, {"apg_rank": 3}),

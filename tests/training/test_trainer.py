@@ -3,6 +3,7 @@ import torch
 from recbole.utils import get_model
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.evaluation.run_report import find_best_epoch
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.models import midpg
 from recbole_midpg.training.trainer import ScenarioTrainer
@@ -91,6 +92,30 @@ def test_what_it_remarks_of_its_loss_is_logged_too(start, caplog, tmp_path, monk
     monkeypatch.setattr(midpg, "_IDLE_LOSS", 100.0)
     Run.prepare(CONFIGS[start](tmp_path)).train(saved=False, verbose=False)
     assert f"{start}MIDPG: the mutual information loss ended at " in caplog.text
+
+
+LONG_SCHEDULE = {"epochs": 2, "pruning_epochs": 8}
+CONFIGS_OF_LENGTH = {
+    "": lambda folder: gaps_config("AdaSparse", **LONG_SCHEDULE),
+    "CVR: ": lambda folder: purchases_config("ESMM_AdaSparse", folder, **LONG_SCHEDULE),
+}
+
+
+@pytest.mark.parametrize("start", CONFIGS_OF_LENGTH)
+def test_what_it_remarks_of_how_long_it_trained_is_logged_too(start, caplog, tmp_path):
+    run = Run.prepare(CONFIGS_OF_LENGTH[start](tmp_path))
+    run.train(saved=False, verbose=False)
+    best = find_best_epoch(run.trainer.history, run.best_valid)
+    assert (
+        f"{start}AdaSparse: the best weights are those after {best.epoch + 1} of the 8"
+        in caplog.text
+    )
+
+
+def test_without_validation_all_epochs_count(caplog):
+    trainer, train_data, _, _ = trainer_of("AdaSparse", **LONG_SCHEDULE)
+    trainer.fit(train_data, None, verbose=False, saved=False)
+    assert "AdaSparse: the best weights are those after 2 of the 8 epochs" in caplog.text
 
 
 def test_mixed_precision_trains():

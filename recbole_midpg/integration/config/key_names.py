@@ -28,7 +28,7 @@ _UNLISTED_KEYS = """
     model dataset config_files nproc ip port world_size group_offset offset local_rank
     encoding double_tower reg_weight discretization
 """
-# Names that other programs and papers give to keys of RecBole.
+# Other names of keys, as other programs and papers give them to RecBole's.
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "batch_size": "train_batch_size",
@@ -84,6 +84,8 @@ _OTHER_NAMES = {
     "equal_val": "val_interval",
     "not_equal_val": "val_interval",
     "fields_in_same_space": "alias_of_user_id",
+    # Names that keys of this package had in earlier versions.
+    "pruning_steps": "pruning_epochs",
 }
 
 

@@ -20,7 +20,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.machine import now
 from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
 from recbole_midpg.evaluation.doubts import doubts
-from recbole_midpg.evaluation.run_report import RunReport, RunTimes
+from recbole_midpg.evaluation.run_report import Epoch, RunReport, RunTimes, find_best_epoch
 from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
 from recbole_midpg.integration.dataset import trust
@@ -203,10 +203,9 @@ class Run:
                 f"{last[0].epoch}, and epoch {best.epoch} was the best on validation."
             )
 
-    def _best_epoch(self) -> Any:
+    def _best_epoch(self) -> Epoch | None:
         """The epoch with the best validation results so far; ``None`` where none was evaluated."""
-        best = dict(self.trainer.best_valid_result or {})
-        return next((epoch for epoch in self.trainer.history if best and epoch.valid == best), None)
+        return find_best_epoch(self.trainer.history, self.trainer.best_valid_result)
 
     def _report_doubts(self, scores: Any, labels: Any) -> None:
         """Warn of predictions that cannot be right, with what may be the cause."""
