@@ -1,7 +1,5 @@
 """HMoE: the formula, MMoE in it, and what a row teaches the other scenarios: nothing."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 
@@ -12,9 +10,11 @@ from recbole_midpg.models.hmoe import HMoE
 from recbole_midpg.models.mmoe import MMoE
 from tests.reference.mixtures import hmoe_logits, own_network, relation_weights
 from tests.reference.mixtures import mixture as mixture_by_hand
+from tests.support.expert_mixtures import mixture_parameters
 from tests.support.full_size import DNN_MULTIPLICATIONS, full_size_model, multiplications
 from tests.support.gradients import assert_same_values_and_gradients
 from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.one_scenario import assert_step_leaves_the_others
 from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 SPACES = ["probability", "logit", "hidden"]
@@ -103,13 +103,7 @@ def test_a_step_on_one_scenario_leaves_what_the_others_have(settings, optimizer)
         *model.towers.parameters(),
         *model.label_mixture.parameters(),
     ]
-    before = [value.clone() for value in own]
-    model.calculate_loss(toy_batch(30, scenarios=[2])).backward()
-    optimizer(model.parameters(), lr=0.1).step()
-    others = [0, 1, 3]
-    for value, old in zip(own, before, strict=True):
-        assert not value.grad[others].any()
-        assert torch.equal(value[others], old[others])
+    assert_step_leaves_the_others(model, own, optimizer)
     learning = [*model.towers.parameters(), *model.label_mixture.parameters()]
     assert all(value.grad[2].any() for value in learning)
     assert all(value.grad.any() for value in model.mixture.experts.parameters())
@@ -184,12 +178,9 @@ def test_large_logits_stay_finite(biases):
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 def test_parameter_count(settings):
     model = toy_model(HMoE, toy_dataset(6), **settings)
-    n, depth = settings.get("experts", 4), settings.get("expert_layers", 2)
-    sizes, d_0 = [model.input_size, 8, 6, 4, 1], model.input_size
-    of_layers = [(fan_in + 1) * m for fan_in, m in pairwise(sizes)]
-    gate = (d_0 + 1) * 5 + 5 * n if "expert_gate_hidden_size" in settings else d_0 * n
+    d_0 = model.input_size
     relations = d_0 * 6 + 6 + 6 * 6 if "weight_hidden_size" in settings else d_0 * 6
-    expected = n * sum(of_layers[:depth]) + 6 * (gate + sum(of_layers[depth:]) + relations)
+    expected = mixture_parameters(settings, d_0, 6) + 6 * relations
     assert count_parameters(model)[1] == expected
 
 

@@ -80,10 +80,25 @@ def epnet_with_gates_of_one_is_dnn(batch):
     return model, dnn_of(maps_of(*model.backbone.layers[::3]))
 
 
-def ppnet_with_gates_of_one_is_dnn(batch):
-    model = new_model(PPNet)
+def ppnet_with_gates_of_one_is_dnn(batch, **settings):
+    model = new_model(PPNet, **settings)
     with_gates_of_one(model.ppnet)
     return model, dnn_of(maps_of(*model.backbone.layers))
+
+
+def ppnet_with_gates_of_one_behind_its_input_is_dnn(batch):
+    return ppnet_with_gates_of_one_is_dnn(batch, ppnet_gate_input=False)
+
+
+def pepnet_with_gates_of_one_is_dnn(batch, **settings):
+    model = new_model(PEPNet, **settings)
+    with_gates_of_one(model.epnet)
+    with_gates_of_one(model.ppnet)
+    return model, dnn_of(maps_of(*model.backbone.layers))
+
+
+def pepnet_with_gates_of_one_and_none_before_its_layers_is_dnn(batch):
+    return pepnet_with_gates_of_one_is_dnn(batch, ppnet_gate_input=False)
 
 
 def pepnet_with_layers_gated_by_one_is_epnet(batch):
@@ -95,12 +110,19 @@ def pepnet_with_layers_gated_by_one_is_epnet(batch):
     return model, part
 
 
-def pepnet_with_embeddings_gated_by_one_is_ppnet(batch):
-    model = new_model(PEPNet)
-    part = new_model(PPNet, prior_fields=model.prior_fields)
+def pepnet_with_embeddings_gated_by_one_is_ppnet(batch, **settings):
+    model = new_model(PEPNet, **settings)
+    part = new_model(PPNet, **{**settings, "prior_fields": model.prior_fields})
     with_gates_of_one(model.epnet)
-    part.ppnet, part.backbone = model.ppnet, model.backbone
+    names = part.load_state_dict(model.state_dict(), strict=False)
+    assert not names.missing_keys
+    assert all(name.startswith("epnet.") for name in names.unexpected_keys)
     return model, part
+
+
+def pepnet_with_other_settings_and_embeddings_gated_by_one_is_ppnet(batch):
+    settings = {"ppnet_gate_input": False, "prior_fields": ["item_id", SCENARIO]}
+    return pepnet_with_embeddings_gated_by_one_is_ppnet(batch, **settings)
 
 
 def sharedbottom_of_equal_towers_is_dnn(batch):
@@ -165,7 +187,11 @@ IDENTITIES = [
     hmoe_of_own_probabilities_is_mmoe,
     mmoe_of_one_expert_is_sharedbottom,
     pepnet_with_embeddings_gated_by_one_is_ppnet,
+    pepnet_with_gates_of_one_and_none_before_its_layers_is_dnn,
+    pepnet_with_gates_of_one_is_dnn,
     pepnet_with_layers_gated_by_one_is_epnet,
+    pepnet_with_other_settings_and_embeddings_gated_by_one_is_ppnet,
+    ppnet_with_gates_of_one_behind_its_input_is_dnn,
     ppnet_with_gates_of_one_is_dnn,
     sarnet_of_one_shared_expert_starts_as_dnn,
     sharedbottom_of_equal_towers_is_dnn,

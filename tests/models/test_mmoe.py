@@ -1,7 +1,6 @@
 """MMoE: the formula, the shared bottom in it, and what scenarios share."""
 
 import copy
-from itertools import pairwise
 
 import pytest
 import torch
@@ -11,9 +10,11 @@ from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.mmoe import MMoE
 from recbole_midpg.models.sharedbottom import SharedBottom
 from tests.reference.mixtures import mmoe_logits
+from tests.support.expert_mixtures import mixture_parameters
 from tests.support.full_size import DNN_MULTIPLICATIONS, full_size_model, multiplications
 from tests.support.gradients import assert_same_values_and_gradients
 from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.one_scenario import assert_step_leaves_the_others
 from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 VARIANTS = [
@@ -64,13 +65,7 @@ def test_experts_in_another_order_give_the_same_logits():
 def test_a_step_on_one_scenario_leaves_the_others_gates_and_towers(settings, optimizer):
     model = scrambled(toy_model(MMoE, activation="tanh", **settings))
     own = [*model.mixture.gates.parameters(), *model.towers.parameters()]
-    before = [value.clone() for value in own]
-    model.calculate_loss(toy_batch(30, scenarios=[2])).backward()
-    optimizer(model.parameters(), lr=0.1).step()
-    others = [0, 1, 3]
-    for value, old in zip(own, before, strict=True):
-        assert not value.grad[others].any()
-        assert torch.equal(value[others], old[others])
+    assert_step_leaves_the_others(model, own, optimizer)
     assert all(value.grad[2].any() for value in model.towers.parameters())
     # A gate of a single expert is 1, whatever its weights.
     for value in model.mixture.gates.parameters():
@@ -81,12 +76,7 @@ def test_a_step_on_one_scenario_leaves_the_others_gates_and_towers(settings, opt
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 def test_parameter_count(settings):
     model = toy_model(MMoE, toy_dataset(6), **settings)
-    n, depth = settings.get("experts", 4), settings.get("expert_layers", 2)
-    sizes, d_0 = [model.input_size, 8, 6, 4, 1], model.input_size
-    of_layers = [(fan_in + 1) * m for fan_in, m in pairwise(sizes)]
-    gate = (d_0 + 1) * 5 + 5 * n if "expert_gate_hidden_size" in settings else d_0 * n
-    expected = n * sum(of_layers[:depth]) + 6 * (gate + sum(of_layers[depth:]))
-    assert count_parameters(model)[1] == expected
+    assert count_parameters(model)[1] == mixture_parameters(settings, model.input_size, 6)
 
 
 @pytest.mark.parametrize(("scenarios", "parameters"), [(11, 101_259), (101, 320_229)])

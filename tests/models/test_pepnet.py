@@ -9,6 +9,7 @@ from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.pepnet import PEPNet
 from tests.reference.baselines import pepnet_logits
+from tests.support.gates import assert_gates_read_a_copy
 from tests.support.learning import auc_after_training, dnn_auc
 from tests.support.toy import scrambled, toy_batch, toy_dataset, toy_model
 
@@ -42,23 +43,6 @@ def test_a_gate_by_hand():
     (gate,) = units(torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [1.0]]))
     # relu(1 + 4, -1 + 1) sums to 5, less 5: half of gamma; relu(3 + 2, -2) likewise
     assert gate.flatten().tolist() == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("gates_input", [True, False])
-def test_with_gates_of_one_it_is_the_dnn(gates_input):
-    model = toy_model(PEPNet, ppnet_gate_input=gates_input).double()
-    plain = toy_model(DNN).double()
-    plain.token_embedding_table = model.token_embedding_table
-    with torch.no_grad():
-        for units in (model.epnet, model.ppnet):
-            for output in units.outputs:
-                output.weight.zero_()
-                output.bias.zero_()
-        for own, other in zip(plain.backbone.layers[::3], model.backbone.layers, strict=True):
-            own.weight.copy_(other.weight)
-            own.bias.copy_(other.bias)
-    batch = toy_batch(20)
-    torch.testing.assert_close(model(batch), plain(batch), rtol=0, atol=1e-12)
 
 
 def gates_of(model, batch):
@@ -123,19 +107,7 @@ def test_the_model_s_gates_reach_embeddings_only_by_scenario_and_prior_fields():
 
 def test_embeddings_learn_as_if_the_gates_had_read_a_copy():
     model = scrambled(toy_model(PEPNet)).double()
-    batch = toy_batch(30)
-    table = model.token_embedding_table.embedding.weight
-    (gradient,) = torch.autograd.grad(model.calculate_loss(batch), table)
-    stopped = {units: [] for units in (model.epnet, model.ppnet)}
-    for units, inputs in stopped.items():
-        units.register_forward_pre_hook(
-            lambda _module, given, inputs=inputs: inputs.append(given[1].detach().clone())
-        )
-    model(batch)
-    for units, inputs in stopped.items():
-        units.register_forward_pre_hook(lambda _module, given, inputs=inputs: (given[0], inputs[0]))
-    (as_constant,) = torch.autograd.grad(model.calculate_loss(batch), table)
-    torch.testing.assert_close(gradient, as_constant, rtol=0, atol=1e-14)
+    assert_gates_read_a_copy(model, model.epnet, model.ppnet)
 
 
 def test_first_layers_are_initialised_as_one_linear_layer_a_unit():

@@ -10,13 +10,14 @@ from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.dnn import DNN
 from recbole_midpg.models.sarnet import SARNet
 from tests.reference.sarnet import sarnet_logits
-from tests.support.comparison import (
+from tests.support.full_size import (
     DNN_MULTIPLICATIONS,
-    assert_equals_reference,
+    full_size_model,
     multiplications,
-    specified_model,
 )
+from tests.support.gradients import assert_same_values_and_gradients
 from tests.support.learning import auc_after_training, dnn_auc
+from tests.support.one_scenario import assert_step_leaves_the_others
 from tests.support.toy import SCENARIO, scrambled, toy_batch, toy_dataset, toy_model
 
 MIXED = [1, 1, 2, 0, 1, 3]
@@ -44,7 +45,7 @@ def test_reference(settings, training, fixed):
     batch = toy_batch(12, scenarios=MIXED)
     inputs, _ = model.embed(batch)
     expected = sarnet_logits(model, inputs, batch[SCENARIO], training)
-    assert_equals_reference(model, model(batch), expected)
+    assert_same_values_and_gradients(model(batch), expected, model.parameters())
 
 
 def dnn_of(model, network):
@@ -114,13 +115,9 @@ def own_parameters(model):
 def test_a_step_on_one_scenario_leaves_the_others_own_parameters(optimizer, fixed):
     model = scrambled(toy_model(SARNet, specific_experts=2))
     model.use_fixed_shapes(fixed)
-    before = [value.detach().clone() for value in own_parameters(model)]
-    model.calculate_loss(toy_batch(30, scenarios=[2])).backward()
-    optimizer(model.parameters(), lr=0.1).step()
-    for value, old in zip(own_parameters(model), before, strict=True):
-        assert not value.grad[[0, 1, 3]].any()
-        assert torch.equal(value[[0, 1, 3]], old[[0, 1, 3]])
-        assert value.grad[2].any()
+    own = own_parameters(model)
+    assert_step_leaves_the_others(model, own, optimizer)
+    assert all(value.grad[2].any() for value in own)
 
 
 @pytest.mark.parametrize("scenario", [0, 1, 2, 3])
@@ -169,12 +166,12 @@ def test_parameter_count(n_shared, n_specific, normalised):
 @pytest.mark.parametrize(("n_slots", "expected"), [(11, 264_933), (101, 1_955_493)])
 def test_parameters_of_the_specification(n_slots, expected):
     formula = 2 * n_slots * 80 + (3 + n_slots) * (128 * 80 + 8384) + 81 * 4 + 2113
-    assert count_parameters(specified_model(SARNet, n_slots))[1] == formula == expected
+    assert count_parameters(full_size_model(SARNet, n_slots))[1] == formula == expected
 
 
 @pytest.mark.parametrize("n_slots", [3, 101])
 def test_multiplications_do_not_grow_with_the_scenarios(n_slots):
-    found = multiplications(specified_model(SARNet, n_slots))
+    found = multiplications(full_size_model(SARNet, n_slots))
     experts = 4 * (80 * 128 + 128 * 64)
     assert found == 80 + experts + 80 * 4 + 4 * 64 + 64 * 32 + 32
     assert found / DNN_MULTIPLICATIONS == pytest.approx(3.73, abs=0.01)

@@ -15,6 +15,8 @@ INPUT_SIZE = N_FIELDS * EMBEDDING_SIZE
 """Width ``d_0`` of the input."""
 DNN_MULTIPLICATIONS = 128 * INPUT_SIZE + 128 * 64 + 64 * 32 + 32
 """What the plain network of 128-64-32 multiplies for a row."""
+DNN_PARAMETERS = DNN_MULTIPLICATIONS + 128 + 64 + 32 + 1
+"""Its parameters without embeddings."""
 
 
 def full_size_model(
