@@ -19,12 +19,13 @@ from recbole_midpg.common.rules import check_settings
 from recbole_midpg.experiments.benchmark import best_possible, plan_trials
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
 from recbole_midpg.generated import GENERATED
+from recbole_midpg.generated.generate import DEFAULT_SEED
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.config.recbole_keys import RULES
 from recbole_midpg.integration.models.outside_models import class_name_of
 from recbole_midpg.integration.models.registry import get_model
 
-_ROWS = "synthetic_rows"
+_ROWS, _SEED = "synthetic_rows", "synthetic_seed"
 # RecBole's four digits would hide differences that are of this size.
 _DEFAULTS = {"metric_decimal_place": 6}
 
@@ -66,8 +67,8 @@ def run_sizes(
 ) -> LearningCurves:
     """Train every model at every number of rows, with the same seeds.
 
-    Each size lies in a folder of its own, ``DATASET-ROWS/`` below ``data_path``, so that trials of
-    several sizes can run at a time.
+    Each size and seed of the set lies in a folder of its own, ``DATASET-ROWS-SEED/`` below
+    ``data_path``, so that trials of several can run at a time.
 
     Args:
         dataset: the dataset, one that can be generated.
@@ -106,13 +107,14 @@ def run_sizes(
 
 
 def _at_size(plan: TrialPlan, dataset: str, common: Mapping[str, Any], rows: int) -> TrialPlan:
-    """A plan on the set of so many rows, which has a folder of its own."""
+    """A plan on the set of so many rows, in a folder that no other size or seed is made in."""
     given = {"data_path": DATA_PATH, **common, **plan.settings}
     if _ROWS in given:
         raise UsageError(f"{_ROWS}: {given[_ROWS]!r} is given, expected --rows alone.")
     check_settings(given, {"data_path": RULES["data_path"]})
-    folder = Path(given["data_path"]) / f"{dataset}-{rows}"
-    settings = {**plan.settings, _ROWS: rows, "data_path": str(folder)}
+    seed = DEFAULT_SEED if given.get(_SEED) is None else given[_SEED]
+    folder = Path(given["data_path"]) / f"{dataset}-{rows}-{seed}"
+    settings = {**plan.settings, _ROWS: rows, _SEED: seed, "data_path": str(folder)}
     return replace(plan, label=f"{plan.label} {rows} rows", settings=settings)
 
 

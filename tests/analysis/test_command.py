@@ -126,7 +126,7 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
     own = done["DPG", 2020, 8000]["settings"]
     assert (own["weighting"], own["n"], own["embedding_size"]) == ("r", 2, 2)
     for rows in (5000, 8000):
-        folder = Path(f"dataset/teacher_dpg_synth-{rows}/teacher_dpg_synth")
+        folder = Path(f"dataset/teacher_dpg_synth-{rows}-2023/teacher_dpg_synth")
         assert json.loads((folder / "bayes.json").read_text())["rows"] == rows
         scored = sum(s["rows"] for s in done["DNN", 2020, rows]["scenarios"])
         assert scored == rows / 10  # the test split is a tenth
@@ -154,6 +154,13 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
     again = LearningCurves(**json.loads(Path("out/sizes.json").read_text()))
     assert (again.rows, again.lines["DPG"][0]) == ([5000, 6000], content.lines["DPG"][0])
 
+    analyze(*words, "--rows", 5000, "--trials", 1, "--synthetic_seed=7")
+    other = Path("dataset/teacher_dpg_synth-5000-7/teacher_dpg_synth/bayes.json")
+    assert json.loads(other.read_text())["seed"] == 7
+    assert len(Path("out/sizes.jsonl").read_text().splitlines()) == 1 + 6 + 2
+    world = LearningCurves(**json.loads(Path("out/sizes.json").read_text()))
+    assert world.best_possible[0] != content.best_possible[0]
+
 
 @pytest.mark.parametrize(
     ("words", "told"),
@@ -168,6 +175,7 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
         (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
         (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
         (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),
+        (["--rows", "5000", "--synthetic_seed=-1"], "synthetic_seed: -1 is not allowed"),
         (["--rows", "5000", "--data_path=3"], "data_path: 3 is not allowed"),
         (["--rows", "5000", "--settings_file", "none.yaml"], "none.yaml': No such file"),
         (["--rows", "5000", "--config_files", "none.yaml"], "none.yaml': No such file"),
