@@ -29,7 +29,8 @@ BASELINE = "DNN"
 _BEST = "best possible"
 _PANEL_HEIGHT = 3.2
 _NAME_HEIGHT = 0.18  # of a line of the legend
-_SHARE_OF_A_STEP = 0.3  # between two numbers of rows, over which their points are spread
+# Of a step between two numbers of rows: from one line's bars to the next, and all of them.
+_BETWEEN_BARS, _ALL_BARS = 0.03, 0.3
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,8 @@ def _shift(rows: Sequence[int], place: int, count: int) -> float:
     Lines that rise are not shifted: beside an equal one, one to the left would seem to be above.
     """
     steps = np.diff(np.log(rows))
-    width = _SHARE_OF_A_STEP * (steps.min() if len(steps) else 1.0)
-    return float(np.exp(width * (place - (count - 1) / 2) / count))
+    apart = min(_BETWEEN_BARS, _ALL_BARS / count) * (steps.min() if len(steps) else 1.0)
+    return float(np.exp(apart * (place - (count - 1) / 2)))
 
 
 def _draw_line(
