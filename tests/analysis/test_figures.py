@@ -42,7 +42,7 @@ from recbole_midpg.analysis.figures import (
 )
 from recbole_midpg.analysis.learning_curves import draw_learning_curves
 from recbole_midpg.common.errors import UsageError
-from tests.analysis.test_learning_curves import LEARNING_CURVES
+from tests.analysis.test_sizes import LEARNING_CURVES
 
 
 def point(size, test):

@@ -1,11 +1,9 @@
-"""Learning curves: what trials make of them, and what is drawn and written of them."""
+"""Learning curves: what is drawn and written of them."""
 
 import json
 from dataclasses import asdict, replace
-from math import sqrt
 
 import pytest
-from scipy import stats
 
 pytest.importorskip("matplotlib")
 
@@ -17,83 +15,9 @@ from recbole_midpg.analysis.learning_curves import (
     gain_table,
     notes,
 )
-from recbole_midpg.analysis.sizes import check_sizes, learning_curves_of
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.analysis.sizes import learning_curves_of
 from recbole_midpg.common.report_files import json_text
-from recbole_midpg.experiments.trials import TrialResult
-
-BEST = {1000: 0.8, 5000: 0.82}
-TEST = {
-    ("DNN", 1000): {1: 0.60, 2: 0.62},
-    ("DNN", 5000): {1: 0.70, 2: 0.72},
-    ("PLE", 1000): {1: 0.58, 2: 0.61},
-    ("PLE", 5000): {1: 0.73, 2: 0.76},
-    ("DPG", 1000): {1: 0.65},
-    ("DPG", 5000): {},
-}
-HALF_OF_ONE_HUNDREDTH = stats.t.ppf(0.975, 1) * (0.01 / sqrt(2)) / sqrt(2)
-"""Of the mean of two differences that are 0.01 apart."""
-
-
-def result(model, rows, seed, **values):
-    return TrialResult(f"{model} {rows}", model, seed, {"synthetic_rows": rows}, **values)
-
-
-def results(test):
-    return [
-        result(model, rows, seed, test={"auc": area})
-        for (model, rows), areas in test.items()
-        for seed, area in areas.items()
-    ]
-
-
-FAILED = [
-    result("DPG", 1000, 2, problem="it was killed"),
-    result("DPG", 5000, 1, problem="out of memory"),
-]
-LEARNING_CURVES = learning_curves_of("some_synth", BEST, [*results(TEST), *FAILED])
-
-
-def test_trials_are_gathered_by_model_and_rows():
-    assert (LEARNING_CURVES.rows, LEARNING_CURVES.best_possible) == ([1000, 5000], [0.8, 0.82])
-    assert list(LEARNING_CURVES.lines) == ["DNN", "PLE", "DPG"]
-    first, second = LEARNING_CURVES.lines["PLE"]
-    assert (first.rows, first.seeds, first.test) == (1000, [1, 2], [0.58, 0.61])
-    assert (first.mean, first.deviation) == pytest.approx((0.595, 0.03 / sqrt(2)))
-    assert first.gain.differences == pytest.approx([-0.02, -0.01])
-    assert (first.gain.mean, second.gain.mean) == pytest.approx((-0.015, 0.035))
-    assert first.gain.half_width == pytest.approx(HALF_OF_ONE_HUNDREDTH)
-    assert all(point.gain is None for point in LEARNING_CURVES.lines["DNN"])
-
-
-def test_a_failed_trial_is_left_out_and_told():
-    one, none = LEARNING_CURVES.lines["DPG"]
-    assert (one.seeds, one.mean, one.deviation, one.problems) == (
-        [1],
-        0.65,
-        None,
-        ["it was killed"],
-    )
-    assert (one.gain.mean, one.gain.half_width) == (pytest.approx(0.05), None)
-    assert (none.seeds, none.mean, none.gain.mean) == ([], None, None)
-    assert notes(LEARNING_CURVES)[1:] == [
-        "DPG, 1,000 rows: 1 of 2 trials failed, the last one: it was killed",
-        "DPG, 5,000 rows: 1 of 1 trials failed, the last one: out of memory",
-    ]
-
-
-def test_gains_are_of_the_seeds_that_both_have():
-    test = {
-        ("DNN", 1000): {1: 0.5, 3: 0.6, 4: float("nan")},
-        ("PLE", 1000): {2: 0.9, 3: 0.65, 4: 0.7},
-    }
-    (point,) = learning_curves_of("s", {1000: None}, results(test)).lines["PLE"]
-    assert point.gain.differences == [pytest.approx(0.05)]
-
-
-def test_models_from_outside_have_the_name_of_their_class():
-    test = {("DNN", 1000): {1: 0.5}, ("my.file:Mine", 1000): {1: 0.6}}
-    assert list(learning_curves_of("s", {1000: None}, results(test)).lines) == ["DNN", "Mine"]
+from tests.analysis.test_sizes import BEST, HALF_OF_ONE_HUNDREDTH, LEARNING_CURVES, results
 
 
 def test_the_data_is_json_text():
@@ -116,6 +40,13 @@ def test_tables_hold_mean_and_spread_and_the_best_possible_last():
         ["AUC over DNN", "1,000 rows", "5,000 rows"],
         [["PLE", f"-0.0150 ± {half}", f"+0.0350 ± {half}"], ["DPG", "+0.0500", ""]],
     )
+
+
+def test_failed_trials_are_told():
+    assert notes(LEARNING_CURVES)[1:] == [
+        "DPG, 1,000 rows: 1 of 2 trials failed, the last one: it was killed",
+        "DPG, 5,000 rows: 1 of 1 trials failed, the last one: out of memory",
+    ]
 
 
 def heights_of(panel):
@@ -184,13 +115,3 @@ def test_eighteen_lines_have_a_colour_and_a_name_each():
     figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.y0 >= 0 and box.y1 <= figure.bbox.height
-
-
-def test_sizes_are_put_into_order_and_checked():
-    assert check_sizes("iaac_synth", [40_000, 20_000]) == [20_000, 40_000]
-    with pytest.raises(UsageError, match="'ml-100k' is not a dataset that can be generated"):
-        check_sizes("ml-100k", [20_000])
-    with pytest.raises(UsageError, match="rows: 100 is not allowed for iaac_synth"):
-        check_sizes("iaac_synth", [20_000, 100])
-    with pytest.raises(UsageError, match="'7000 7000' is not allowed, expected different"):
-        check_sizes("teacher_dpg_synth", [7000, 7000])
