@@ -58,9 +58,10 @@ def add_tune(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
     parser.add_argument("--jobs", type=int, default=1, help="models at a time (default: 1)")
     parser.add_argument(
-        "--record",
-        help="file of finished trials, from which the same command goes on after an interrupt "
-        "(default: tuning/MODEL-DATASET.jsonl)",
+        "--output",
+        default="tuning",
+        help="folder of a config file and a record of finished trials for each model, from which "
+        "the same command goes on after an interrupt (default: %(default)s)",
     )
     parser.add_argument(
         "--settings_file",

@@ -74,7 +74,7 @@ def tune_models(
     seeds: int,
     seed: int,
     jobs: int,
-    record: str | None,
+    output: str,
     settings_file: str | None,
     force: bool,
     config_files: list[str],
@@ -84,11 +84,6 @@ def tune_models(
     for option, count in {"trials": trials, "seeds": seeds, "jobs": jobs}.items():
         require_positive(option, count)
     models = _different_models(models)
-    if record and len(models) > 1:
-        raise UsageError(
-            f"--record: {record!r} is one file and {' '.join(models)} need one each, expected no "
-            f"--record: they have tuning/MODEL-{dataset}.jsonl."
-        )
     if settings_file:
         refuse_existing(settings_file, force)
     given = config_values(settings)
@@ -96,7 +91,7 @@ def tune_models(
         SearchPlan(
             model,
             dataset,
-            Path(record or f"tuning/{get_model(model).__name__}-{dataset}.jsonl"),
+            Path(output) / f"{get_model(model).__name__}-{dataset}.jsonl",
             space=space,
             trials=trials,
             seeds=seeds,
@@ -123,8 +118,8 @@ def tune_models(
     if settings_file:
         words = ["--models", *models, f"--dataset={dataset}"]
         counts = [f"--trials={trials}", f"--seeds={seeds}", f"--seed={seed}"]
-        space_words = [f"--space={space}"] if space else []
-        tuned_by = ["recbole-midpg", "tune", *words, *counts, *space_words, *settings, *same]
+        searched = [f"--space={space}"] if space else []
+        tuned_by = ["recbole-midpg", "tune", *words, *searched, *counts, *settings, *same]
         comments = [
             f"Chosen on the validation split by {shlex.join(tuned_by)}",
             *(line for search in searches for line in search.summary()),

@@ -301,7 +301,7 @@ def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any)
             "settings": plan.settings,
         },
         "a search",
-        "--record",
+        "--output",
     )
 
 

@@ -75,7 +75,7 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, arguments, problem):
 @pytest.mark.slow
 def test_models_are_tuned_together_and_benchmarked_with_what_was_chosen(tmp_path):
     command = ["tune", "--models", "DNN", "DPG", "--dataset=ml-100k", "--trials=2", "--seeds=2"]
-    command += ["--jobs=2", "--settings_file=tuned.yaml", *FAST]
+    command += ["--jobs=2", "--output=found", "--settings_file=tuned.yaml", *FAST]
     result = run_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     printed = result.stdout.splitlines()
@@ -85,12 +85,12 @@ def test_models_are_tuned_together_and_benchmarked_with_what_was_chosen(tmp_path
     assert chosen["common"] == {"epochs": 2, "train_batch_size": 4096}
     records = {}
     for model in ("DNN", "DPG"):
-        record = (tmp_path / "tuning" / f"{model}-ml-100k.jsonl").read_text()
+        record = (tmp_path / "found" / f"{model}-ml-100k.jsonl").read_text()
         _, *trials = records[model] = [json.loads(line) for line in record.splitlines()]
         assert [len(trial["scores"]) for trial in trials] == [2, 2]
         best = max(trials, key=lambda trial: sum(trial["scores"]))
         assert chosen[model] == best["parameters"]
-        alone = (tmp_path / "tuning" / f"{model}-ml-100k.yaml").read_text()
+        alone = (tmp_path / "found" / f"{model}-ml-100k.yaml").read_text()
         assert (yaml.safe_load(alone) or {}) == best["parameters"]
         command_line = f"run_recbole --model={model} --dataset=ml-100k --epochs=2"
         assert any(line.startswith(command_line) for line in printed)
@@ -99,7 +99,7 @@ def test_models_are_tuned_together_and_benchmarked_with_what_was_chosen(tmp_path
     assert again.returncode == 0, again.stderr
     assert again.stdout == result.stdout
     for model, lines in records.items():
-        record = (tmp_path / "tuning" / f"{model}-ml-100k.jsonl").read_text()
+        record = (tmp_path / "found" / f"{model}-ml-100k.jsonl").read_text()
         assert [json.loads(line) for line in record.splitlines()] == lines
 
     result = run_command(*benchmark[1:], "--trials=1", cwd=tmp_path)
@@ -127,7 +127,6 @@ def test_a_search_that_fails_ends_no_other_and_leaves_no_settings_file(tmp_path)
     ("arguments", "problem"),
     [
         (["--models", "DNN", "DPG", "DNN"], "has a model twice"),
-        (["--models", "DNN", "DPG", "--record=a"], "--record: 'a' is one file and DNN DPG need"),
         (["--models", "DNN", "BPR"], "there is no packaged space for BPR"),
         (["--models", "DNN", "DPG", "--n=1000"], "n: 1000"),
         (["--models", "DNN", "DPPG"], "model: 'DPPG' is not known; did you mean 'DPG'?"),

@@ -9,6 +9,7 @@ import pytest
 from recbole_midpg.common.report_files import RUN_FORMAT, TABLE_FORMAT
 
 DEEP = "[" * 200_000
+RECORD = Path("tuning/MIDPG-ml-100k.jsonl")
 
 
 @pytest.mark.parametrize("text", [DEEP, "[]", '{"format": 1}', "nul\0"])
@@ -39,9 +40,10 @@ def test_a_table_of_another_form(attacked, content):
 @pytest.mark.parametrize("text", ["dear diary", "dear diary\nof today", DEEP, "{}"])
 def test_a_file_that_is_no_record_is_left_alone(attacked, text):
     """A last line that was cut off is dropped, but of a record only."""
-    Path("diary.txt").write_text(text)
-    attacked.refused("diary.txt", "tune", "--dataset=ml-100k", "--record=diary.txt")
-    assert Path("diary.txt").read_text() == text
+    RECORD.parent.mkdir()
+    RECORD.write_text(text)
+    attacked.refused(RECORD.name, "tune", "--dataset=ml-100k")
+    assert RECORD.read_text() == text
 
 
 def test_entries_of_a_record_are_those_of_a_search(attacked, monkeypatch):
@@ -51,8 +53,8 @@ def test_entries_of_a_record_are_those_of_a_search(attacked, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("recbole_midpg.experiments.tuning.work_side_by_side", stop)
         patch.setattr(signal, "signal", lambda *_: None)  # an interrupt ends the process but once
-        status, _ = attacked.run("tune", "--dataset=ml-100k", "--record=r.jsonl")
+        status, _ = attacked.run("tune", "--dataset=ml-100k")
     assert status == 130
-    with Path("r.jsonl").open("a") as file:
+    with RECORD.open("a") as file:
         file.write('{"parameters": {}, "scores": [1], "seconds": 1, "__class__": "x"}\n')
-    attacked.refused("an entry is no Trial", "tune", "--dataset=ml-100k", "--record=r.jsonl")
+    attacked.refused("an entry is no Trial", "tune", "--dataset=ml-100k")
