@@ -47,9 +47,10 @@ def find_best_epoch(history: Sequence[Epoch], results: Mapping[str, float] | Non
         results: those results; empty or ``None`` where no epoch was validated.
 
     Returns:
-        The first epoch with them, ``None`` where there is none.
+        The last epoch with them, whose weights RecBole keeps; ``None`` where there is none.
     """
-    return next((epoch for epoch in history if results and epoch.valid == results), None)
+    latest_first = reversed(history)
+    return next((epoch for epoch in latest_first if results and epoch.valid == results), None)
 
 
 @dataclass(frozen=True)

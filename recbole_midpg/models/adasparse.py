@@ -20,7 +20,7 @@ from recbole_midpg.layers.pruning import PRUNING_FORMS, LinearSchedule, PrunedML
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.models.fields import TrainingFields
 
-# Where less of the schedules than this is behind the best weights, they hardly prune.
+# Where less of the schedules than this is behind the best weights, the log says so.
 _SHORT_SHARE = 0.5
 
 
@@ -143,7 +143,7 @@ class AdaSparse(ScenarioRecommender):
         return logits, (regulariser,)
 
     def remarks_on_length(self, epochs: int) -> list[str]:
-        """Say where the best weights are those of a schedule that had hardly begun."""
+        """Say where the best weights are from before half of the schedules."""
         share = epochs / self.pruning_epochs
         if self.form == "scaling" or share >= _SHORT_SHARE:
             return []

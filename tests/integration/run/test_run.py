@@ -191,3 +191,17 @@ def test_the_precision_of_products_is_torchs(precision, tmp_path, monkeypatch):
         assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_of_epochs_with_the_same_results_the_best_is_the_one_whose_weights_are_kept(
+    tmp_path, caplog
+):
+    """At learning rate 0 no epoch is better than another."""
+    kept = run.Run.prepare(
+        gaps_config("DNN", epochs=3, learning_rate=0, checkpoint_dir=str(tmp_path))
+    )
+    kept.train(saved=True, verbose=False)
+    assert kept.trainer.saved_epoch == 2
+    assert kept.best_so_far().startswith("the best epoch so far is 2, with ")
+    kept.test(saved=False)
+    assert "keeps no weights but the last" not in caplog.text
