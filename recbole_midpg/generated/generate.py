@@ -39,7 +39,7 @@ GENERATED: dict[str, GeneratedSet] = {
 }
 """The datasets that can be generated, by name."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """To be raised when the same seed makes other rows than before."""
 
 DEFAULT_SEED = 2023

@@ -90,14 +90,16 @@ def make(kind: str, rows: int, seed: int) -> GeneratedRows:
         rows: how many.
         seed: the same seed makes the same rows, and of a kind the same labels.
     """
-    random, teacher_random, label_random = np.random.default_rng(seed).spawn(3)
+    random, network_random, token_random, label_random = np.random.default_rng(seed).spawn(4)
     columns = _make_columns(random, rows)
+    fields = [name for name in columns if name != "scenario"]
+    # A source each: of more rows, and so more tokens, the first tokens and the network stay.
+    sources = zip(fields, token_random.spawn(len(fields)), strict=True)
     embeddings = {
-        name: teacher_random.standard_normal((int(values.max()) + 1, EMBEDDING_SIZE))
-        for name, values in columns.items()
-        if name != "scenario"
+        name: source.standard_normal((int(columns[name].max()) + 1, EMBEDDING_SIZE))
+        for name, source in sources
     }
-    teacher = draw_teacher(kind, teacher_random, EMBEDDING_SIZE * len(embeddings), N_SCENARIOS)
+    teacher = draw_teacher(kind, network_random, EMBEDDING_SIZE * len(fields), N_SCENARIOS)
     first = {name: values[:_ROWS_TO_FIT] for name, values in columns.items()}
     model = TeacherModel(teacher, embeddings, first)
     return GeneratedRows(

@@ -63,6 +63,16 @@ def test_kinds_share_their_rows_and_not_their_labels():
     assert lines["dnn", "labels"] != lines["star", "labels"]
 
 
+def test_more_rows_are_of_the_same_world():
+    """But for scale and shift, which are fitted to the rows, the logits of a row stay."""
+    few, many = (make("dpg", rows, 1).model for rows in (5_000, 20_000))
+    n_tokens = {"user": 100, "item": 71, "hour": 24, "page": 50, "device": 6, "scenario": 10}
+    random = np.random.default_rng(0)
+    columns = {name: random.integers(0, count, 1_000) for name, count in n_tokens.items()}
+    odds = [p / (1 - p) for p in (few.probability(columns), many.probability(columns))]
+    assert np.corrcoef(np.log(odds))[0, 1] == pytest.approx(1.0, abs=1e-9)
+
+
 def test_all_kinds_have_the_same_config():
     texts = [(CONFIGS / f"teacher_{kind}_synth.yaml").read_text() for kind in KINDS]
     assert all(yaml.safe_load(text) == yaml.safe_load(texts[0]) for text in texts)
