@@ -18,7 +18,7 @@ from recbole_midpg.atomic_data_scripts.raw_files import are_in
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
 from recbole_midpg.generated import GENERATED, generate, read_bayes
-from recbole_midpg.generated.generate import DEFAULT_SEED
+from recbole_midpg.generated.generate import DEFAULT_SEED, FORMAT_VERSION
 from recbole_midpg.integration.recbole_files import recbole_folder
 
 RAW_FOLDER = "raw"
@@ -138,7 +138,7 @@ def require_dataset(config: Any) -> None:
 
     Where they are missing and the raw file lies in ``NAME/raw/`` below ``data_path``, it is
     converted. A generated dataset is generated, anew where the config asks for another size or
-    seed than lies there.
+    seed than lies there, or where an earlier version of the package made what lies there.
 
     Raises:
         UsageError: they are not there and cannot be made; says where the raw file can be had.
@@ -176,15 +176,16 @@ def _require_generated(config: Any, folder: Path) -> None:
         raise UsageError(
             f"synthetic_seed: {seed!r} is not allowed, expected {Integer(minimum=0).allowed}."
         )
-    here = read_bayes(folder)
-    if here is not None and atomic_files_exist(config):
-        same_rows = rows is None or rows == here.get("rows")
-        same_seed = seed is None or seed == here.get("seed")
-        if same_rows and same_seed:
-            return
-    report = generate(
-        config["dataset"], folder.parent, rows, DEFAULT_SEED if seed is None else seed
-    )
+    here = read_bayes(folder) or {}
+    wanted = {
+        "rows": here.get("rows") if rows is None else rows,
+        "seed": here.get("seed", DEFAULT_SEED) if seed is None else seed,
+    }
+    # An earlier version of the package made other rows of the same seed.
+    origin = {"version": FORMAT_VERSION, **wanted}
+    if atomic_files_exist(config) and origin.items() <= here.items():
+        return
+    report = generate(config["dataset"], folder.parent, **wanted)
     getLogger().warning(report.summary())
 
 

@@ -244,6 +244,17 @@ def test_a_generated_dataset_is_made_at_its_first_use_and_kept():
     assert states["iaac_synth"] == ("generated at first use", None)
 
 
+def test_rows_of_an_earlier_version_are_made_anew():
+    settings = {"synthetic_rows": 5_000, "synthetic_seed": 7}
+    Config("DNN", "teacher_dnn_synth", config_dict=settings)
+    bayes = Path("dataset/teacher_dnn_synth/bayes.json")
+    today = bayes.read_text()
+    made = json.loads(today)
+    bayes.write_text(json.dumps({**made, "version": made["version"] - 1}))
+    Config("DNN", "teacher_dnn_synth")
+    assert bayes.read_text() == today
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
