@@ -26,7 +26,9 @@ def has_type(value, kind):
         return isinstance(value, list) and all(
             has_type(item, kind.removeprefix("list of ")) for item in value
         )
-    return type(value) is TYPES[kind]  # not isinstance: True is an int
+    return type(value) in [
+        TYPES[name] for name in kind.split(" or ")
+    ]  # not isinstance: True is an int
 
 
 def lines(path):
