@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_midpg.generated import generate
+from recbole_midpg.generated import bayes_of_split, generate
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -182,3 +182,14 @@ def test_a_whole_step_of_the_benchmark_changes_the_weights(whole, monkeypatch):
     assert all(parameter.grad is not None for parameter in made[0].parameters())
     changed = any(not torch.equal(a, b) for a, b in zip(before, made[0].parameters(), strict=True))
     assert changed is whole
+
+
+def test_dpg_at_its_teacher_s_weights_gives_the_best_possible_scores(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.chdir(tmp_path)
+    own_world = importlib.import_module("benchmarks.own_world")
+    first, *others = own_world.STARTS
+    before, _ = own_world.areas(own_world.World(5_000), first, 5_000, epochs=1, seed=1)
+    best = bayes_of_split(Path("dataset/teacher_dpg_synth"), [0.8, 0.1, 0.1], 1)["valid"]
+    assert before == pytest.approx(best["auc_of_drawn_labels"], abs=1e-5)
+    assert not [start.name for start in others if set(start.parts) == set(first.parts)]

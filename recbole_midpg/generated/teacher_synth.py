@@ -54,6 +54,9 @@ class TeacherModel:
     Attributes:
         scenario_field: the scenario's field.
         similarity: the correlation of two scenarios' logits over the same rows, ``(S, S)``.
+        embeddings: of each field's values but the scenario's, by the field's name.
+        scale: what the teacher's outputs are multiplied with, for the logits' spread.
+        intercept: what is added to them then, for the base rate.
     """
 
     scenario_field = "scenario"
@@ -61,11 +64,11 @@ class TeacherModel:
     def __init__(
         self, teacher: Teacher, embeddings: Mapping[str, Floats], columns: Columns
     ) -> None:
-        self._teacher, self._embeddings = teacher, embeddings
+        self._teacher, self.embeddings = teacher, embeddings
         inputs = self._inputs(columns)
         logits = teacher.logits(inputs, columns["scenario"])
-        self._scale = SPREAD / logits.std()
-        self._intercept = solve_intercept(self._scale * logits, BASE_RATE)
+        self.scale = SPREAD / logits.std()
+        self.intercept = solve_intercept(self.scale * logits, BASE_RATE)
         compared = inputs[:_ROWS_TO_COMPARE]
         self.similarity = np.corrcoef(
             [teacher.of_scenario(compared, scenario) for scenario in range(N_SCENARIOS)]
@@ -74,12 +77,17 @@ class TeacherModel:
     def probability(self, columns: Columns) -> Floats:
         """Compute the true probabilities ``(rows,)`` of rows."""
         logits = self._teacher.logits(self._inputs(columns), columns["scenario"])
-        return sigmoid(self._intercept + self._scale * logits)
+        return sigmoid(self.intercept + self.scale * logits)
 
     def _inputs(self, columns: Columns) -> Floats:
         return np.concatenate(
-            [table[columns[name]] for name, table in self._embeddings.items()], axis=1
+            [table[columns[name]] for name, table in self.embeddings.items()], axis=1
         )
+
+
+def sources(seed: int) -> tuple[Generator, ...]:
+    """The sources of rows, network, embeddings and labels, in this order."""
+    return tuple(np.random.default_rng(seed).spawn(4))
 
 
 def make(kind: str, rows: int, seed: int) -> GeneratedRows:
@@ -90,14 +98,14 @@ def make(kind: str, rows: int, seed: int) -> GeneratedRows:
         rows: how many.
         seed: the same seed makes the same rows, and of a kind the same labels.
     """
-    random, network_random, token_random, label_random = np.random.default_rng(seed).spawn(4)
+    random, network_random, token_random, label_random = sources(seed)
     columns = _make_columns(random, rows)
     fields = [name for name in columns if name != "scenario"]
     # A source each: of more rows, and so more tokens, the first tokens and the network stay.
-    sources = zip(fields, token_random.spawn(len(fields)), strict=True)
+    by_field = zip(fields, token_random.spawn(len(fields)), strict=True)
     embeddings = {
         name: source.standard_normal((int(columns[name].max()) + 1, EMBEDDING_SIZE))
-        for name, source in sources
+        for name, source in by_field
     }
     teacher = draw_teacher(kind, network_random, EMBEDDING_SIZE * len(fields), N_SCENARIOS)
     first = {name: values[:_ROWS_TO_FIT] for name, values in columns.items()}

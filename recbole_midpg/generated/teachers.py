@@ -98,7 +98,8 @@ def draw_teacher(kind: str, random: Generator, input_size: int, n_scenarios: int
     return KINDS[kind](random, input_size, n_scenarios)
 
 
-def _draw_network(random: Generator, input_size: int) -> Network:
+def draw_network(random: Generator, input_size: int) -> Network:
+    """Draw a plain network, ``input_size -> 32 -> 16 -> 1``, its biases zero."""
     sizes = (input_size, *WIDTHS, 1)
     weights = [
         random.standard_normal((fan_in, fan_out)) * (2 / fan_in) ** 0.5
@@ -116,7 +117,7 @@ def _one_each(networks: Sequence[Network]) -> Teacher:
 
 
 def _dnn(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
-    shared = _draw_network(random, input_size)
+    shared = draw_network(random, input_size)
     embeddings = random.standard_normal((n_scenarios, _SCENARIO_WIDTH))
     from_scenario = random.standard_normal((_SCENARIO_WIDTH, WIDTHS[0])) / _SCENARIO_WIDTH**0.5
     biases = 0.5 * embeddings @ from_scenario
@@ -124,7 +125,7 @@ def _dnn(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
 
 
 def _star(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
-    shared = _draw_network(random, input_size)
+    shared = draw_network(random, input_size)
     return _one_each(
         [
             Network(
@@ -137,7 +138,7 @@ def _star(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
 
 
 def _gate(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
-    shared = _draw_network(random, input_size)
+    shared = draw_network(random, input_size)
     *hidden, last = shared.weights
     return _one_each(
         [
@@ -153,26 +154,48 @@ def _gate(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
     )
 
 
-def _dpg(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
-    shared = _draw_network(random, input_size)
-    *hidden, last = shared.weights
-    columns = [random.standard_normal((RANK, TILE)) for _ in hidden]
+@dataclass(frozen=True)
+class WeightingFactors:
+    """The factors of the weighting matrices of a ``dpg`` teacher, for each hidden layer.
 
-    def weighted(weight: Floats, column_factor: Floats) -> Floats:
-        matrix = 2 * sigmoid(random.standard_normal((TILE, RANK)) @ column_factor)
+    Attributes:
+        shared: :math:`V` of each layer, ``(RANK, TILE)``.
+        of_scenarios: :math:`U_k` of each scenario and layer, ``(TILE, RANK)``.
+    """
+
+    shared: Sequence[Floats]
+    of_scenarios: Sequence[Sequence[Floats]]
+
+
+def draw_weighting_factors(random: Generator, n_scenarios: int) -> WeightingFactors:
+    """Draw the factors of a ``dpg`` teacher, right after its network."""
+    shared = [random.standard_normal((RANK, TILE)) for _ in WIDTHS]
+    return WeightingFactors(
+        shared,
+        [[random.standard_normal((TILE, RANK)) for _ in WIDTHS] for _ in range(n_scenarios)],
+    )
+
+
+def _dpg(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
+    network = draw_network(random, input_size)
+    factors = draw_weighting_factors(random, n_scenarios)
+    *hidden, last = network.weights
+
+    def weighted(weight: Floats, row_factor: Floats, column_factor: Floats) -> Floats:
+        matrix = 2 * sigmoid(row_factor @ column_factor)
         rows, places = (np.arange(size) % TILE for size in weight.shape)
         return weight * matrix[np.ix_(rows, places)]
 
     return _one_each(
         [
-            Network([*map(weighted, hidden, columns), last], shared.biases)
-            for _ in range(n_scenarios)
+            Network([*map(weighted, hidden, own, factors.shared), last], network.biases)
+            for own in factors.of_scenarios
         ]
     )
 
 
 def _mixture(random: Generator, input_size: int, n_scenarios: int) -> Teacher:
-    experts = [_draw_network(random, input_size) for _ in range(N_EXPERTS)]
+    experts = [draw_network(random, input_size) for _ in range(N_EXPERTS)]
     weights = np.exp(2 * random.standard_normal((n_scenarios, N_EXPERTS)))
     shares = weights / weights.sum(axis=1, keepdims=True)
     return Teacher([experts] * n_scenarios, shares.tolist())
