@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import (
@@ -30,7 +31,8 @@ from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
 from recbole_midpg.training.device_faults import DeviceLostError
 
-_DECIMALS = 6
+METRIC_DECIMALS = 6
+"""Of a benchmark's scores too: early stopping compares rounded ones, and is to end alike."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Trial:
         spread = Spread.of(self.scores)
         if spread is None:
             return "none, as they failed"
-        mean = f"{round(spread.mean, _DECIMALS)}"
-        return mean if spread.count == 1 else f"{mean} ± {round(spread.sd, _DECIMALS)}"
+        mean = f"{round(spread.mean, METRIC_DECIMALS)}"
+        return mean if spread.count == 1 else f"{mean} ± {round(spread.sd, METRIC_DECIMALS)}"
 
 
 @dataclass(frozen=True)
@@ -321,8 +323,9 @@ def _run_trial(plan: SearchPlan, seeds: Sequence[int], parameters: dict[str, Any
 
 def _best_validation_score(plan: SearchPlan, values: dict[str, Any]) -> float:
     """Train with early stopping; the test split stays unread, nothing is saved."""
-    values = {"show_progress": False, **values}
-    run = Run.prepare(build_config(plan.model, plan.dataset, plan.config_files, values))
+    defaults = {"show_progress": False, "metric_decimal_place": METRIC_DECIMALS}
+    values = {**defaults, **read_config_files(plan.config_files), **values}
+    run = Run.prepare(build_config(plan.model, plan.dataset, values=values))
     run.train(saved=False, verbose=False)
     run.trainer.tensorboard.close()
     return float(run.best_valid_score)

@@ -234,7 +234,10 @@ def import_hyperopt() -> ModuleType:
         ImportError: hyperopt is not installed.
     """
     try:
-        importlib.import_module("pkg_resources")
+        with warnings.catch_warnings():
+            # Of every import that it is deprecated, on the terminal of each process.
+            warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+            importlib.import_module("pkg_resources")
     except ImportError as cause:
         sys.modules["pkg_resources"] = _stand_in_module("pkg_resources", cause)
         try:

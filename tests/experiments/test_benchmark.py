@@ -13,6 +13,7 @@ from recbole_midpg.experiments.benchmark import (
     paper_numbers,
     plan_trials,
     read_settings,
+    settings_text,
     summarize,
 )
 from recbole_midpg.experiments.table_files import main_table, write_tables
@@ -228,6 +229,19 @@ def test_tuned_models_keep_to_what_they_were_tuned_with_on_ml_100k():
     stock = read_config_file(properties)
     for key in ("learning_rate", "train_batch_size", "epochs"):
         assert plan.settings[key] == stock[key], key
+
+
+def test_settings_that_are_written_are_read_and_planned():
+    chosen = {"DPG": {"k": 2, "embedding_init": "field"}, "DNN": {}}
+    lines = ["chosen by hand", "DPG: n = 1\nand m"]
+    Path("a.yaml").write_text(settings_text({"epochs": 1, "metrics": ["AUC"]}, chosen, lines))
+    text = Path("a.yaml").read_text()
+    assert text.startswith("# chosen by hand\n# DPG: n = 1\n# and m\ncommon:\n")
+    dpg, dnn = plan_trials(["DPG", "DNN"], 1, 2020, read_settings("a.yaml"))
+    assert dnn.settings == {"epochs": 1, "metrics": ["AUC"]}
+    assert dpg.settings == {**dnn.settings, **chosen["DPG"]}
+    Path("b.yaml").write_text(settings_text({}, chosen, []))
+    assert read_settings("b.yaml") == chosen
 
 
 def test_settings_are_the_users_before_the_packages():
