@@ -148,11 +148,13 @@ def _different_models(words: list[str]) -> list[str]:
     """The models of ``--models``.
 
     Raises:
-        UsageError: one is there twice.
+        UsageError: one is there twice, or there are none.
     """
     models = listed_names(words)
     if len(set(models)) < len(models):
         raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
+    if not models:
+        raise UsageError(f"--models: {' '.join(words)!r} names no model, expected one or several.")
     return models
 
 

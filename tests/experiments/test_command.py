@@ -54,6 +54,7 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     [
         (["--models", "DNN", "DNN"], "has a model twice"),
         (["--models=DNN,DNN"], "has a model twice"),
+        (["--models=[]"], "--models: '[]' names no model"),
         (["--models", "DNN", "--proposed", "DNM"], "--proposed: 'DNM' is not compared"),
         (["--models", "DNNN"], "model: 'DNNN' is not known"),
         (["--trials=0"], "--trials: 0 is not allowed"),
