@@ -78,7 +78,7 @@ def test_recboles_models_search_the_common_keys_that_they_read():
     assert keys("FM") == [key for key in COMMON if "dropout" not in key]
 
 
-@pytest.mark.parametrize("model", ["BPR", "DIN", "XGBoost"])
+@pytest.mark.parametrize("model", ["BPR", "DIN"])
 def test_a_model_that_is_not_context_aware_has_no_packaged_space(model):
     with pytest.raises(UsageError, match=f"--space: there is no packaged space for {model}"):
         default_space(model)
