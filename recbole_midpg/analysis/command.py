@@ -37,7 +37,7 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
 )
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.common.arguments import config_values, listed_names
+from recbole_midpg.common.arguments import config_values, listed_names, model_names
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import refuse_existing, write_text
@@ -263,7 +263,7 @@ def analyze_sizes(
         dataset,
         Path(output) / "sizes.jsonl",
         sizes,
-        listed_names(models),
+        model_names(models),
         trials=trials,
         seed=seed,
         jobs=jobs,

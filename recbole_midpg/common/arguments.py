@@ -135,6 +135,20 @@ def listed_names(words: Sequence[str]) -> list[str]:
     return [name for word in words for name in word.strip("[]").split(",") if name]
 
 
+def model_names(words: Sequence[str]) -> list[str]:
+    """The models of ``--models``, written as :func:`listed_names` has it.
+
+    Raises:
+        UsageError: there are none, or one is there twice.
+    """
+    models = listed_names(words)
+    if not models:
+        raise UsageError(f"--models: {' '.join(words)!r} names no model, expected one or several.")
+    if len(set(models)) < len(models):
+        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
+    return models
+
+
 def require_positive(option: str, value: int) -> None:
     """Check an option that counts something.
 

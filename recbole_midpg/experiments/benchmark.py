@@ -98,12 +98,7 @@ def plan_trials(
         seed: of the first trial; the others follow.
         settings: see :func:`read_settings`.
         given: config values of all models that win over those, as of a command line.
-
-    Raises:
-        UsageError: a model is there twice.
     """
-    if len(set(models)) < len(models):
-        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
     return [
         TrialPlan(
             label,

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from recbole_midpg.common.arguments import (
     config_values,
     listed_names,
+    model_names,
     require_positive,
     split_arguments,
 )
@@ -83,7 +84,7 @@ def tune_models(
     """Search for the settings of models, and write and print the best ones."""
     for option, count in {"trials": trials, "seeds": seeds, "jobs": jobs}.items():
         require_positive(option, count)
-    models = _different_models(models)
+    models = model_names(models)
     if settings_file:
         refuse_existing(settings_file, force)
     given = config_values(settings)
@@ -144,20 +145,6 @@ def _write_config_file(plan: SearchPlan, search: Search) -> Path:
     return path
 
 
-def _different_models(words: list[str]) -> list[str]:
-    """The models of ``--models``.
-
-    Raises:
-        UsageError: one is there twice, or there are none.
-    """
-    models = listed_names(words)
-    if len(set(models)) < len(models):
-        raise UsageError(f"--models: {' '.join(models)} has a model twice, expected each once.")
-    if not models:
-        raise UsageError(f"--models: {' '.join(words)!r} names no model, expected one or several.")
-    return models
-
-
 def _proposed_models(words: list[str] | None, models: list[str]) -> list[str]:
     """The models that are no baselines.
 
@@ -191,7 +178,7 @@ def compare_models(
     """Compare models over several seeds, and write and print the tables."""
     require_positive("trials", trials)
     require_positive("jobs", jobs)
-    models = listed_names(models)
+    models = model_names(models)
     proposed = _proposed_models(proposed, models)
     file, tuned = tuned_settings(dataset, settings_file)
     given = config_values(settings)

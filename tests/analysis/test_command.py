@@ -172,6 +172,7 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
         (["--rows", "5000", "--dataset", "../x"], "'../x' is not a dataset that can be generated"),
         (["--rows", "5000", "--models", "DNN", "DPQ"], "model: 'DPQ' is not known"),
         (["--rows", "5000", "--models", "DNN,DNN"], "DNN DNN has a model twice"),
+        (["--rows", "5000", "--models", "[]"], "--models: '[]' names no model"),
         (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
         (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
         (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),

@@ -1,10 +1,11 @@
+import re
 import warnings
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.common.arguments import listed_names, parse_value, split_arguments
+from recbole_midpg.common.arguments import listed_names, model_names, parse_value, split_arguments
 from recbole_midpg.common.errors import UsageError
 
 
@@ -66,6 +67,19 @@ def test_config_files_take_several_values():
 @pytest.mark.parametrize("words", [["a", "b"], ["a,b"], ["[a,b]"], ["a,", "b"]])
 def test_names_are_listed_with_spaces_or_commas(words):
     assert listed_names(words) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["[]"], "--models: '[]' names no model"),
+        (["DNN,DPG", "DNN"], "DNN DPG DNN has a model twice"),
+    ],
+)
+def test_models_are_one_or_several_each_once(words, problem):
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        model_names(words)
+    assert model_names(["DNN,DPG"]) == ["DNN", "DPG"]
 
 
 @pytest.mark.parametrize(

@@ -217,8 +217,6 @@ def test_plans_go_seed_by_seed_with_the_models_own_settings():
     assert plans[1].settings == {"a": 1, "b": 2}
     (given,) = plan_trials(["DPG"], 1, 7, {"common": {"a": 1}, "DPG": {"b": 2}}, {"b": 3, "c": 4})
     assert given.settings == {"a": 1, "b": 3, "c": 4}
-    with pytest.raises(UsageError, match="DNN DNN has a model twice"):
-        plan_trials(["DNN", "DNN"], 1, 7, {})
 
 
 def test_tuned_models_keep_to_what_they_were_tuned_with_on_ml_100k():
