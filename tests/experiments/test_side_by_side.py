@@ -64,6 +64,7 @@ def count_others(folder, number, at_least, _send):
     return at_work
 
 
+@pytest.mark.slow  # many processes start
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_as_many_work_at_a_time_as_there_are_jobs(tmp_path, jobs):
     pieces = [Piece(str(number), (tmp_path, number, jobs)) for number in range(4)]
@@ -81,6 +82,7 @@ def wait_long(file, _send):
         time.sleep(PATIENCE)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_parent_ends_the_others(tmp_path):
     file = tmp_path / "pid"
 
