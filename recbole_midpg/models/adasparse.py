@@ -35,8 +35,8 @@ class AdaSparse(ScenarioRecommender):
     moves every layer's share of pruned neurons into a range
     (:func:`~recbole_midpg.layers.pruning.sparsity_loss`), and has no meaning for ``scaling``.
     :math:`\alpha`, which makes the threshold decide, and :math:`\hat\lambda`, the weight of
-    :math:`R_s`, grow in equal steps over the first ``pruning_epochs`` of training, which may be a
-    fraction. They advance in training only and are part of a checkpoint.
+    :math:`R_s`, grow in equal steps over the first ``pruning_epochs`` passes over the training
+    rows, which may be a fraction. They advance in training only and are part of a checkpoint.
 
     Parameters without embeddings: DNN's, and :math:`(d_s + N + 1) N` for each pruned layer of width
     ``N``.
@@ -142,9 +142,9 @@ class AdaSparse(ScenarioRecommender):
             self.schedule.advance()
         return logits, (regulariser,)
 
-    def remarks_on_length(self, epochs: int) -> list[str]:
+    def remarks_on_length(self, passes: float) -> list[str]:
         """Say where the best weights are from before half of the schedules."""
-        share = epochs / self.pruning_epochs
+        share = passes / self.pruning_epochs
         if self.form == "scaling" or share >= _SHORT_SHARE:
             return []
         alpha, weight = (
@@ -152,9 +152,9 @@ class AdaSparse(ScenarioRecommender):
             for start, end in (self.alphas, self.weights)
         )
         return [
-            f"AdaSparse: the best weights are those after {epochs} of the "
-            f"{self.pruning_epochs:g} epochs of its schedule (pruning_epochs): α had come to "
-            f"{alpha}, λ̂ to {weight}; pruning_epochs: {epochs} ends it by then."
+            f"AdaSparse: the best weights are those after {passes:g} of the "
+            f"{self.pruning_epochs:g} passes of its schedule (pruning_epochs): α had come to "
+            f"{alpha}, λ̂ to {weight}; pruning_epochs: {passes:g} ends it by then."
         ]
 
 

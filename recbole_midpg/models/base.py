@@ -303,11 +303,12 @@ class ScenarioRecommender(ContextRecommender):
         """
         return []
 
-    def remarks_on_length(self, epochs: int) -> list[str]:
+    def remarks_on_length(self, passes: float) -> list[str]:
         """What a user should know of how long training was, a sentence each; mostly nothing.
 
         Args:
-            epochs: how many it took to the best validation score; all, where none was validated.
+            passes: how many passes over the training rows it took to the best validation score;
+                all, where none was validated.
         """
         return []
 

@@ -174,9 +174,9 @@ class EntireSpaceModel(ScenarioRecommender):
             )
         )
 
-    def remarks_on_length(self, epochs: int) -> list[str]:
+    def remarks_on_length(self, passes: float) -> list[str]:
         """The remarks of both towers."""
-        return self._of_towers(lambda _, tower: tower.remarks_on_length(epochs))
+        return self._of_towers(lambda _, tower: tower.remarks_on_length(passes))
 
     def _of_towers(self, remarks: Callable[[str, ScenarioRecommender], list[str]]) -> list[str]:
         """What there is to remark of each tower, by its task's name."""

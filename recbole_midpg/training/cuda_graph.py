@@ -192,17 +192,23 @@ class RowInput:
 
     Args:
         rows: the split's rows.
-        order: the numbers of all of them in the order of an epoch, ``(N,)``, for its length and
-            type.
+        n_rows: how many rows an epoch has at most.
+        dtype: the type of row numbers.
         batch_size: ``B``.
         device: where the rows are.
     """
 
     def __init__(
-        self, rows: DeviceRows, order: Tensor, batch_size: int, device: torch.device
+        self,
+        rows: DeviceRows,
+        n_rows: int,
+        dtype: torch.dtype,
+        batch_size: int,
+        device: torch.device,
     ) -> None:
         self._rows = rows
-        self._order = torch.empty_like(order, device=device)
+        self._orders = torch.empty(n_rows, dtype=dtype, device=device)
+        self._order = self._orders
         self._next = torch.zeros((), dtype=torch.int64, device=device)
         self._places = torch.arange(batch_size, device=device)
         self._batch_size = batch_size
@@ -213,13 +219,14 @@ class RowInput:
         return len(self._order) // self._batch_size
 
     def begin(self, order: Tensor) -> None:
-        """Begin an epoch, with its order of the rows, ``(N,)``."""
+        """Begin an epoch, with the numbers of its rows in their order, ``(N,)``."""
+        self._order = self._orders[: len(order)]
         self._order.copy_(order)
         self._next.zero_()
 
     def take_next(self) -> dict[str, Tensor]:
         """Gather the next batch: columns by name, ``(B, ...)`` each."""
-        numbers = self._order.index_select(0, self._places + self._next)
+        numbers = self._orders.index_select(0, self._places + self._next)
         self._next += self._batch_size
         return self._rows.take(numbers)
 

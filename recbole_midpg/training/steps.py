@@ -95,7 +95,9 @@ class RecordedSteps:
         order = train_data.epoch_order()
         if self._gathered is None:
             rows = train_data.device_rows
-            inputs = RowInput(rows, order, train_data.batch_size, self._device)
+            inputs = RowInput(
+                rows, train_data.sample_size, order.dtype, train_data.batch_size, self._device
+            )
             self._gathered = inputs, self._record(inputs.take_next)
         inputs, recorded = self._gathered
         inputs.begin(order)

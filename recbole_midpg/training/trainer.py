@@ -140,7 +140,9 @@ class ScenarioTrainer(Trainer):
         if self.history:
             best = find_best_epoch(self.history, self.best_valid_result) or self.history[-1]
             remarks += self.model.remarks_on_loss(self.history[-1].loss)
-            remarks += self.model.remarks_on_length(best.epoch + 1)
+            # None in a checkpoint of an earlier version.
+            epochs_per_pass = self.config["epochs_per_pass"] or 1
+            remarks += self.model.remarks_on_length((best.epoch + 1) / epochs_per_pass)
         return remarks
 
     def _train_epoch(

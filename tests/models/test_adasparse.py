@@ -172,22 +172,24 @@ def test_checkpoints_that_count_the_schedule_s_steps_are_read(of_checkpoint, ste
     assert AdaSparse(config, dataset).schedule.steps == steps
 
 
-def test_a_best_epoch_early_in_the_schedule_is_told():
+def test_best_weights_early_in_the_schedule_are_told():
     (remark,) = toy_model(AdaSparse, pruning_epochs=5).remarks_on_length(1)
     assert remark == (
-        "AdaSparse: the best weights are those after 1 of the 5 epochs of its schedule "
+        "AdaSparse: the best weights are those after 1 of the 5 passes of its schedule "
         "(pruning_epochs): α had come to 1.08 of 5, λ̂ to 0.208 of 1; pruning_epochs: 1 ends it "
         "by then."
     )
+    (remark,) = toy_model(AdaSparse, pruning_epochs=5).remarks_on_length(0.75)
+    assert remark.endswith("pruning_epochs: 0.75 ends it by then.")
 
 
 @pytest.mark.parametrize(
-    ("epochs", "settings"),
+    ("passes", "settings"),
     [(3, {}), (99, {}), (1, {"pruning_epochs": 2}), (1, {"pruning_form": "scaling"})],
     ids=str,
 )
-def test_a_schedule_that_is_half_done_or_not_used_is_not_told(epochs, settings):
-    assert toy_model(AdaSparse, **settings).remarks_on_length(epochs) == []
+def test_a_schedule_that_is_half_done_or_not_used_is_not_told(passes, settings):
+    assert toy_model(AdaSparse, **settings).remarks_on_length(passes) == []
 
 
 @pytest.mark.slow

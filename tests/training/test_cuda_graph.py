@@ -121,13 +121,13 @@ def test_a_copied_input_fits_batches_of_its_shapes_only():
 def test_a_row_input_gathers_the_batches_of_each_epoch(dtype):
     tables = RowTables({"a": torch.arange(100, 108, dtype=torch.int8)})
     order = torch.arange(8, dtype=dtype)
-    inputs = RowInput(DeviceRows(tables, CPU), order, 3, CPU)
+    inputs = RowInput(DeviceRows(tables, CPU), len(order), dtype, 3, CPU)
     total = torch.zeros(3, dtype=torch.long)
     call, reasons = recorded(lambda: total.copy_(inputs.take_next()["a"]))
-    assert inputs.n_full_batches == 2
     for epoch in range(4):  # recorded in the second one
         epoch_order = order.roll(epoch).flip(0)
         inputs.begin(epoch_order)
+        assert inputs.n_full_batches == 2
         for batch in range(2):
             call()
             expected = 100 + epoch_order[3 * batch : 3 * batch + 3]
@@ -137,5 +137,25 @@ def test_a_row_input_gathers_the_batches_of_each_epoch(dtype):
 
 
 def test_rows_that_fill_their_batches_leave_no_rest():
-    inputs = RowInput(DeviceRows(RowTables({"a": torch.zeros(6)}), CPU), torch.arange(6), 3, CPU)
+    rows = DeviceRows(RowTables({"a": torch.zeros(6)}), CPU)
+    inputs = RowInput(rows, 8, torch.int64, 3, CPU)
+    inputs.begin(torch.arange(6))
     assert inputs.n_full_batches == 2 and inputs.take_rest() is None
+
+
+def test_a_row_input_gathers_epochs_of_several_lengths():
+    tables = RowTables({"a": torch.arange(100, 108, dtype=torch.int8)})
+    inputs = RowInput(DeviceRows(tables, CPU), 8, torch.int32, 2, CPU)
+    total = torch.zeros(2, dtype=torch.long)
+    call, reasons = recorded(lambda: total.copy_(inputs.take_next()["a"]))
+    order = torch.arange(8, dtype=torch.int32).flip(0)
+    for places in (range(0, 4), range(4, 7), range(0, 2), range(2, 8)):
+        part = order[places.start : places.stop]
+        inputs.begin(part)
+        for batch in range(len(part) // 2):
+            call()
+            assert total.tolist() == (100 + part[2 * batch : 2 * batch + 2]).tolist()
+        rest = inputs.take_rest()
+        left = [] if rest is None else rest["a"].tolist()
+        assert left == (100 + part[len(part) // 2 * 2 :]).tolist()
+    assert not reasons

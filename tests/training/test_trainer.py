@@ -115,7 +115,13 @@ def test_what_it_remarks_of_how_long_it_trained_is_logged_too(start, caplog, tmp
 def test_without_validation_all_epochs_count(caplog):
     trainer, train_data, _, _ = trainer_of("AdaSparse", **LONG_SCHEDULE)
     trainer.fit(train_data, None, verbose=False, saved=False)
-    assert "AdaSparse: the best weights are those after 2 of the 8 epochs" in caplog.text
+    assert "AdaSparse: the best weights are those after 2 of the 8 passes" in caplog.text
+
+
+def test_the_length_of_a_training_is_told_in_passes(caplog):
+    trainer, train_data, _, _ = trainer_of("AdaSparse", **LONG_SCHEDULE, epochs_per_pass=4)
+    trainer.fit(train_data, None, verbose=False, saved=False)
+    assert "AdaSparse: the best weights are those after 0.5 of the 8 passes" in caplog.text
 
 
 def test_mixed_precision_trains():

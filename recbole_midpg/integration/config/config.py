@@ -45,6 +45,7 @@ from recbole_midpg.integration.config.time_split import (
     check_time_split,
     refuse_time_split,
 )
+from recbole_midpg.integration.dataset.batches import check_epochs_per_pass
 from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
 from recbole_midpg.integration.dataset.number_scaling import NUMERIC, NUMERICAL_SCALING
 from recbole_midpg.integration.dataset.rare_tokens import (
@@ -102,6 +103,7 @@ _COMMON_RULES: Rules = {
     "triton_kernels": Flag(),
     **EMBEDDING_INIT_RULES,
     **REGULARISATION_RULES,
+    "epochs_per_pass": Integer(minimum=1),
     "resume": Resume(),
     "verbose": Flag(),
     "data_on_device": DATA_ON_DEVICE,
@@ -365,6 +367,7 @@ def check_config(config: Config) -> None:
     check_selection(values)
     check_optimizer(values)
     check_regularisation(config)
+    check_epochs_per_pass(config)
     check_needs(config)
     is_context_aware = values["MODEL_TYPE"] in OF_ROWS
     fields = _check_rows(config) if is_context_aware else None

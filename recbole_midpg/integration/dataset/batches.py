@@ -26,7 +26,9 @@ from recbole.data.transform import construct_transform
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.row_placement import place_rows, row_tables
+from recbole_midpg.integration.models.decision_trees import TREE_MODELS
 from recbole_midpg.integration.models.model_types import OF_ROWS
 from recbole_midpg.integration.run import process_group
 from recbole_midpg.integration.run.validation import has_validation
@@ -73,9 +75,42 @@ def serves(config: Any, phase: str) -> bool:
         phase in {"train", "valid", "test"}
         and config["MODEL_TYPE"] in OF_ROWS
         and config["transform"] is None
-        and all(config[f"{name}_neg_sample_args"]["distribution"] == "none" for name in sampled)
+        and not any(_asks_for_samples(config[f"{name}_neg_sample_args"]) for name in sampled)
         and (phase == "train" or config["eval_args"]["mode"][phase] == "labeled")
     )
+
+
+def _asks_for_samples(arguments: Any) -> bool:
+    """Whether a value of ``train_neg_sample_args`` and its like, as given or as kept, samples."""
+    distribution = arguments["distribution"] if isinstance(arguments, dict) else arguments
+    return distribution not in (None, "None", "none")
+
+
+def check_epochs_per_pass(config: Any) -> None:
+    """Refuse parts of a pass where the loader for training makes none.
+
+    Args:
+        config: RecBole's ``Config``.
+
+    Raises:
+        UsageError: ``epochs_per_pass`` is not 1, and the model takes all rows at once, or RecBole
+            itself makes its batches.
+    """
+    if config["epochs_per_pass"] == 1:
+        return
+    obstacle = None
+    if config["model"] in TREE_MODELS:
+        obstacle = f"{config['model']} takes all training rows at once"
+    elif not serves(config, "train"):
+        obstacle = (
+            f"RecBole makes the training batches of {config['model']} here, as it does for "
+            "negative sampling, a transform and models that are not context-aware"
+        )
+    if obstacle is not None:
+        raise UsageError(
+            f"epochs_per_pass: {config['epochs_per_pass']} is not allowed, since {obstacle}, "
+            "expected 1."
+        )
 
 
 class Batch(Interaction):
@@ -166,12 +201,13 @@ class _BlockLoader(AbstractDataLoader):
         return place_rows(self._dataset, self.config, order_bytes, self._use)
 
     def __iter__(self) -> Iterator[Any]:
-        self._draw_workers_seed()
-        return self._batches()
+        generator = self._generator_of_epoch()
+        _draw_workers_seed(generator)
+        return self._batches(generator)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self, generator: torch.Generator) -> Iterator[Any]:
         device = torch.device(self.config["device"])
-        order = self._draw_order() if self.shuffle else None
+        order = self._draw_order(generator) if self.shuffle else None
         for own, block in self._blocks(order, device):
             sizes = [len(share.rows) for share in own]
             # One call of split a column makes the slices of all batches.
@@ -182,7 +218,15 @@ class _BlockLoader(AbstractDataLoader):
                 )
                 yield self._present(batch)
         if order is not None:
-            pass_over_permutation(self.sample_size, self.generator)
+            pass_over_permutation(self.sample_size, generator)
+
+    def _generator_of_epoch(self) -> torch.Generator:
+        """What draws an epoch's order."""
+        return self.generator
+
+    def _rows_of_epoch(self) -> range:
+        """Which places of the order of all rows an epoch takes."""
+        return range(self.sample_size)
 
     def _blocks(
         self, order: Tensor | None, device: torch.device
@@ -190,7 +234,7 @@ class _BlockLoader(AbstractDataLoader):
         """This process's shares of an epoch's batches, as many at a time as make a block.
 
         Args:
-            order: the rows in the order of the epoch, ``None`` for the order in which they stand.
+            order: all rows in their order, ``None`` for the order in which they stand.
             device: where the blocks go.
         """
         here = self.device_rows
@@ -229,25 +273,19 @@ class _BlockLoader(AbstractDataLoader):
 
     def _row_blocks(self, order: Tensor | None, device: torch.device) -> Iterator[Tensor]:
         """The numbers of an epoch's rows, in order, as many as make whole batches at a time."""
-        count = self.sample_size
+        rows = self._rows_of_epoch()
         block_rows = max(1, _BLOCK_ROWS // self.batch_size) * self.batch_size
-        if order is not None:
-            yield from order.split(block_rows)
-            return
-        for start in range(0, count, block_rows):
-            yield torch.arange(start, min(start + block_rows, count), device=device)
+        for start in range(rows.start, rows.stop, block_rows):
+            end = min(start + block_rows, rows.stop)
+            yield torch.arange(start, end, device=device) if order is None else order[start:end]
 
     @property
     def _order_type(self) -> torch.dtype:
         """The type of row numbers in an order, which holds one of each row."""
         return torch.int32 if self.sample_size <= torch.iinfo(torch.int32).max else torch.int64
 
-    def _draw_workers_seed(self) -> None:
-        """Draw the seed that torch draws for its workers before anything else."""
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
-
-    def _draw_order(self) -> Tensor:
-        return torch.randperm(self.sample_size, generator=self.generator, dtype=self._order_type)
+    def _draw_order(self, generator: torch.Generator) -> Tensor:
+        return torch.randperm(self.sample_size, generator=generator, dtype=self._order_type)
 
     def _present(self, batch: Batch) -> Any:
         """Give a batch the form that the trainer takes."""
@@ -258,25 +296,82 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
     """Yields the batches of RecBole's ``TrainDataLoader`` without negative sampling.
 
     Of several processes each has about as many rows of every batch, rank 0 the first ones.
+
+    With ``epochs_per_pass`` an epoch is a part of a pass over the rows, of whole batches: the parts
+    of a pass one after another are the batches that the pass has in one piece, in the same order.
+
+    Attributes:
+        epoch: the number of the next epoch, from 0.
+
+    Raises:
+        UsageError: ``epochs_per_pass`` is larger than the number of batches.
     """
 
     _use = "training"
+    epoch = 0
+
+    def __init__(self, config: Any, dataset: Any, sampler: Any, shuffle: bool = False) -> None:
+        super().__init__(config, dataset, sampler, shuffle)
+        # None in a checkpoint of an earlier version.
+        self._epochs_per_pass: int = config["epochs_per_pass"] or 1
+        n_batches = super().__len__()
+        if self._epochs_per_pass > n_batches:
+            raise UsageError(
+                f"epochs_per_pass: {self._epochs_per_pass} is not allowed, since a pass over the "
+                f"training rows has {n_batches} batches, expected at most as many."
+            )
+
+    def __len__(self) -> int:
+        return len(self._batches_of_epoch())
+
+    @property
+    def _part(self) -> int:
+        """Which part of its pass the next epoch is, from 0."""
+        return self.epoch % self._epochs_per_pass
+
+    def _batches_of_epoch(self) -> range:
+        """Which batches of its pass the next epoch has."""
+        n_batches, n_parts = super().__len__(), self._epochs_per_pass
+        return range(n_batches * self._part // n_parts, n_batches * (self._part + 1) // n_parts)
+
+    def _rows_of_epoch(self) -> range:
+        batches = self._batches_of_epoch()
+        end = min(batches.stop * self.batch_size, self.sample_size)
+        return range(batches.start * self.batch_size, end)
+
+    def _generator_of_epoch(self) -> torch.Generator:
+        """What draws an epoch's order: before the last part of a pass a copy, so that all draw it.
+
+        So the loader's own generator says, between any two epochs, which pass is under way.
+        """
+        if self._part == self._epochs_per_pass - 1:
+            return self.generator
+        copy = torch.Generator()
+        copy.set_state(self.generator.get_state())
+        return copy
+
+    def _batches(self, generator: torch.Generator) -> Iterator[Any]:
+        yield from super()._batches(generator)
+        self.epoch += 1
 
     def epoch_order(self) -> Tensor:
         """Draw the order of the next epoch, in the place of iterating through it.
 
-        The loader's generator ends as if the epoch had been iterated through.
+        The loader ends as if the epoch had been iterated through.
 
         Returns:
-            The row numbers in their order, ``(N,)``, int32 up to 2^31 rows, on the CPU; those of
-            batch ``i`` are ``order[i * batch_size : (i + 1) * batch_size]``, of all processes.
+            The epoch's row numbers in their order, ``(N,)``, int32 up to 2^31 rows, on the CPU;
+            those of batch ``i`` are ``order[i * batch_size : (i + 1) * batch_size]``, of all
+            processes.
         """
-        self._draw_workers_seed()
+        rows, generator = self._rows_of_epoch(), self._generator_of_epoch()
+        self.epoch += 1
+        _draw_workers_seed(generator)
         if not self.shuffle:
-            return torch.arange(self.sample_size, dtype=self._order_type)
-        order = self._draw_order()
-        pass_over_permutation(self.sample_size, self.generator)
-        return order
+            return torch.arange(rows.start, rows.stop, dtype=self._order_type)
+        order = self._draw_order(generator)
+        pass_over_permutation(self.sample_size, generator)
+        return order[rows.start : rows.stop]
 
     def _share_of(self, number: int, rows: Tensor) -> _Share:
         if self.n_processes == 1:
@@ -324,6 +419,11 @@ def _carrier_of(config: Any) -> Carrier | None:
     """
     device = torch.device(config["device"])
     return SideStream(device) if device.type == "cuda" and config["data_on_device"] else None
+
+
+def _draw_workers_seed(generator: torch.Generator) -> None:
+    """Draw the seed that torch draws for its workers before anything else."""
+    torch.empty((), dtype=torch.int64).random_(generator=generator)
 
 
 def pass_over_permutation(count: int, generator: torch.Generator) -> None:

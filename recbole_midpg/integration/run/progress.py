@@ -351,6 +351,7 @@ class Progress:
             None,
         )
         self._set_generators(state["generators"][rank()])
+        self.train_data.epoch = trainer.start_epoch  # which part of a pass it is
         if state["computed_by"] != computed_by():
             getLogger().warning(
                 f"The run began with {state['computed_by']} and goes on with {computed_by()}: its "

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from recbole.data import dataloader
 from recbole.data import utils as data_utils
@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType, ModelType, init_seed
 from tqdm import tqdm
 
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset import batches, row_placement
 from recbole_midpg.integration.dataset.batches import (
     BlockEvalDataLoader,
@@ -24,12 +25,13 @@ from recbole_midpg.integration.dataset.compact_interaction import CompactInterac
 from recbole_midpg.integration.run import process_group
 from recbole_midpg.training.device_rows import widen
 from recbole_midpg.training.side_stream import Sent
-from tests.support.recbole_data import dataset_of, gaps_config, loaders_of
+from tests.support.recbole_data import GAPS, dataset_of, gaps_config, loaders_of
 
 NO_SAMPLING = {"distribution": "none", "sample_num": "none"}
 
 
 SHARES = {"RS": [0.8, 0.1, 0.1]}
+RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
 
 
 def plain_config(**values):
@@ -38,6 +40,7 @@ def plain_config(**values):
         "eval_batch_size": 3,
         "benchmark_filename": None,
         "time_split": None,
+        "epochs_per_pass": 1,
         "seed": 2020,
         "transform": None,
         "MODEL_TYPE": ModelType.CONTEXT,
@@ -144,6 +147,80 @@ def test_the_order_of_an_epoch_is_drawn_as_iterating_draws_it(count, size, seed,
             order = torch.cat([batch["item"] for batch in ours])
         assert torch.equal(order.long(), items)
         assert torch.equal(ours.generator.get_state(), iterated.generator.get_state())
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 9),
+    st.integers(1, 7),
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.lists(st.booleans(), min_size=14, max_size=14),
+)
+def test_the_parts_of_a_pass_are_its_batches(count, size, parts, seed, shuffle, drawn):
+    n_batches = -(-count // size)
+    assume(parts <= n_batches)
+    config = plain_config(train_batch_size=size, seed=seed)
+    whole = BlockTrainDataLoader(config, Rows(count), None, shuffle=shuffle)
+    config = config | {"epochs_per_pass": parts}
+    ours = BlockTrainDataLoader(config, Rows(count), None, shuffle=shuffle)
+    drawn = iter(drawn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "_BLOCK_ROWS", 8)
+        for _ in range(2):
+            found, lengths = [], []
+            for _ in range(parts):
+                lengths.append(len(ours))
+                if next(drawn):
+                    found += [numbers.tolist() for numbers in ours.epoch_order().split(size)]
+                else:
+                    found += [batch["item"].tolist() for batch in ours]
+            assert found == [batch["item"].tolist() for batch in whole]
+            assert sum(lengths) == n_batches and max(lengths) - min(lengths) <= 1
+            assert torch.equal(ours.generator.get_state(), whole.generator.get_state())
+
+
+@given(st.integers(0, 7), st.booleans())
+def test_parts_go_on_from_a_generator_and_the_number_of_an_epoch(n_epochs, shuffle):
+    config = plain_config(epochs_per_pass=3)
+    first, second = (BlockTrainDataLoader(config, Rows(20), None, shuffle=shuffle) for _ in "12")
+    for _ in range(n_epochs):
+        list(first)
+    second.generator.set_state(first.generator.get_state())
+    second.epoch = first.epoch
+    for _ in range(4):
+        assert_same_batches(second, first)
+
+
+def test_a_pass_has_no_more_epochs_than_batches():
+    for parts in (7, 8):
+        config = plain_config(epochs_per_pass=parts)
+        if parts == 7:
+            assert len(BlockTrainDataLoader(config, Rows(20), None)) == 1
+        else:
+            with pytest.raises(
+                UsageError, match=r"epochs_per_pass: 8 is not allowed, since .* 7 batches"
+            ):
+                BlockTrainDataLoader(config, Rows(20), None)
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "problem"),
+    [
+        ("DNN", {"epochs_per_pass": 0}, "epochs_per_pass: 0 is not allowed, expected"),
+        ("DNN", {"epochs_per_pass": 0.5}, "epochs_per_pass: 0.5 is not allowed, expected"),
+        ("LightGBM", {}, "epochs_per_pass: 4 .* LightGBM takes all training rows at once"),
+        ("BPR", RANKED, "epochs_per_pass: 4 .* RecBole makes the training batches of BPR here"),
+        (
+            "DNN",
+            {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+            "epochs_per_pass: 4 .* RecBole makes the training batches of DNN here",
+        ),
+    ],
+)
+def test_parts_are_refused_where_there_would_be_none(model, values, problem):
+    with pytest.raises(UsageError, match=problem):
+        gaps_config(model, **{"epochs_per_pass": 4, **values})
 
 
 @given(st.integers(1, 5000), st.integers(0, 2**31), st.sampled_from([1, 7, 1000, 16_384]))

@@ -169,6 +169,7 @@ def whole(tmp_path_factory):
         ("DNN", {"sparse_updates": "on"}),
         ("DNN", {"sparse_updates": "off", "learner": "adagrad"}),
         ("DNN", {"sparse_updates": "on", "eval_step": 2}),
+        ("DNN", {"epochs_per_pass": 3}),
         ("DNN", {"eval_args": WITHOUT_VALIDATION}),
         ("MIDPG", {"sparse_updates": "on"}),
         ("AdaptDHM", {}),
@@ -176,6 +177,7 @@ def whole(tmp_path_factory):
         ("STAR", {}),
         ("DeepFM", {"sparse_updates": "on"}),
         ("DeepFM", {"sparse_updates": "off"}),
+        ("DeepFM", {"epochs_per_pass": 2}),
     ],
 )
 def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(

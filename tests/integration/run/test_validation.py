@@ -125,6 +125,20 @@ def test_training_takes_the_steps_that_it_takes_beside_a_validation(rows):
     assert_same_weights(weights(final.model), weights(beside.model))
 
 
+@pytest.mark.parametrize("model", ["DNN", "MIDPG", "AdaSparse", "DeepFM"])
+def test_parts_of_a_pass_are_validated_and_take_the_steps_of_the_pass(rows, model):
+    settings = {**SETTINGS, "stopping_step": 9, "dropout_prob": 0.2}
+    whole = Run.prepare(Config(model, "rows", config_dict={**settings, "epochs": 2}))
+    whole.train(saved=False, verbose=False)
+    parts = {"epochs": 6, "epochs_per_pass": 3}
+    finer = Run.prepare(Config(model, "rows", config_dict={**settings, **parts}))
+    finer.train(saved=False, verbose=False)
+    assert_same_weights(weights(finer.model), weights(whole.model))
+    history = finer.trainer.history
+    assert len({epoch.valid["auc"] for epoch in history}) > 2
+    assert [history[number].valid for number in (2, 5)] == [e.valid for e in whole.trainer.history]
+
+
 @pytest.mark.parametrize(
     "changed",
     [
