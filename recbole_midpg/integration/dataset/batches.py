@@ -317,8 +317,8 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
         n_batches = super().__len__()
         if self._epochs_per_pass > n_batches:
             raise UsageError(
-                f"epochs_per_pass: {self._epochs_per_pass} is not allowed, since a pass over the "
-                f"training rows has {n_batches} batches, expected at most as many."
+                f"epochs_per_pass: {self._epochs_per_pass} is not allowed, expected at most "
+                f"{n_batches}, the number of batches of a pass over the training rows."
             )
 
     def __len__(self) -> int:
