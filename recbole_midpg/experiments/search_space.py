@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -128,6 +129,22 @@ def _read_line(words: list[str], place: str) -> Dimension:
         form = "low,high,step" if kind == "quniform" else "low,high"
         raise UsageError(f"{place}: {text!r} is not allowed, expected numbers {form}.")
     return Dimension(key, kind, numbers)
+
+
+def count_settings(dimensions: Sequence[Dimension], defaults: Mapping[str, Any]) -> float:
+    """How many settings there are to try: those of a space, and the defaults where it lacks them.
+
+    Args:
+        dimensions: the space.
+        defaults: a value for each of its keys.
+
+    Returns:
+        A whole number; infinity where the space has a dimension of numbers.
+    """
+    if any(dimension.kind != "choice" for dimension in dimensions):
+        return math.inf
+    has_defaults = all(defaults[dimension.key] in dimension.values for dimension in dimensions)
+    return math.prod(len(dimension.values) for dimension in dimensions) + (not has_defaults)
 
 
 def hyperopt_space(dimensions: list[Dimension], hp: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import (
     Dimension,
+    count_settings,
     default_space,
     hyperopt_space,
     read_space,
@@ -34,6 +35,9 @@ from recbole_midpg.training.device_faults import DeviceLostError
 METRIC_DECIMALS = 6
 """Of a benchmark's scores too: early stopping compares rounded ones, and is to end alike."""
 
+# Of a space that is nearly tried out, TPE draws what is left once in many draws.
+_DRAWS_A_TRIAL = 50
+
 
 @dataclass(frozen=True)
 class SearchPlan:
@@ -45,7 +49,8 @@ class SearchPlan:
         record: the file of finished trials.
         space: a file of a search space in RecBole's ``.hyper`` form; by default the model's
             :func:`~recbole_midpg.experiments.search_space.default_space`.
-        trials: how many trials in all, those in the record included.
+        trials: how many trials in all, those in the record included; a space of fewer settings is
+            tried out.
         seeds: how many seeds each trial is trained with: the config's and those that follow it.
         seed: of the search itself.
         config_files: RecBole config files.
@@ -171,7 +176,8 @@ def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Se
     The first trial is of the defaults: what is chosen is no worse on validation.
 
     The search is a function of its seed and of the scores so far, so a resumed search tries the
-    same values again and takes the scores of finished trials from the record.
+    same values again and takes the scores of finished trials from the record. TPE draws settings of
+    a small space again: that is no trial, it hears their score and draws on.
 
     Args:
         plan: the search.
@@ -191,33 +197,41 @@ def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Se
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
     seeds = range(config["seed"], config["seed"] + plan.seeds)
 
+    n_trials = _count_trials(plan, dimensions, config)
+    told: list[Trial] = []
+
     def tried(parameters: dict[str, Any]) -> Trial:
         trial = next((trial for trial in finished if trial.parameters == parameters), None)
         if trial is None:
             trial = _run_trial(plan, seeds, parameters)
             record.add(vars(trial))
             finished.append(trial)
-        tell(trial)
+        if trial not in told:
+            told.append(trial)
+            tell(trial)
         return trial
 
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
-        trial = tried({key: _plain(value) for key, value in drawn.items()})
+        parameters = {key: _plain(value) for key, value in drawn.items()}
+        trial = tried({} if parameters.items() <= config.final_config_dict.items() else parameters)
         if trial.score is None:
             return {"status": hyperopt.STATUS_FAIL}
         return {"status": hyperopt.STATUS_OK, "loss": sign * trial.score}
 
     tried({})
-    # hyperopt raises where nothing succeeded or is left to try; the reason is raised below.
-    with suppress(hyperopt.exceptions.AllTrialsFailed):
-        hyperopt.fmin(
-            objective,
-            hyperopt_space(dimensions, hyperopt.hp),
-            algo=hyperopt.tpe.suggest,
-            max_evals=plan.trials - 1,
-            rstate=np.random.RandomState(plan.seed),
-            show_progressbar=False,
-            return_argmin=False,
-        )
+    if n_trials > 1:
+        # hyperopt raises where nothing succeeded; the reason is raised below.
+        with suppress(hyperopt.exceptions.AllTrialsFailed):
+            hyperopt.fmin(
+                objective,
+                hyperopt_space(dimensions, hyperopt.hp),
+                algo=hyperopt.tpe.suggest,
+                max_evals=_DRAWS_A_TRIAL * n_trials,
+                early_stop_fn=lambda *_: (len(told) >= n_trials, []),
+                rstate=np.random.RandomState(plan.seed),
+                show_progressbar=False,
+                return_argmin=False,
+            )
     bigger = bool(config["valid_metric_bigger"])
     name = class_name_of(plan.model)
     search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(finished))
@@ -242,8 +256,10 @@ def tune_side_by_side(
         UsageError: something is wrong with one, which is found before any begins.
     """
     _hyperopt()
+    total = 0
     for plan, (dimensions, config) in [(plan, _prepare(plan)) for plan in plans]:
         _open_record(plan, dimensions, config).entries_as(Trial)
+        total += _count_trials(plan, dimensions, config)
     outcomes: dict[int, Search | Failure] = {}
 
     def receive(place: int, message: Trial | Done | Failure) -> None:
@@ -252,7 +268,6 @@ def tune_side_by_side(
         else:
             outcomes[place] = message.result if isinstance(message, Done) else message
 
-    total = sum(plan.trials for plan in plans)
     pieces = [Piece(plan.record.stem, (plan,)) for plan in plans]
     with tqdm(total=total, unit="trial", disable=not show_progress) as bar:
         work_side_by_side(tune, pieces, jobs, plans[0].record.parent / "logs", bar, receive)
@@ -287,6 +302,11 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
     config = build_config(plan.model, plan.dataset, plan.config_files, plan.settings)
     require_validation(config, "tuning")
     return left, config
+
+
+def _count_trials(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any) -> int:
+    """How many trials a search comes to: no more than there are settings."""
+    return int(min(plan.trials, count_settings(dimensions, config.final_config_dict)))
 
 
 def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any) -> Record:

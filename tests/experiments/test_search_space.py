@@ -1,8 +1,15 @@
+import math
+
 import pytest
 from recbole.model.abstract_recommender import ContextRecommender
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.experiments.search_space import Dimension, default_space, read_space
+from recbole_midpg.experiments.search_space import (
+    Dimension,
+    count_settings,
+    default_space,
+    read_space,
+)
 from recbole_midpg.integration.models import outside_models
 
 
@@ -100,3 +107,11 @@ def test_a_model_s_own_file_wins_over_common_keys(tmp_path, monkeypatch):
         *(key for key in COMMON[1:] if "dropout" not in key),
         "embedding_size",
     ]
+
+
+def test_settings_are_counted_with_the_defaults():
+    space = [Dimension("n", "choice", (2, 4, 8)), Dimension("weighting", "choice", ("r", "c"))]
+    assert count_settings(space, {"n": 4, "weighting": "c", "k": 9}) == 6
+    assert count_settings(space, {"n": 16, "weighting": "c"}) == 7
+    drawn = [*space, Dimension("learning_rate", "loguniform", (-9.0, -1.0))]
+    assert count_settings(drawn, {"n": 4, "weighting": "c", "learning_rate": 0.1}) == math.inf

@@ -183,6 +183,36 @@ def test_what_is_set_is_not_searched(space):
         search(space, settings={**SETTINGS, "learning_rate": 0.01, "n": 2})
 
 
+@pytest.mark.parametrize(
+    ("learning_rates", "settings"),
+    [
+        ("[0.01, 0.02, 0.03]", [{}, {"learning_rate": 0.01}, {"learning_rate": 0.03}]),
+        ("[0.01, 0.03]", [{}, {"learning_rate": 0.01}, {"learning_rate": 0.03}]),
+    ],
+    ids=["the defaults are in the space", "the defaults are not in the space"],
+)
+def test_a_small_space_is_tried_out_each_setting_once(monkeypatch, learning_rates, settings):
+    Path("space.hyper").write_text(f"learning_rate choice {learning_rates}\n")
+    trained, told = [], []
+
+    def run_trial(plan, seeds, parameters):
+        trained.append(parameters)
+        return Trial(parameters, [0.5 + parameters.get("learning_rate", 0.0)], 1.0)
+
+    monkeypatch.setattr(tuning, "_run_trial", run_trial)
+    values = {"settings": {**SETTINGS, "learning_rate": 0.02}, "space": "space.hyper"}
+    with pytest.raises(UsageError, match="sets learning_rate, expected some key"):
+        tune(SearchPlan("DPG", "gaps", RECORD, **values))
+    Path("defaults.yaml").write_text("learning_rate: 0.02\n")
+    values = {"settings": SETTINGS, "space": "space.hyper", "config_files": ["defaults.yaml"]}
+    for _ in range(2):  # the second search takes all of them from the record
+        found = tune(SearchPlan("DPG", "gaps", RECORD, **values), told.append)
+        assert found.best.parameters == {"learning_rate": 0.03}
+        assert found.summary()[0].startswith("DPG on gaps: the best of 3 settings")
+    assert sorted(trained, key=str) == sorted(settings, key=str)
+    assert told == [*found.trials] * 2
+
+
 def test_a_misspelt_key_of_a_space_is_told_before_the_search(space):
     space.write_text("learning_rat choice [0.1]\n")
     with pytest.raises(UsageError, match=r"learning_rat: unknown.*'learning_rate'\?"):
