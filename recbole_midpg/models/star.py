@@ -34,8 +34,9 @@ class STAR(ScenarioRecommender):
     hidden units, :math:`a\,(d_0 + 2) + 1`.
 
     Departures that the paper leaves open: scenarios are parted inside a mixed batch, where the
-    paper draws batches of one scenario, and those with too few rows in a batch are normalised by
-    their running statistics (see :class:`PartitionedNorm`).
+    paper draws batches of one scenario, those with too few rows in a batch are normalised by their
+    running statistics (see :class:`PartitionedNorm`), and γ starts at 0.1 rather than 1, near the
+    size that embeddings start with: at 1 training ids are known by heart within a few epochs.
 
     Reference: Sheng et al., "One Model to Serve All: Star Topology Adaptive Recommender for
     Multi-Domain CTR Prediction", CIKM 2021.

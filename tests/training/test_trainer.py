@@ -119,7 +119,9 @@ def test_without_validation_all_epochs_count(caplog):
 
 
 def test_the_length_of_a_training_is_told_in_passes(caplog):
-    trainer, train_data, _, _ = trainer_of("AdaSparse", **LONG_SCHEDULE, epochs_per_pass=2, train_batch_size=2)
+    trainer, train_data, _, _ = trainer_of(
+        "AdaSparse", **LONG_SCHEDULE, epochs_per_pass=2, train_batch_size=2
+    )
     trainer.fit(train_data, None, verbose=False, saved=False)
     assert "AdaSparse: the best weights are those after 1 of the 8 passes" in caplog.text
 
