@@ -22,6 +22,7 @@ def without_colours(text):
     return re.sub("\x1b\\[[0-9;]*m", "", text)
 
 
+@pytest.mark.slow
 def test_midpg_trains_on_the_data_that_recbole_ships(tmp_path):
     result = run_module("--model=MIDPG", "--dataset=ml-100k", *FAST, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -156,6 +157,7 @@ def test_bad_input_of_a_process_of_its_own(tmp_path):
     assert "'MIDPQ' is not known; did you mean 'MIDPG'?" in result.stderr
 
 
+@pytest.mark.slow
 def test_values_on_the_command_line_are_not_run(tmp_path):
     attack = "__import__('pathlib').Path('ran').touch()"
     run_module(f"--seed={attack}", "--model=DNN", "--beta=-1", cwd=tmp_path)
@@ -239,6 +241,7 @@ def test_models_lists_parameters(tmp_path):
     assert "will not be used" not in result.stderr
 
 
+@pytest.mark.slow
 def test_tune_writes_a_config_file_for_run_recbole(tmp_path):
     (tmp_path / "space.hyper").write_text("embedding_size choice [4,8]\n")
     fast = ["--epochs=1", "--train_batch_size=8192"]

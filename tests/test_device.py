@@ -1,6 +1,7 @@
 import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.support import device
@@ -22,6 +23,7 @@ def test_a_config_leaves_gpus_hidden(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
+@pytest.mark.slow
 def test_a_command_leaves_gpus_hidden(tmp_path):
     code = """
 import os, recbole_midpg

@@ -132,6 +132,7 @@ def test_several_workers_give_the_same_scores(served, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_model_of_a_log_takes_its_raw_rows(log_scorer, tmp_path):
     reader = csv.DictReader([HEADER, *RAW], delimiter=";")
     rows = list(reader)

@@ -80,6 +80,7 @@ def test_words_are_answered_without_torch(words, status, told, tmp_path):
     assert result.stdout.splitlines()[-1] == f"status {status} loaded"
 
 
+@pytest.mark.slow
 def test_a_command_with_something_to_do_enters_recbole(tmp_path):
     fast = ["--epochs=1", "--train_batch_size=8192", "--show_progress=False"]
     result = typed("run_recbole", "--model=DPG", *fast, cwd=tmp_path)

@@ -41,6 +41,7 @@ def test_each_piece_has_a_process_and_its_messages_come_in_order():
     assert len({done.result, done_too.result, os.getpid()}) == 3
 
 
+@pytest.mark.slow
 def test_one_that_fails_or_dies_is_told_and_ends_no_other():
     told = messages_of("die", "misuse", "break", 0)
     log = LOGS / "piece-break.log"

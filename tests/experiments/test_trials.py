@@ -60,6 +60,7 @@ def test_finished_trials_are_kept_and_half_finished_ones_done_again(monkeypatch)
     assert started == [("DNN", 3), ("DNN", 1)]
 
 
+@pytest.mark.slow
 def test_a_failing_trial_is_told_and_ends_nothing(capfd):
     plans = [TrialPlan("worse", "DNN", 1, {"learning_rate": 1e30}), *PLANS[:1]]
     failed, fine = run(plans, show_progress=True)

@@ -190,6 +190,7 @@ assert not [name for _, name in {names!r} if name in text]
     assert run_python(code, tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_function_imported_before_the_package_is_ours_all_the_same(tmp_path):
     """Also under another name."""
     compat = str(seams.__file__).replace("seams.py", "compat.py")

@@ -64,6 +64,7 @@ def cached(attacked, gaps):
     return words, entry
 
 
+@pytest.mark.slow
 def test_entries_that_are_no_datasets_are_made_anew(attacked, cached):
     words, entry = cached
     good = entry.read_bytes()

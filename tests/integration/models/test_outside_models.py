@@ -154,6 +154,7 @@ def test_several_processes_know_it(package, tmp_path):
     assert list((tmp_path / "saved").glob("Scaled-*.json"))
 
 
+@pytest.mark.slow
 def test_it_is_benchmarked_and_tuned_by_the_name_of_its_class(package, capsys):
     place = "my_package.my_file:Scaled"
     words = ["--dataset=gaps", *KEYS]
