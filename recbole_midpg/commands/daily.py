@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
 from recbole_midpg.commands.running import run_by
 
 
@@ -31,6 +32,12 @@ def add_daily(commands: Any) -> None:
         required=True,
         metavar="FILE",
         help="a labelled file a day, or patterns as 'days/*.csv'; in the order of their names",
+    )
+    parser.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        help="at a bad line of a log that prepare knows: stop (default), or skip it, so that it is "
+        "neither scored nor learned",
     )
     parser.add_argument(
         "--output",

@@ -12,6 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from recbole_midpg.analysis.drawing import import_matplotlib
+from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
 from recbole_midpg.common.arguments import parse_value
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer, Number, Rules
@@ -36,7 +37,7 @@ _RULES: Rules = {
     "train_batch_size": Integer(minimum=1),
 }
 _WORDS = (
-    *("continue_from", "new_rows", "checkpoint_out", "force", "show_progress"),
+    *("continue_from", "new_rows", "on_error", "checkpoint_out", "force", "show_progress"),
     *("model", "dataset", *_RULES),
 )
 
@@ -65,6 +66,11 @@ def continue_training(texts: Mapping[str, str]) -> None:
     if "new_rows" not in texts:
         raise UsageError("new_rows: it is missing, expected a file to learn from.")
     checkpoint, files = texts["continue_from"], _files(texts["new_rows"])
+    on_error = texts.get("on_error")
+    if on_error not in (None, *ON_ERROR):
+        raise UsageError(
+            f"on_error: {on_error!r} is not allowed, expected {' or '.join(ON_ERROR)}."
+        )
     output = Path(texts.get("checkpoint_out", _beside(checkpoint, files[-1])))
     if output.exists() and not parse_value(texts.get("force", "False")):
         raise UsageError(
@@ -75,7 +81,7 @@ def continue_training(texts: Mapping[str, str]) -> None:
     state = _with_values(state, texts, output)
     show_progress = parse_value(texts["show_progress"]) if "show_progress" in texts else None
     for path in files:
-        learned = learn_file(state, path, show_progress=show_progress)
+        learned = learn_file(state, path, None, show_progress, on_error)
         state = learned.state
         print(learned.text(), file=sys.stderr)
     write_learning_state(state, output)
@@ -145,6 +151,7 @@ def daily(
     checkpoint: str,
     model: str | None,
     days: list[str],
+    on_error: str | None,
     output: str,
     show_progress: bool | None,
 ) -> None:
@@ -161,10 +168,10 @@ def daily(
     for path in _days_to_learn(digests, state.seen):
         state.scoring.config["checkpoint_dir"] = str(folder)
         require_unseen(state, path, digests[path])
-        predictions = predict_rows(state.scoring, path, show_progress)
+        predictions = predict_rows(state.scoring, path, show_progress, on_error)
         scores = scores_of(predictions)
         if len(predictions.labels):
-            learned = learn_file(state, path, scores, show_progress)
+            learned = learn_file(state, path, scores, show_progress, on_error)
             state = learned.state
             print(learned.text(), file=sys.stderr)
         else:

@@ -13,7 +13,7 @@ from recbole_midpg.daily.learning_state import (
     SeenFile,
     digest_of,
 )
-from recbole_midpg.daily.new_rows import read_new_rows
+from recbole_midpg.daily.new_rows import NewRows, read_new_rows
 from recbole_midpg.integration.run.continuing import learn_rows
 
 
@@ -23,17 +23,23 @@ class Learned:
 
     Attributes:
         state: the model that has learned from it.
-        added: how many new tokens each field got, of those that got some.
+        new: its rows.
     """
 
     state: LearningState
-    added: dict[str, int]
+    new: NewRows
 
     def text(self) -> str:
-        """What was learned, in a sentence."""
-        file = self.state.seen[-1]
-        new = ", ".join(f"{count:,} of {name}" for name, count in self.added.items())
-        return f"{file.name}: {file.rows:,} rows learned, new tokens: {new or 'none'}."
+        """What was learned, and what was left out, a line each."""
+        file, new = self.state.seen[-1], self.new
+        tokens = ", ".join(f"{count:,} of {name}" for name, count in new.added.items())
+        learned = f"{file.name}: {file.rows:,} rows learned, new tokens: {tokens or 'none'}."
+        if not new.rejected:
+            return learned
+        return (
+            f"{learned}\nwarning: {new.rejected:,} lines of {file.name} are bad and were left out, "
+            f"the first one: {new.first_rejected}"
+        )
 
 
 def learn_file(
@@ -41,6 +47,7 @@ def learn_file(
     path: str,
     scores: list[dict[str, Any]] | None = None,
     show_progress: bool | None = None,
+    on_error: str | None = None,
 ) -> Learned:
     """Train a model once on the rows of a file, in their order.
 
@@ -49,6 +56,7 @@ def learn_file(
         path: a file as ``predict`` takes it, with the label.
         scores: what the state keeps of how well the rows were predicted; nothing by default.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+        on_error: see :func:`~recbole_midpg.daily.new_rows.read_new_rows`.
 
     Raises:
         UsageError: the file cannot be learned from, or was already; see
@@ -56,7 +64,7 @@ def learn_file(
     """
     digest = digest_of(path)
     require_unseen(state, path, digest)
-    new = read_new_rows(state.scoring, path, show_progress)
+    new = read_new_rows(state.scoring, path, show_progress, on_error)
     require_later(state, path, new.times.first)
     if digest_of(path) != digest:
         raise UsageError(f"{path}: it has changed while it was read, expected a file at rest.")
@@ -72,7 +80,7 @@ def learn_file(
         scores or [],
     )
     seen = (*state.seen, file)
-    return Learned(replace(state, scoring=scoring, optimizer=optimizer, seen=seen), new.added)
+    return Learned(replace(state, scoring=scoring, optimizer=optimizer, seen=seen), new)
 
 
 def require_unseen(state: LearningState, path: str, digest: str) -> None:

@@ -53,11 +53,15 @@ class NewRows:
         rows: the rows.
         times: their span.
         added: how many new tokens each field got, of those that got some.
+        rejected: how many bad lines were left out.
+        first_rejected: what is wrong with the first of them.
     """
 
     rows: EncodedRows
     times: TimeSpan
     added: dict[str, int]
+    rejected: int
+    first_rejected: str
 
     @property
     def n_rows(self) -> int:
@@ -66,7 +70,10 @@ class NewRows:
 
 
 def read_new_rows(
-    scoring: ScoringModel, path: str | os.PathLike[str], show_progress: bool | None
+    scoring: ScoringModel,
+    path: str | os.PathLike[str],
+    show_progress: bool | None,
+    on_error: str | None = None,
 ) -> NewRows:
     """Read a file of labelled rows, whose tokens a model need not know.
 
@@ -76,6 +83,7 @@ def read_new_rows(
         scoring: the model and its fields, which stay as they are.
         path: a file as ``predict`` takes it, with the label.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+        on_error: what is done at a bad line of a log, ``stop`` or ``skip``; ``None`` for ``stop``.
 
     Raises:
         UsageError: the file cannot be read or has no row, or a line, column, label or value is not
@@ -89,7 +97,7 @@ def read_new_rows(
         if isinstance(encoder := scored[name].encoder, TokenEncoder)
     }
     encoders = {name: growing.get(name, scored[name].encoder) for name in scored}
-    with _labelled(scoring, path) as (source, outcomes):
+    with _labelled(scoring, path, on_error) as (source, outcomes):
         given = [name for name in scored if name in source.names]
         parts: dict[str, list[Tensor]] = {name: [] for name in given}
         of_rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outcomes}
@@ -121,7 +129,7 @@ def read_new_rows(
     tensors = {name: torch.from_numpy(values) for name, values in labels.items()}
     rows = EncodedRows(fields, columns, tensors)
     added = {name: tokens.added for name, tokens in growing.items() if tokens.added}
-    return NewRows(rows, times, added)
+    return NewRows(rows, times, added, source.rejected, source.first_rejected)
 
 
 def _require_own_tokens(config: Any) -> None:
@@ -135,7 +143,7 @@ def _require_own_tokens(config: Any) -> None:
 
 @contextmanager
 def _labelled(
-    scoring: ScoringModel, path: str | os.PathLike[str]
+    scoring: ScoringModel, path: str | os.PathLike[str], on_error: str | None
 ) -> Iterator[tuple[RowSource, dict[str, LabelColumn]]]:
     """Open a file of labelled rows, whose columns are those that the model reads.
 
@@ -146,7 +154,8 @@ def _labelled(
     scorer, config = Scorer(scoring), scoring.config
     clicks = _clicks(scoring)
     besides = [name for name in (config["TIME_FIELD"], *clicks) if name is not None]
-    with open_source(scorer, os.fspath(path), besides=besides, labelled=True) as source:
+    file = os.fspath(path)
+    with open_source(scorer, file, None, on_error, besides=besides, labelled=True) as source:
         for name in clicks:
             if name not in source.names:
                 raise missing_column(source, name, "the clicks to learn from")
@@ -215,7 +224,10 @@ class Predictions:
 
 
 def predict_rows(
-    scoring: ScoringModel, path: str | os.PathLike[str], show_progress: bool | None
+    scoring: ScoringModel,
+    path: str | os.PathLike[str],
+    show_progress: bool | None,
+    on_error: str | None = None,
 ) -> Predictions:
     """Score the labelled rows of a file, whose tokens a model need not know.
 
@@ -223,6 +235,7 @@ def predict_rows(
         scoring: the model and its fields.
         path: see :func:`read_new_rows`.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
+        on_error: see :func:`read_new_rows`.
 
     Raises:
         UsageError: see :func:`read_new_rows`; a file without a row is none.
@@ -231,7 +244,7 @@ def predict_rows(
     field = scoring.config["scenario_id_field"]
     numbers: dict[str, int] = {}
     labels, scores, scenarios = ([np.zeros(0, dtype)] for dtype in (np.float32, np.float32, int))
-    with _labelled(scoring, path) as (source, outcomes):
+    with _labelled(scoring, path, on_error) as (source, outcomes):
         label = outcomes[scoring.config["LABEL_FIELD"]]
         for block in _blocks(source, f"scoring {source.path}", show_progress):
             labels.append(label.read(block, source).astype(np.float32))

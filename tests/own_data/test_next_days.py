@@ -163,6 +163,43 @@ def test_days_are_scored_and_then_learned(days, tmp_path):
     assert float(whole[0]["logloss"]) == pytest.approx(report["all"]["logloss"]["value"], abs=1e-6)
 
 
+def with_bad_lines(path: Path) -> int:
+    """Write two bad lines into a log, the second one last; the number of the first one's line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    number = len(lines) // 2
+    cells = lines[number - 1].split(",")
+    place = lines[0].split(",").index("gesehen am")
+    late = [*cells[:place], "later", *cells[place + 1 :]]
+    path.write_text(
+        "\n".join([*lines[: number - 1], ",".join(late), *lines[number - 1 :], "x", ""])
+    )
+    return number
+
+
+def test_bad_lines_of_a_day_are_left_out_where_that_is_asked_for(days, tmp_path):
+    clean = ("--continue_from", days, "--new_rows", "days/4.csv", "--checkpoint_out", "clean.pth")
+    fine(run_recbole(*clean, cwd=tmp_path))
+    line = with_bad_lines(tmp_path / "days" / "4.csv")
+    words = ("--continue_from", days, "--new_rows", "days/4.csv", "--checkpoint_out", "l.pth")
+    stopped = run_recbole(*words, cwd=tmp_path)
+    assert stopped.returncode == 2 and f"days/4.csv, line {line}, " in stopped.stderr
+    assert not (tmp_path / "l.pth").exists()
+    learned = fine(run_recbole(*words, "--on_error", "skip", cwd=tmp_path))
+    told = "warning: 2 lines of 4.csv are bad and were left out, the first one: days/4.csv, line"
+    assert f"{told} {line}, column 'gesehen am'" in learned.stderr
+    rows = [
+        predict(tmp_path, f"{name}.pth", "days/5.csv", f"{name}.csv") for name in ("clean", "l")
+    ]
+    assert rows[0] == rows[1]
+
+    words = ("--checkpoint", days, "--days", "days/4.csv", "--output", "daily")
+    stopped = midpg("daily", *words, cwd=tmp_path)
+    assert stopped.returncode == 2 and not (tmp_path / "daily" / "latest.pth").exists()
+    assert told in fine(midpg("daily", *words, "--on-error", "skip", cwd=tmp_path)).stderr
+    with (tmp_path / "daily" / "daily.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.DictReader(file))["rows"] == str(len(NEXT))
+
+
 def test_an_exported_model_takes_the_raw_day(days, tmp_path):
     scores = predict(tmp_path, days, "days/4.csv", "a.csv")
     fine(midpg("export", "--checkpoint", days, "--output", "m.scorer", cwd=tmp_path))
