@@ -1,18 +1,20 @@
 """Write the parts of docs/ that the code decides: ``python docs/generate.py``.
 
 ``docs/config.md`` is made of ``recbole_midpg/properties/`` and of the rules that values are checked
-against; in ``docs/models/`` and README.md the tables between two marks are. tests/test_docs.py says
-when they are out of date.
+against, and the tables between two marks in ``docs/models/``, in README.md and, of the trials
+beside it, in ``docs/results/README.md``. tests/test_docs.py says when they are out of date.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import mean
+from typing import Any, NamedTuple
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 
@@ -21,6 +23,7 @@ import recbole
 import yaml
 
 from recbole_midpg.common.rules import Rules
+from recbole_midpg.experiments.statistics import half_width, holm, paired_tests
 from recbole_midpg.integration.config.config import (
     common_properties,
     common_rules,
@@ -32,6 +35,15 @@ from recbole_midpg.models.base import ScenarioRecommender
 
 DOCS = Path(__file__).resolve().parent
 _BEGIN, _END = "<!-- generated: python docs/generate.py -->", "<!-- end of generated -->"
+# The sets whose results stand side by side, by their folders.
+_SETS = {
+    "ml-100k_defaults": "ml-100k",
+    "ciao": "Ciao",
+    "epinions": "Epinions",
+    "amazon_electronics_synth": "generated Amazon",
+    "iaac_synth": "generated IAAC",
+}
+_SIGNIFICANT = 0.05
 _LINE = re.compile(r"(?P<key>\w+):\s+(?P<default>.*?)\s+# \((?P<type>.+?)\) (?P<meaning>.+)")
 _TITLES = {
     "scenario": "Scenarios and fields",
@@ -204,6 +216,61 @@ def real_results() -> dict[str, dict[str, str]]:
         return {row["model"]: row for row in csv.DictReader(file)}
 
 
+def results_overview() -> str:
+    """Every model's AUC over DNN's on every set of :data:`_SETS`, and what it costs."""
+    trials = {folder: read_trials(DOCS / "results" / folder / "trials.csv") for folder in _SETS}
+    cells = {folder: _column(of_models) for folder, of_models in trials.items()}
+    rows = []
+    for name in sorted(own_models(), key=lambda name: name != "DNN"):
+        times = [
+            mean(trial.seconds for trial in of_models[name].values())
+            / mean(trial.seconds for trial in of_models["DNN"].values())
+            for of_models in trials.values()
+            if name in of_models
+        ]
+        of_sets = (cells[folder].get(name, "") for folder in _SETS)
+        rows.append((name, *of_sets, "" if name == "DNN" else _span(times)))
+    sets = (f"[{title}]({folder}/table.md)" for folder, title in _SETS.items())
+    return table(("model", *sets, "training time over DNN's"), rows)
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):.1f} to {max(values):.1f}"
+
+
+class TrialLine(NamedTuple):
+    """A trial of a table: its AUC on the test split, and how long its training took."""
+
+    auc: float
+    seconds: float
+
+
+def read_trials(path: Path) -> dict[str, dict[str, TrialLine]]:
+    """The trials of a table, by model and seed."""
+    trials: dict[str, dict[str, TrialLine]] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            line = TrialLine(float(row["test auc"]), float(row["training s"]))
+            trials.setdefault(row["model"], {})[row["seed"]] = line
+    return trials
+
+
+def _column(trials: Mapping[str, Mapping[str, TrialLine]]) -> dict[str, str]:
+    """DNN's mean AUC, and by how much the others are above it, seed by seed."""
+    dnn = trials["DNN"]
+    differences = {
+        name: [trial.auc - dnn[seed].auc for seed, trial in of_model.items()]
+        for name, of_model in trials.items()
+        if name != "DNN"
+    }
+    p_values = holm([paired_tests(of_seeds).t for of_seeds in differences.values()])
+    column = {"DNN": f"{mean(trial.auc for trial in dnn.values()):.4f}"}
+    for (name, of_seeds), p_value in zip(differences.items(), p_values, strict=True):
+        text = f"{mean(of_seeds):+.4f} ± {half_width(of_seeds) or math.nan:.4f}"
+        column[name] = f"**{text}**" if p_value is not None and p_value < _SIGNIFICANT else text
+    return column
+
+
 def model_defaults(name: str) -> str:
     """The table of a model's own keys, for its page."""
     keys = own_model_keys(name)
@@ -232,6 +299,7 @@ def generated_pages() -> dict[Path, str]:
     parts = {
         DOCS.parent / "README.md": model_list("docs/models/", "recbole_midpg/models/"),
         folder / "README.md": model_list("", "../../recbole_midpg/models/"),
+        DOCS / "results" / "README.md": results_overview(),
     }
     parts |= {folder / f"{name.lower()}.md": model_defaults(name) for name in own_models()}
     pages = {p: between_marks(p.read_text(encoding="utf-8"), part) for p, part in parts.items()}

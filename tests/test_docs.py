@@ -129,6 +129,21 @@ def test_a_wrong_command_does_not_pass(monkeypatch):
             documents.check(wrong, monkeypatch)
 
 
+def test_models_are_set_against_dnn_seed_by_seed(tmp_path):
+    trials = tmp_path / "trials.csv"
+    lines = ["DNN,1,0.70,2", "DNN,2,0.71,4", "DNN,3,0.72,3"]
+    lines += ["STAR,3,0.732,9", "STAR,1,0.710,9", "STAR,2,0.721,9"]  # +0.010 +0.011 +0.012
+    lines += ["PLE,1,0.71,9", "PLE,2,0.70,9", "PLE,3,0.71,9"]  # +0.01 -0.01 -0.01
+    trials.write_text("\n".join(["model,seed,test auc,training s", *lines]))
+    generator = documents.import_generator()
+    assert generator._column(generator.read_trials(trials)) == {
+        "DNN": "0.7100",
+        # t = 4.303 with two degrees of freedom: 4.303 * 0.001 / sqrt(3); p = 0.0027, twice.
+        "STAR": "**+0.0110 ± 0.0025**",
+        "PLE": "-0.0033 ± 0.0287",
+    }
+
+
 def test_generated_pages_are_up_to_date():
     for path, text in documents.import_generator().generated_pages().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: python docs/generate.py"
