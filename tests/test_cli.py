@@ -52,8 +52,11 @@ def test_the_terminal_has_a_header_and_a_line_an_epoch_and_results_are_output(tm
     assert f"log         {log.relative_to(tmp_path)}" in told
     (report,) = (tmp_path / "saved").glob("*.json")
     epochs = json.loads(report.read_text())["epochs"]
-    assert len(told) == begin + 2
-    for line, epoch in zip(told[begin:], epochs, strict=True):
+    *lines, remark = told[begin:]
+    assert remark.endswith(
+        "The best epoch on validation is the last of epochs: 2; more may be better."
+    )
+    for line, epoch in zip(lines, epochs, strict=True):
         terms = ", ".join(f"{name} {value:.4f}" for name, value in epoch["loss"].items())
         valid = ", ".join(f"{name} {value}" for name, value in epoch["valid"].items())
         loss = f"{sum(epoch['loss'].values()):.4f}"

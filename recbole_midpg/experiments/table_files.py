@@ -127,12 +127,13 @@ def trial_table(summary: Summary) -> Block:
             str(trial.seed),
             *(str(scores.get(name, "")) for scores in (trial.valid, trial.test) for name in names),
             str(trial.epochs),
+            "" if trial.best_epoch is None else str(trial.best_epoch),
             str(trial.training_seconds),
         ]
         for trial in trials
     ]
     scores = [f"{split} {name}" for split in ("valid", "test") for name in names]
-    return ["model", "seed", *scores, "epochs", "training s"], rows
+    return ["model", "seed", *scores, "epochs", "best epoch", "training s"], rows
 
 
 def markdown(summary: Summary, blocks: Sequence[Block]) -> str:
@@ -165,7 +166,25 @@ def notes(summary: Summary) -> list[str]:
         for model in summary.models
         if model.problems
     ]
-    return [" ".join(sentences), *failed]
+    return [" ".join(sentences), *_places_of_best(summary), *failed]
+
+
+def _places_of_best(summary: Summary) -> list[str]:
+    """Of which models the best epochs lie at an end, beyond which there may be better ones."""
+    first, last = {}, {}
+    for model in summary.models:
+        trials = [trial for trial in model.trials if trial.epochs > 1]
+        first[model.label] = sum(trial.best_epoch == 1 for trial in trials)
+        last[model.label] = sum(trial.best_epoch == trial.epochs for trial in trials)
+    advice = (
+        (first, "first, within which the weights may have been better (epochs_per_pass)"),
+        (last, "last that epochs allows, after which they may become better"),
+    )
+    return [
+        f"The best epoch is the {what}: {', '.join(f'{n} ({c})' for n, c in of.items() if c)}."
+        for of, what in advice
+        if any(of.values())
+    ]
 
 
 def as_json(summary: Summary, about: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class TrialResult:
         parameters: trainable parameters.
         parameters_without_embeddings: those that are not embeddings.
         epochs: how many epochs were trained.
+        best_epoch: the number of the best one on validation, from 1; ``None`` in the record of an
+            earlier version.
         training_seconds: how long that took, validation included.
         peak_memory_mib: the most memory the process held.
     """
@@ -74,6 +76,7 @@ class TrialResult:
     parameters: int = 0
     parameters_without_embeddings: int = 0
     epochs: int = 0
+    best_epoch: int | None = None
     training_seconds: float = 0.0
     peak_memory_mib: float | None = None
 
@@ -195,6 +198,7 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
         parameters=report["parameters"],
         parameters_without_embeddings=report["parameters_without_embeddings"],
         epochs=len(report["epochs"]),
+        best_epoch=run.best_epoch,
         training_seconds=report["times"]["training"],
         peak_memory_mib=peak_memory_mib(),
     )

@@ -150,7 +150,10 @@ class Search:
             lines = [f"{subject}: the defaults were not beaten, among {len(self.trials)} settings."]
         else:
             lines = [f"{subject}: the best of {len(self.trials)} settings on validation:"]
-            lines += [f"  {key} = {value}" for key, value in best.parameters.items()]
+            lines += [
+                f"  {key} = {value}{self._edge(key, value)}"
+                for key, value in best.parameters.items()
+            ]
         seeds = len(best.scores)
         over = f", mean ± sd over {seeds} seeds" if seeds > 1 else ""
         lines.append(f"validation {self.metric}{over}: {best.score_text()}{self._compared()}")
@@ -161,6 +164,14 @@ class Search:
                 f"{failed[-1].problem}"
             )
         return lines
+
+    def _edge(self, key: str, value: Any) -> str:
+        """That a learning rate lies at an end of those tried, beyond which may be a better one."""
+        if key != "learning_rate":
+            return ""
+        tried = {trial.parameters[key] for trial in self.trials if key in trial.parameters}
+        ends = {min(tried): "smallest", max(tried): "largest"} if len(tried) > 1 else {}
+        return f", the {ends[value]} of those tried" if value in ends else ""
 
     def _compared(self) -> str:
         """What the best score is to be compared with, as the end of a line."""

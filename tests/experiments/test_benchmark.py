@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from recbole_midpg.experiments.benchmark import (
     settings_text,
     summarize,
 )
-from recbole_midpg.experiments.table_files import main_table, write_tables
+from recbole_midpg.experiments.table_files import main_table, notes, write_tables
 from recbole_midpg.experiments.trials import TrialResult
 from recbole_midpg.generated import bayes_of_split, generate
 
@@ -137,6 +138,21 @@ def test_failed_trials_are_left_out_and_told(results, tmp_path):
     )
 
 
+def test_best_epochs_at_an_end_are_told(results):
+    # Of (epochs, best epoch): one epoch alone says nothing, and an earlier record has no number.
+    of_seeds = [(4, 1), (4, 4), (1, 1), (4, None), (4, 2), (3, 1)]
+    changed = [
+        replace(result, epochs=epochs, best_epoch=best) if result.label == "DNN" else result
+        for result in results
+        for epochs, best in [of_seeds[result.seed]]
+    ]
+    first, last = notes(summarize(changed, CONFIG))[1:]
+    assert first.startswith("The best epoch is the first, within which the weights may have been")
+    assert first.endswith(": DNN (2).")
+    assert last.startswith("The best epoch is the last that epochs allows") and "DNN (1)." in last
+    assert len(notes(summarize(results, CONFIG))) == 1
+
+
 def test_a_model_without_a_finished_trial_has_an_empty_line(results):
     failed = TrialResult("STAR", "STAR", 0, {}, problem="it broke")
     summary = summarize([*results, failed], CONFIG)
@@ -186,8 +202,11 @@ def test_files_hold_the_same_table(results, tmp_path):
     latex = (tmp_path / "table.tex").read_text()
     assert r"MIDPG & 0.6467 $\pm$ 0.0103 $^{*}$ & " in latex
     header, first, *_ = (tmp_path / "trials.csv").read_text().splitlines()
-    assert header == "model,seed,valid auc,valid logloss,test auc,test logloss,epochs,training s"
-    assert first == "DNN,0,0.66,,0.6,0.5,0,2.0"
+    assert (
+        header
+        == "model,seed,valid auc,valid logloss,test auc,test logloss,epochs,best epoch,training s"
+    )
+    assert first == "DNN,0,0.66,,0.6,0.5,0,,2.0"
     content = json.loads((tmp_path / "table.json").read_text())
     assert (content["format"], content["seeds"]) == ("recbole-midpg table 1", [0, 5])
     line = content["models"][2]

@@ -111,13 +111,26 @@ def found_of(*trials, metric="AUC", bigger=True):
 
 def test_the_winner_is_named_beside_the_defaults():
     values = {"learning_rate": 0.002, "mlp_hidden_size": [8, 4]}
-    found = found_of(({}, 0.7812), ({"learning_rate": 0.1}, 0.7), (values, 0.7861))
+    others = ({"learning_rate": 0.1}, 0.7), ({"learning_rate": 0.001}, 0.7)
+    found = found_of(({}, 0.7812), *others, (values, 0.7861))
     assert found.summary() == [
-        "DPG on gaps: the best of 3 settings on validation:",
+        "DPG on gaps: the best of 4 settings on validation:",
         "  learning_rate = 0.002",
         "  mlp_hidden_size = [8, 4]",
         "validation AUC: 0.7861, with the defaults 0.7812",
     ]
+
+
+def test_a_learning_rate_at_an_end_of_those_tried_is_told():
+    rates = [({"learning_rate": rate, "n": 2}, 0.7 + rate) for rate in (0.001, 0.1, 0.01)]
+    assert found_of(({}, 0.5), *rates).summary()[1:3] == [
+        "  learning_rate = 0.1, the largest of those tried",
+        "  n = 2",
+    ]
+    rates = [({"learning_rate": rate}, 0.7 - rate) for rate in (0.001, 0.1)]
+    told = found_of(({}, 0.5), *rates).summary()
+    assert told[1] == "  learning_rate = 0.001, the smallest of those tried"
+    assert found_of(({}, 0.5), rates[0]).summary()[1] == "  learning_rate = 0.001"
 
 
 @pytest.mark.parametrize("tie", [0.78, 0.77])

@@ -96,21 +96,24 @@ def check_epochs_per_pass(config: Any) -> None:
         UsageError: ``epochs_per_pass`` is not 1, and the model takes all rows at once, or RecBole
             itself makes its batches.
     """
-    if config["epochs_per_pass"] == 1:
-        return
-    obstacle = None
-    if config["model"] in TREE_MODELS:
-        obstacle = f"{config['model']} takes all training rows at once"
-    elif not serves(config, "train"):
-        obstacle = (
-            f"RecBole makes the training batches of {config['model']} here, as it does for "
-            "negative sampling, a transform and models that are not context-aware"
-        )
-    if obstacle is not None:
+    obstacle = obstacle_to_parts(config)
+    if config["epochs_per_pass"] != 1 and obstacle is not None:
         raise UsageError(
             f"epochs_per_pass: {config['epochs_per_pass']} is not allowed, since {obstacle}, "
             "expected 1."
         )
+
+
+def obstacle_to_parts(config: Any) -> str | None:
+    """Why a pass over the training rows cannot be cut into epochs; ``None`` where it can."""
+    if config["model"] in TREE_MODELS:
+        return f"{config['model']} takes all training rows at once"
+    if not serves(config, "train"):
+        return (
+            f"RecBole makes the training batches of {config['model']} here, as it does for "
+            "negative sampling, a transform and models that are not context-aware"
+        )
+    return None
 
 
 class Batch(Interaction):

@@ -24,6 +24,7 @@ from recbole_midpg.evaluation.run_report import Epoch, RunReport, RunTimes, find
 from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
 from recbole_midpg.integration.dataset import trust
+from recbole_midpg.integration.dataset.batches import obstacle_to_parts
 from recbole_midpg.integration.dataset.number_scaling import scaling_methods, unchanged_numbers
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
@@ -39,7 +40,7 @@ from recbole_midpg.integration.run.log_file import init_logger
 from recbole_midpg.integration.run.process_trainer import trainer_of
 from recbole_midpg.integration.run.progress import Progress
 from recbole_midpg.integration.run.run_header import header
-from recbole_midpg.integration.run.terminal import show
+from recbole_midpg.integration.run.terminal import FOR_TERMINAL, show
 from recbole_midpg.loading.readiness import require_ready
 from recbole_midpg.models.base import count_parameters
 from recbole_midpg.models.entire_space import EntireSpaceModel
@@ -162,6 +163,27 @@ class Run:
                 f"validation: {self.config['valid_metric']} is not defined in any epoch; the rows "
                 "are of one class only, or the predictions are not numbers."
             )
+        self._report_place_of_best()
+
+    def _report_place_of_best(self) -> None:
+        """Log that the best epoch is the first or the last, beyond which there may be a better."""
+        best, config = self._best_epoch(), self.config
+        validated = [epoch for epoch in self.trainer.history if epoch.valid]
+        if best is None or len(validated) == 1:
+            return
+        sentence = None
+        if best == validated[0]:
+            finer = None
+            if config["eval_step"] > 1:
+                finer = "eval_step: 1"
+            elif obstacle_to_parts(config) is None:
+                finer = f"epochs_per_pass: {4 * (config['epochs_per_pass'] or 1)}"
+            if finer is not None:
+                sentence = f"is the first; {finer} would tell whether it was better within it."
+        elif best == validated[-1] and len(self.trainer.history) == config["epochs"]:
+            sentence = f"is the last of epochs: {config['epochs']}; more may be better."
+        if sentence is not None:
+            getLogger().info(f"The best epoch on validation {sentence}", extra=FOR_TERMINAL)
 
     def best_so_far(self) -> str:
         """Say how good the best epoch so far is, as after an interrupt."""
@@ -202,6 +224,12 @@ class Run:
                 f"saved=False keeps no weights but the last: the test results are of epoch "
                 f"{last[0].epoch}, and epoch {best.epoch} was the best on validation."
             )
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The number of the best epoch, from 1; ``None`` where none was evaluated."""
+        best = self._best_epoch()
+        return None if best is None else best.epoch + 1
 
     def _best_epoch(self) -> Epoch | None:
         """The epoch with the best validation results so far; ``None`` where none was evaluated."""

@@ -140,6 +140,34 @@ def test_parts_of_a_pass_are_validated_and_take_the_steps_of_the_pass(rows, mode
 
 
 @pytest.mark.parametrize(
+    ("scores", "values", "sentence"),
+    [
+        ([0.7, 0.6], {}, "is the first; epochs_per_pass: 4 would tell whether"),
+        ([0.7, 0.6], {"epochs_per_pass": 2}, "is the first; epochs_per_pass: 8 would tell"),
+        ([0.7, 0.6], {"eval_step": 2, "epochs": 4}, "is the first; eval_step: 1 would tell"),
+        ([0.6, 0.7], {}, "is the last of epochs: 2; more may be better."),
+        ([0.7], {"epochs": 1}, None),
+        ([0.6, 0.7, 0.5], {"epochs": 3}, None),
+    ],
+)
+def test_a_best_epoch_at_an_end_is_told(rows, monkeypatch, caplog, scores, values, sentence):
+    upcoming = iter(scores)
+    run = Run.prepare(Config("DNN", "rows", config_dict={**SETTINGS, "epochs": 2, **values}))
+    stock = run.trainer.evaluate
+
+    def evaluate(*args, **kwargs):
+        return {**stock(*args, **kwargs), "auc": next(upcoming)}
+
+    monkeypatch.setattr(run.trainer, "evaluate", evaluate)
+    with caplog.at_level(logging.INFO):
+        run.train(saved=False, verbose=False)
+    told = [text for text in caplog.messages if text.startswith("The best epoch on validation ")]
+    assert len(told) == (sentence is not None)
+    assert all(sentence in text for text in told)
+    assert run.best_epoch == (scores.index(max(scores)) + 1) * values.get("eval_step", 1)
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"benchmark_filename": ["train", "test"]},
