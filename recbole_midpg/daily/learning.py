@@ -13,7 +13,7 @@ from recbole_midpg.daily.learning_state import (
     SeenFile,
     digest_of,
 )
-from recbole_midpg.daily.new_rows import NewRows, read_new_rows
+from recbole_midpg.daily.new_rows import read_new_rows
 from recbole_midpg.integration.run.continuing import learn_rows
 
 
@@ -23,22 +23,26 @@ class Learned:
 
     Attributes:
         state: the model that has learned from it.
-        new: its rows.
+        added: how many new tokens each field got, of those that got some.
+        rejected: how many bad lines were left out.
+        first_rejected: what is wrong with the first of them.
     """
 
     state: LearningState
-    new: NewRows
+    added: dict[str, int]
+    rejected: int
+    first_rejected: str
 
     def text(self) -> str:
         """What was learned, and what was left out, a line each."""
-        file, new = self.state.seen[-1], self.new
-        tokens = ", ".join(f"{count:,} of {name}" for name, count in new.added.items())
+        file = self.state.seen[-1]
+        tokens = ", ".join(f"{count:,} of {name}" for name, count in self.added.items())
         learned = f"{file.name}: {file.rows:,} rows learned, new tokens: {tokens or 'none'}."
-        if not new.rejected:
+        if not self.rejected:
             return learned
         return (
-            f"{learned}\nwarning: {new.rejected:,} lines of {file.name} are bad and were left out, "
-            f"the first one: {new.first_rejected}"
+            f"{learned}\nwarning: {self.rejected:,} lines of {file.name} are bad and were left "
+            f"out, the first one: {self.first_rejected}"
         )
 
 
@@ -80,7 +84,9 @@ def learn_file(
         scores or [],
     )
     seen = (*state.seen, file)
-    return Learned(replace(state, scoring=scoring, optimizer=optimizer, seen=seen), new)
+    after = replace(state, scoring=scoring, optimizer=optimizer, seen=seen)
+    # Without the rows: they need not stay in memory beside those of the next file.
+    return Learned(after, new.added, new.rejected, new.first_rejected)
 
 
 def require_unseen(state: LearningState, path: str, digest: str) -> None:

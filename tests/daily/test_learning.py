@@ -34,7 +34,7 @@ def test_known_rows_and_moments_stay_where_a_day_does_not_touch_them(shop, tmp_p
     before = read_learning_state(shop)
     learned = learn_file(before, path)
     after = learned.state
-    assert learned.new.added == {"user_id": 1}
+    assert learned.added == {"user_id": 1}
     old, new = (s.scoring.fields.scored["user_id"].encoder.ids for s in (before, after))
     assert {token: new[token] for token in old} == old and new["new1"] == len(old)
     (table,) = [
@@ -128,7 +128,7 @@ def test_features_of_new_users_come_from_their_last_row(shop, tmp_path):
     path = write_day(tmp_path / "day2.csv", rows, names)
     before = read_learning_state(shop)
     after = learn_file(before, path)
-    assert after.new.added == {"user_id": 1, "job": 2}
+    assert after.added == {"user_id": 1, "job": 2}
     # The row of u1 brings another job, and the next one that brings none has what training had.
     query = {"user_id": ["new", "u1", "nobody"], "item_id": ["i1"] * 3, "channel": ["app"] * 3}
     query["price"] = ["1"] * 3
@@ -297,7 +297,7 @@ def test_rare_tokens_stay_unknown_and_new_ones_stand_behind_them(tmp_path):
     users = [rare[0], frequent[0], "new"]
     path = write_day(tmp_path / "day2.csv", day_rows(2, users=users, channels=["app", "kiosk"]))
     learned = learn_file(before, path)
-    assert learned.new.added["user_id"] == learned.new.added["channel"] == 1
+    assert learned.added["user_id"] == learned.added["channel"] == 1
     write_learning_state(learned.state, tmp_path / "c.pth")
     after = read_learning_state(tmp_path / "c.pth")
     grown = after.scoring.fields.scored["user_id"].encoder
