@@ -40,7 +40,8 @@ _SETS = {
     "ml-100k_defaults": "ml-100k",
     "ciao": "Ciao",
     "epinions": "Epinions",
-    "amazon_electronics_synth": "generated Amazon",
+    "amazon_all_models": "generated Amazon, one rate for all",
+    "amazon_electronics_synth": "generated Amazon, searched",
     "iaac_synth": "generated IAAC",
 }
 _SIGNIFICANT = 0.05
