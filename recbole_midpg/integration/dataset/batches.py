@@ -317,15 +317,19 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
         super().__init__(config, dataset, sampler, shuffle)
         # None in a checkpoint of an earlier version.
         self._epochs_per_pass: int = config["epochs_per_pass"] or 1
-        n_batches = super().__len__()
-        if self._epochs_per_pass > n_batches:
+        if self._epochs_per_pass > self.batches_per_pass:
             raise UsageError(
                 f"epochs_per_pass: {self._epochs_per_pass} is not allowed, expected at most "
-                f"{n_batches}, the number of batches of a pass over the training rows."
+                f"{self.batches_per_pass}, the number of batches of a pass over the training rows."
             )
 
     def __len__(self) -> int:
         return len(self._batches_of_epoch())
+
+    @property
+    def batches_per_pass(self) -> int:
+        """How many batches a pass over the training rows has."""
+        return int(super().__len__())
 
     @property
     def _part(self) -> int:
@@ -334,7 +338,7 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
 
     def _batches_of_epoch(self) -> range:
         """Which batches of its pass the next epoch has."""
-        n_batches, n_parts = super().__len__(), self._epochs_per_pass
+        n_batches, n_parts = self.batches_per_pass, self._epochs_per_pass
         return range(n_batches * self._part // n_parts, n_batches * (self._part + 1) // n_parts)
 
     def _rows_of_epoch(self) -> range:

@@ -177,7 +177,10 @@ class Run:
             if config["eval_step"] > 1:
                 finer = "eval_step: 1"
             elif obstacle_to_parts(config) is None:
-                finer = f"epochs_per_pass: {4 * (config['epochs_per_pass'] or 1)}"
+                parts = config["epochs_per_pass"] or 1
+                finer_parts = min(4 * parts, self.train_data.batches_per_pass)
+                if finer_parts > parts:
+                    finer = f"epochs_per_pass: {finer_parts}"
             if finer is not None:
                 sentence = f"is the first; {finer} would tell whether it was better within it."
         elif best == validated[-1] and len(self.trainer.history) == config["epochs"]:

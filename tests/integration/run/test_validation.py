@@ -143,7 +143,9 @@ def test_parts_of_a_pass_are_validated_and_take_the_steps_of_the_pass(rows, mode
     ("scores", "values", "sentence"),
     [
         ([0.7, 0.6], {}, "is the first; epochs_per_pass: 4 would tell whether"),
-        ([0.7, 0.6], {"epochs_per_pass": 2}, "is the first; epochs_per_pass: 8 would tell"),
+        # A pass has 5 batches, and can be cut into no more parts.
+        ([0.7, 0.6], {"epochs_per_pass": 2}, "is the first; epochs_per_pass: 5 would tell"),
+        ([0.7, 0.6], {"epochs_per_pass": 5}, None),
         ([0.7, 0.6], {"eval_step": 2, "epochs": 4}, "is the first; eval_step: 1 would tell"),
         ([0.6, 0.7], {}, "is the last of epochs: 2; more may be better."),
         ([0.7], {"epochs": 1}, None),
