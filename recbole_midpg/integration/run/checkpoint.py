@@ -213,8 +213,9 @@ def write_atomically(state: Any, path: str | os.PathLike[str]) -> None:
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # After a write that failed torch still writes the archive's end, which fails otherwise.
-            if isinstance(error.__context__, OSError):
+            # After a write that failed, or that Ctrl-C broke off, torch still writes the archive's
+            # end, and reports that this fails instead.
+            if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
                 raise error.__context__ from None
             raise
 

@@ -1,3 +1,4 @@
+import io
 import pickle
 import resource
 import warnings
@@ -283,6 +284,32 @@ def test_a_failed_write_leaves_the_old_checkpoint(monkeypatch):
         trainer._save_checkpoint(1)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+class CountedFile(io.BytesIO):
+    """A file that is interrupted, once, by its write of a number."""
+
+    def __init__(self, interrupted=None):
+        super().__init__()
+        self.writes, self.interrupted = 0, interrupted
+
+    def write(self, content):
+        self.writes += 1
+        if self.writes == self.interrupted:
+            raise KeyboardInterrupt
+        return super().write(content)
+
+
+def test_ctrl_c_at_any_write_of_a_file_is_an_interrupt(monkeypatch):
+    state, stock, whole = {"a": torch.zeros(300), "b": torch.ones(5)}, torch.save, CountedFile()
+    stock(state, whole)
+    assert whole.writes > 5
+    for number in range(1, whole.writes + 1):
+        file = CountedFile(interrupted=number)
+        monkeypatch.setattr(torch, "save", lambda state, _, file=file: stock(state, file))
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(state, "new.pth")
+    assert not [path for path in Path.cwd().iterdir() if path.is_file()]
 
 
 def test_a_disk_that_is_full_at_any_byte_is_told():
