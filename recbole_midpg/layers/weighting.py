@@ -175,6 +175,10 @@ WEIGHTINGS: dict[str, type[WeightingMatrix]] = {
 class WeightedLinear(nn.Module):
     r"""A linear layer whose weight every sample scales: :math:`x (W \odot \hat W) + b`, eq. (1).
 
+    The paper leaves open how :math:`W` starts. Gates start near ``gate_scale / 2``, so ``W`` is
+    drawn as Xavier's normal distribution times ``2 / gate_scale``: a new layer passes on about what
+    a plain one does. Drawn as a plain layer's, each layer would halve what it is given.
+
     Args:
         input_size: ``N``.
         output_size: ``M``.
@@ -190,7 +194,7 @@ class WeightedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(output_size))
         self.weighting = weighting
         self.gated_linear = gated_linear
-        nn.init.xavier_normal_(self.weight)
+        nn.init.xavier_normal_(self.weight, gain=2 / weighting.gate_scale)
 
     def multiply_adds(self) -> int:
         """Multiplications of one sample: those of the plain layer and those of the weighting."""

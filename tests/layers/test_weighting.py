@@ -400,6 +400,23 @@ def test_layer_counts_the_multiplications_of_its_product(name, rows, columns, mu
     assert layer.multiply_adds() == multiplications
 
 
+@pytest.mark.parametrize("gate_scale", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_a_new_layer_passes_on_as_much_as_a_plain_one_at_any_gate_scale(name, gate_scale):
+    n_inputs, n_outputs = (30, 20) if name == "non" else (300, 200)
+    rows, columns = (n_inputs, n_outputs) if name == "non" else (8, 4)
+    matrices = WEIGHTINGS[name](3, rows, columns, rank=2, gate_scale=gate_scale)
+    for parameter in matrices.parameters():
+        nn.init.zeros_(parameter)  # every logit is 0, every gate half of gate_scale
+    torch.manual_seed(0)
+    layer = WeightedLinear(n_inputs, n_outputs, matrices)
+    torch.manual_seed(0)
+    plain = nn.init.xavier_normal_(torch.empty(n_inputs, n_outputs))
+    inputs = torch.randn(n_inputs, 16)
+    outputs, _ = layer(inputs, torch.randn(3, 16))
+    torch.testing.assert_close(outputs, plain.T @ inputs)
+
+
 # --- the backbone ----------------------------------------------------------------------------
 
 BACKBONE = {
