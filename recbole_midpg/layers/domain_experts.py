@@ -34,7 +34,9 @@ CACHED_OUTPUTS = 1 << 18
 MOST_KEPT_OUTPUTS = 1 << 25
 
 
-def normed_layer(input_size: int, output_size: int, activation: str, dropout: float) -> nn.Module:
+def normed_layer(
+    input_size: int, output_size: int, activation: str, dropout: float, initial_scale: float
+) -> nn.Module:
     r"""A linear layer whose outputs are normalised, activated and dropped out.
 
     .. math:: y = \phi(\text{LayerNorm}(x W + b))
@@ -44,10 +46,13 @@ def normed_layer(input_size: int, output_size: int, activation: str, dropout: fl
         output_size: width of ``y``.
         activation: name of :math:`\phi`, a key of :data:`ACTIVATIONS`.
         dropout: probability that a value of ``y`` is zeroed in training.
+        initial_scale: :math:`\gamma` of the norm at the start.
     """
+    norm = nn.LayerNorm(output_size)
+    nn.init.constant_(norm.weight, initial_scale)
     return nn.Sequential(
         nn.Linear(input_size, output_size),
-        nn.LayerNorm(output_size),
+        norm,
         ACTIVATIONS[activation](),
         nn.Dropout(dropout),
     )
@@ -61,9 +66,9 @@ class NormedExperts(nn.Module):
         h_i^l = \phi(\gamma_i^l \odot \text{norm}(h_i^{l-1} W_i^l + b_i^l) + \delta_i^l), \qquad
         h_i^0 = x
 
-    The norm brings a row's outputs of a layer to mean 0 and variance 1. :math:`\gamma = 1` and
-    :math:`\delta = 0` at the start; Xavier-normal weights, each expert's matrix for itself, and
-    zero biases. Parameters: ``E (N + 3) M`` a layer.
+    The norm brings a row's outputs of a layer to mean 0 and variance 1. :math:`\delta = 0` at the
+    start; Xavier-normal weights, each expert's matrix for itself, and zero biases. Parameters:
+    ``E (N + 3) M`` a layer.
 
     Args:
         n_experts: ``E``.
@@ -71,6 +76,7 @@ class NormedExperts(nn.Module):
         hidden_sizes: widths of an expert's layers, the last one ``M``; at least one.
         activation: name of :math:`\phi`, a key of :data:`ACTIVATIONS`.
         dropout: probability that a value is zeroed in training, after each activation.
+        initial_scale: every :math:`\gamma` at the start.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class NormedExperts(nn.Module):
         hidden_sizes: Sequence[int],
         activation: str,
         dropout: float,
+        initial_scale: float,
     ) -> None:
         super().__init__()
         self.n_experts, self.hidden_sizes = n_experts, list(hidden_sizes)
@@ -89,7 +96,9 @@ class NormedExperts(nn.Module):
             for fan_in, fan_out in pairwise([input_size, *hidden_sizes])
         )
         self.biases = nn.ParameterList(torch.zeros(n_experts, size) for size in hidden_sizes)
-        self.scales = nn.ParameterList(torch.ones(n_experts, size) for size in hidden_sizes)
+        self.scales = nn.ParameterList(
+            torch.full((n_experts, size), initial_scale) for size in hidden_sizes
+        )
         self.shifts = nn.ParameterList(torch.zeros(n_experts, size) for size in hidden_sizes)
         self.activation = ACTIVATIONS[activation]()
         self.dropout = nn.Dropout(dropout)

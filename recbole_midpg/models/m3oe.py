@@ -77,6 +77,7 @@ class M3oE(ScenarioRecommender):
         "shared_experts": Integer(minimum=1),
         "domain_fusion": Flag(),
         "gate_stop_gradient": Flag(),
+        "norm_initial_scale": Number(minimum_excluded=True),
         "balance_start": Number(minimum=-math.inf),
     }
 
@@ -104,24 +105,26 @@ class M3oE(ScenarioRecommender):
         n_shared: int = config["shared_experts"]
         balance_start = float(config["balance_start"])
         star_size, common_size, *expert_sizes = self.hidden_sizes
-        regularized = (self.activation, self.dropout_prob)
+        # None in a checkpoint of an earlier version, whose norms started at 1.
+        initial_scale = float(config["norm_initial_scale"] or 1.0)
+        normed = (self.activation, self.dropout_prob, initial_scale)
 
         # define layers
         self.star = StarLinear(self.n_scenarios, self.input_size, star_size)
-        self.from_star = normed_layer(star_size, common_size, *regularized)
-        self.from_input = normed_layer(self.input_size, common_size, *regularized)
+        self.from_star = normed_layer(star_size, common_size, *normed)
+        self.from_input = normed_layer(self.input_size, common_size, *normed)
         self.gate = GroupedLinear(self.n_scenarios, common_size, n_shared)
-        self.shared_experts = ExpertMixture(n_shared, common_size, expert_sizes, *regularized)
+        self.shared_experts = ExpertMixture(n_shared, common_size, expert_sizes, *normed)
         self.fusion = (
             DomainFusion(self.n_scenarios, balance_start) if config["domain_fusion"] else None
         )
         domain_experts = OwnExperts if self.fusion is None else ExpertMixture
-        self.domain_experts = domain_experts(
-            self.n_scenarios, common_size, expert_sizes, *regularized
-        )
+        self.domain_experts = domain_experts(self.n_scenarios, common_size, expert_sizes, *normed)
         self.domain_balance = nn.Parameter(torch.tensor(balance_start))
         last_size = expert_sizes[-1]
-        self.towers = GroupedMLP(self.n_scenarios, last_size, [last_size], 1, *regularized)
+        self.towers = GroupedMLP(
+            self.n_scenarios, last_size, [last_size], 1, self.activation, self.dropout_prob
+        )
         self.initialize()
 
     def forward(self, interaction: Interaction) -> Tensor:

@@ -20,7 +20,7 @@ def double(values, shape):
 
 
 def test_a_normed_layer_by_hand():
-    layer = normed_layer(1, 2, "relu", 0.0).double()
+    layer = normed_layer(1, 2, "relu", 0.0, 1.0).double()
     with torch.no_grad():
         layer[0].weight.copy_(double([1.0, 3.0], (2, 1)))
         layer[0].bias.zero_()
@@ -33,7 +33,7 @@ def test_a_normed_layer_by_hand():
 
 @pytest.mark.parametrize("sizes", [[5], [5, 3]])
 def test_a_mixture_is_the_weighted_sum_of_its_experts(sizes):
-    mixture = scrambled(ExpertMixture(3, 4, sizes, "relu", 0.0)).double()
+    mixture = scrambled(ExpertMixture(3, 4, sizes, "relu", 0.0, 1.0)).double()
     rows, weights = torch.randn(6, 4).double(), torch.rand(6, 3).double()
     for row, own_weights, found in zip(rows, weights, mixture(rows, weights), strict=True):
         expected = sum(w * expert(row, mixture, i) for i, w in enumerate(own_weights))
@@ -43,7 +43,7 @@ def test_a_mixture_is_the_weighted_sum_of_its_experts(sizes):
 @pytest.mark.parametrize("layout", [ScenarioGroups, ScenarioTiles])
 @pytest.mark.parametrize("sizes", [[5], [5, 3]])
 def test_own_experts_compute_a_row_by_its_own_scenarios(layout, sizes):
-    own = scrambled(OwnExperts(4, 4, sizes, "relu", 0.0)).double()
+    own = scrambled(OwnExperts(4, 4, sizes, "relu", 0.0, 1.0)).double()
     rows, ids = torch.randn(7, 4).double(), torch.tensor([3, 1, 1, 0, 3, 1, 1])
     groups = layout(ids, 4)
     found = groups.pick_up(own(groups.lay_out(rows), groups))
@@ -63,7 +63,7 @@ def test_own_experts_compute_a_row_by_its_own_scenarios(layout, sizes):
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("sizes", [[5], [5, 3]])
 def test_a_batch_in_parts_is_the_batch_as_a_whole(monkeypatch, recomputed, dropout, sizes):
-    mixture = scrambled(ExpertMixture(3, 4, sizes, "relu", dropout)).double()
+    mixture = scrambled(ExpertMixture(3, 4, sizes, "relu", dropout, 1.0)).double()
     rows = torch.randn(10, 4).double().requires_grad_()
     weights = torch.rand(10, 3).double().requires_grad_()
     leaves = [rows, weights, *mixture.parameters()]
@@ -85,7 +85,7 @@ def test_a_batch_in_parts_is_the_batch_as_a_whole(monkeypatch, recomputed, dropo
 
 def test_a_large_batch_keeps_the_mixtures_only(monkeypatch):
     """What autograd keeps for the backward pass, with and without computing experts again."""
-    mixture = ExpertMixture(50, 4, [5], "relu", 0.0)
+    mixture = ExpertMixture(50, 4, [5], "relu", 0.0, 1.0)
     rows, weights = torch.randn(20, 4), torch.rand(20, 50)
 
     def kept():
@@ -106,7 +106,7 @@ def test_a_large_batch_keeps_the_mixtures_only(monkeypatch):
 
 
 def test_dropout_falls_on_each_expert_s_outputs():
-    mixture = ExpertMixture(2, 1, [1000], "relu", 0.25)
+    mixture = ExpertMixture(2, 1, [1000], "relu", 0.25, 1.0)
     with torch.no_grad():
         mixture.scales[0].zero_()
         mixture.shifts[0].fill_(1.0)
@@ -139,12 +139,12 @@ def test_token_0_is_among_nobody_s_others():
 
 def test_multiplications():
     # Two layers of three experts, and the mixture of their outputs.
-    assert ExpertMixture(3, 4, [5, 6], "relu", 0.0).multiply_adds() == 3 * (20 + 30) + 3 * 6
-    assert OwnExperts(3, 4, [5, 6], "relu", 0.0).multiply_adds() == 20 + 30
+    assert ExpertMixture(3, 4, [5, 6], "relu", 0.0, 1.0).multiply_adds() == 3 * (20 + 30) + 3 * 6
+    assert OwnExperts(3, 4, [5, 6], "relu", 0.0, 1.0).multiply_adds() == 20 + 30
 
 
 def test_scenarios_drawn_for_themselves_have_weights_of_a_layer_s_size():
-    experts = ExpertMixture(200, 30, [50], "relu", 0.0)
+    experts = ExpertMixture(200, 30, [50], "relu", 0.0, 1.0)
     spread = experts.weights[0].std(dim=(1, 2))
     assert spread.mean().item() == pytest.approx((2 / 80) ** 0.5, rel=0.02)
     assert not torch.equal(experts.weights[0][0], experts.weights[0][1])

@@ -12,7 +12,15 @@ from recbole_midpg.models.m3oe import M3oE
 from tests.reference.m3oe import m3oe_logits
 from tests.support.learning import auc_after_training, dnn_auc
 from tests.support.one_scenario import assert_step_leaves_the_others
-from tests.support.toy import SCENARIO, ToyDataset, scrambled, toy_batch, toy_dataset, toy_model
+from tests.support.toy import (
+    SCENARIO,
+    ToyDataset,
+    scrambled,
+    toy_batch,
+    toy_config,
+    toy_dataset,
+    toy_model,
+)
 
 DEEP = {"mlp_hidden_size": [8, 6, 5, 4]}
 VARIANTS = [
@@ -50,6 +58,18 @@ def test_reference(options, fixed):
         strict=True,
     ):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
+
+
+# None: a checkpoint of a version without the key.
+@pytest.mark.parametrize(("given", "scale"), [(None, 1.0), (1, 1.0), (0.1, 0.1)])
+def test_norms_start_at_the_initial_scale(given, scale):
+    config = toy_config(M3oE, **DEEP)
+    config["norm_initial_scale"] = given
+    model = M3oE(config, toy_dataset())
+    norms = [model.from_star[1].weight, model.from_input[1].weight]
+    norms += [*model.shared_experts.scales, *model.domain_experts.scales]
+    assert len(norms) == 6
+    assert all(torch.equal(norm, torch.full_like(norm, scale)) for norm in norms)
 
 
 @pytest.mark.parametrize("n_scenarios", [1, 2, 3])
