@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 import recbole_midpg  # noqa: F401 - RecBole can be imported only after it is mended
 
@@ -42,7 +42,8 @@ _SETS = {
     "epinions": "Epinions",
     "amazon_all_models": "generated Amazon, one rate for all",
     "amazon_electronics_synth": "generated Amazon, searched",
-    "iaac_synth": "generated IAAC",
+    "iaac_all_models": "generated IAAC, one rate for all",
+    "iaac_synth": "generated IAAC, 200,000 rows",
 }
 _SIGNIFICANT = 0.05
 _LINE = re.compile(r"(?P<key>\w+):\s+(?P<default>.*?)\s+# \((?P<type>.+?)\) (?P<meaning>.+)")
@@ -218,54 +219,33 @@ def real_results() -> dict[str, dict[str, str]]:
 
 
 def results_overview() -> str:
-    """Every model's AUC over DNN's on every set of :data:`_SETS`, and what it costs."""
-    trials = {folder: read_trials(DOCS / "results" / folder / "trials.csv") for folder in _SETS}
-    cells = {folder: _column(of_models) for folder, of_models in trials.items()}
-    rows = []
-    for name in sorted(own_models(), key=lambda name: name != "DNN"):
-        times = [
-            mean(trial.seconds for trial in of_models[name].values())
-            / mean(trial.seconds for trial in of_models["DNN"].values())
-            for of_models in trials.values()
-            if name in of_models
-        ]
-        of_sets = (cells[folder].get(name, "") for folder in _SETS)
-        rows.append((name, *of_sets, "" if name == "DNN" else _span(times)))
+    """Every model's AUC over DNN's on every set of :data:`_SETS`."""
+    columns = [_column(read_areas(DOCS / "results" / folder / "trials.csv")) for folder in _SETS]
+    names = sorted(own_models(), key=lambda name: name != "DNN")
     sets = (f"[{title}]({folder}/table.md)" for folder, title in _SETS.items())
-    return table(("model", *sets, "training time over DNN's"), rows)
+    rows = [(name, *(column.get(name, "") for column in columns)) for name in names]
+    return table(("model", *sets), rows)
 
 
-def _span(values: Sequence[float]) -> str:
-    return f"{min(values):.1f} to {max(values):.1f}"
-
-
-class TrialLine(NamedTuple):
-    """A trial of a table: its AUC on the test split, and how long its training took."""
-
-    auc: float
-    seconds: float
-
-
-def read_trials(path: Path) -> dict[str, dict[str, TrialLine]]:
-    """The trials of a table, by model and seed."""
-    trials: dict[str, dict[str, TrialLine]] = {}
+def read_areas(path: Path) -> dict[str, dict[str, float]]:
+    """The AUC on the test split of a table's trials, by model and seed."""
+    areas: dict[str, dict[str, float]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            line = TrialLine(float(row["test auc"]), float(row["training s"]))
-            trials.setdefault(row["model"], {})[row["seed"]] = line
-    return trials
+            areas.setdefault(row["model"], {})[row["seed"]] = float(row["test auc"])
+    return areas
 
 
-def _column(trials: Mapping[str, Mapping[str, TrialLine]]) -> dict[str, str]:
+def _column(areas: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     """DNN's mean AUC, and by how much the others are above it, seed by seed."""
-    dnn = trials["DNN"]
+    dnn = areas["DNN"]
     differences = {
-        name: [trial.auc - dnn[seed].auc for seed, trial in of_model.items()]
-        for name, of_model in trials.items()
+        name: [area - dnn[seed] for seed, area in of_model.items()]
+        for name, of_model in areas.items()
         if name != "DNN"
     }
     p_values = holm([paired_tests(of_seeds).t for of_seeds in differences.values()])
-    column = {"DNN": f"{mean(trial.auc for trial in dnn.values()):.4f}"}
+    column = {"DNN": f"{mean(dnn.values()):.4f}"}
     for (name, of_seeds), p_value in zip(differences.items(), p_values, strict=True):
         text = f"{mean(of_seeds):+.4f} ± {half_width(of_seeds) or math.nan:.4f}"
         column[name] = f"**{text}**" if p_value is not None and p_value < _SIGNIFICANT else text

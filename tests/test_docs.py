@@ -136,7 +136,7 @@ def test_models_are_set_against_dnn_seed_by_seed(tmp_path):
     lines += ["PLE,1,0.71,9", "PLE,2,0.70,9", "PLE,3,0.71,9"]  # +0.01 -0.01 -0.01
     trials.write_text("\n".join(["model,seed,test auc,training s", *lines]))
     generator = documents.import_generator()
-    assert generator._column(generator.read_trials(trials)) == {
+    assert generator._column(generator.read_areas(trials)) == {
         "DNN": "0.7100",
         # t = 4.303 with two degrees of freedom: 4.303 * 0.001 / sqrt(3); p = 0.0027, twice.
         "STAR": "**+0.0110 ± 0.0025**",
