@@ -131,10 +131,10 @@ def test_a_wrong_command_does_not_pass(monkeypatch):
 
 def test_models_are_set_against_dnn_seed_by_seed(tmp_path):
     trials = tmp_path / "trials.csv"
-    lines = ["DNN,1,0.70,2", "DNN,2,0.71,4", "DNN,3,0.72,3"]
-    lines += ["STAR,3,0.732,9", "STAR,1,0.710,9", "STAR,2,0.721,9"]  # +0.010 +0.011 +0.012
-    lines += ["PLE,1,0.71,9", "PLE,2,0.70,9", "PLE,3,0.71,9"]  # +0.01 -0.01 -0.01
-    trials.write_text("\n".join(["model,seed,test auc,training s", *lines]))
+    lines = ["DNN,1,0.70", "DNN,2,0.71", "DNN,3,0.72"]
+    lines += ["STAR,3,0.732", "STAR,1,0.710", "STAR,2,0.721"]  # +0.010 +0.011 +0.012
+    lines += ["PLE,1,0.71", "PLE,2,0.70", "PLE,3,0.71"]  # +0.01 -0.01 -0.01
+    trials.write_text("\n".join(["model,seed,test auc", *lines]))
     generator = documents.import_generator()
     assert generator._column(generator.read_areas(trials)) == {
         "DNN": "0.7100",
