@@ -102,8 +102,6 @@ def tune_models(
         )
         for model in models
     ]
-    # What the next command has to have too, for the chosen settings to mean the same.
-    same = ["--config_files", *config_files] if config_files else []
     failures, searches = [], []
     for plan, outcome in zip(plans, tune_side_by_side(plans, jobs), strict=True):
         if isinstance(outcome, Failure):
@@ -120,14 +118,17 @@ def tune_models(
         words = ["--models", *models, f"--dataset={dataset}"]
         counts = [f"--trials={trials}", f"--seeds={seeds}", f"--seed={seed}"]
         searched = [f"--space={space}"] if space else []
-        tuned_by = ["recbole-midpg", "tune", *words, *searched, *counts, *settings, *same]
+        files = ["--config_files", *config_files] if config_files else []
+        tuned_by = ["recbole-midpg", "tune", *words, *searched, *counts, *settings, *files]
         comments = [
             f"Chosen on the validation split by {shlex.join(tuned_by)}",
             *(line for search in searches for line in search.summary()),
         ]
+        # All that the trials had, for the chosen settings to mean the same.
+        common = {**read_config_files(config_files), **given}
         best = {search.model: search.best.parameters for search in searches}
-        write_text(Path(settings_file), settings_text(given, best, comments))
-        following = ["benchmark", *words, f"--settings_file={settings_file}", *same]
+        write_text(Path(settings_file), settings_text(common, best, comments))
+        following = ["benchmark", *words, f"--settings_file={settings_file}"]
         print(shlex.join(["recbole-midpg", *following]))
 
 

@@ -75,15 +75,18 @@ def test_what_is_wrong_is_told_in_a_sentence(tmp_path, arguments, problem):
 
 @pytest.mark.slow
 def test_models_are_tuned_together_and_benchmarked_with_what_was_chosen(tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: 1\nmlp_hidden_size: [16]\n")
     command = ["tune", "--models", "DNN", "DPG", "--dataset=ml-100k", "--trials=2", "--seeds=2"]
     command += ["--jobs=2", "--output=found", "--settings_file=tuned.yaml", *FAST]
+    command += ["--config_files", "mine.yaml"]
     result = run_command(*command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     printed = result.stdout.splitlines()
     benchmark = shlex.split(printed[-1])
     assert benchmark[:2] == ["recbole-midpg", "benchmark"]
     chosen = yaml.safe_load((tmp_path / "tuned.yaml").read_text())
-    assert chosen["common"] == {"epochs": 2, "train_batch_size": 4096}
+    common = {"epochs": 2, "mlp_hidden_size": [16], "train_batch_size": 4096}
+    assert chosen["common"] == common
     records = {}
     for model in ("DNN", "DPG"):
         record = (tmp_path / "found" / f"{model}-ml-100k.jsonl").read_text()
