@@ -7,6 +7,7 @@ from typing import Any
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
 from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
+from recbole_midpg.common.choices import TASKS
 
 _CHECKPOINT = "of a context-aware model, its dataset where it was; or a .scorer file"
 
@@ -17,6 +18,12 @@ def _add_checkpoint(parser: Any) -> None:
         "--model",
         metavar="PACKAGE.MODULE:CLASS",
         help="the checkpoint's model, where it is written outside of recbole_midpg and RecBole",
+    )
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        help="of an ESMM model: the probability that is the score (default: CTCVR, that of the "
+        "label)",
     )
 
 

@@ -8,6 +8,8 @@ DATA_PATH = "dataset"
 PROPOSED = ("DPG", "MIDPG")
 """The paper's own models; all others are baselines."""
 SPLITS = ("train", "valid", "test")
+TASKS = ("CTR", "CVR", "CTCVR")
+"""The probabilities of an ESMM model: of a click, of a purchase after a click, of both."""
 DPG_VARIANTS = ("non", "rc", "r", "c")
 VARIANTS = (*DPG_VARIANTS, "APG")
 """What a sweep over sizes compares: DPG by its weighting, and APG."""

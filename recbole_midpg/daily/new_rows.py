@@ -21,11 +21,10 @@ from recbole_midpg.integration.run.continuing import EncodedRows, read_sequences
 from recbole_midpg.integration.scoring.scoring import ScoringModel
 from recbole_midpg.loading.column_encoding import BadValueError, TokenEncoder
 from recbole_midpg.loading.growing_tokens import GrowingTokens
-from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.prediction.labels import LabelColumn, find_label, missing_column
 from recbole_midpg.prediction.rows import RowBlock, RowSource, first_line
 from recbole_midpg.prediction.scorer import Scorer
-from recbole_midpg.prediction.sources import open_source, rows_of_training
+from recbole_midpg.prediction.sources import fields_of_clicks, open_source, rows_of_training
 
 _BLOCK_ROWS = 1 << 15
 # By which rows of several users and items can hold one token in two fields.
@@ -152,7 +151,7 @@ def _labelled(
         that the model has for each: the label, and the click of a model of both.
     """
     scorer, config = Scorer(scoring), scoring.config
-    clicks = _clicks(scoring)
+    clicks = fields_of_clicks(scorer)
     besides = [name for name in (config["TIME_FIELD"], *clicks) if name is not None]
     file = os.fspath(path)
     with open_source(scorer, file, None, on_error, besides=besides, labelled=True) as source:
@@ -166,12 +165,6 @@ def _labelled(
         except UsageError as error:
             raise UsageError(f"{first_line(source)}: {error}") from error
         yield rows_of_training(scorer, source), outcomes
-
-
-def _clicks(scoring: ScoringModel) -> list[str]:
-    """The field of clicks of a model that learns them; none of any other."""
-    model = scoring.model
-    return [model.click_field] if isinstance(model, EntireSpaceModel) else []
 
 
 def _blocks(source: RowSource, title: str, show_progress: bool | None) -> Iterator[RowBlock]:

@@ -84,8 +84,7 @@ class EntireSpaceModel(ScenarioRecommender):
     were clicked. Further terms of a tower's own loss, as :math:`\beta\,L_\text{MIR}`, are added for
     each tower, and a model's :math:`\alpha` weights both entropies.
 
-    ``LABEL_FIELD`` is the purchase, ``click_field`` the click. :meth:`predict` gives CTCVR, the
-    probability that the label is 1.
+    ``LABEL_FIELD`` is the purchase, ``click_field`` the click.
 
     Reference: Ma et al., "Entire Space Multi-Task Model: An Effective Approach for Estimating
     Post-Click Conversion Rate", SIGIR 2018, equations (1) and (3).
@@ -93,6 +92,10 @@ class EntireSpaceModel(ScenarioRecommender):
     Args:
         config: RecBole's ``Config``; the tower's keys and ``click_field``.
         dataset: RecBole's ``Dataset``, or another one's fields.
+
+    Attributes:
+        task: what :meth:`predict` gives, one of CTR, CVR and CTCVR. It is CTCVR, the probability
+            that the label is 1, unless it is set.
 
     Raises:
         UsageError: ``click_field`` is not set, or see the tower.
@@ -116,6 +119,8 @@ class EntireSpaceModel(ScenarioRecommender):
 
         # load parameters info
         self.click_field: str = config["click_field"]
+
+        self.task = "CTCVR"
 
         # define layers
         self.click = self._new_tower(config, dataset)
@@ -155,8 +160,8 @@ class EntireSpaceModel(ScenarioRecommender):
         return {"CTR": clicks, "CVR": conversions, "CTCVR": clicks * conversions}
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Compute CTCVR ``(B,)``, the probability of a click and a purchase."""
-        return self.tasks(interaction)["CTCVR"]
+        """Compute the probabilities ``(B,)`` of :attr:`task`."""
+        return self.tasks(interaction)[self.task]
 
     def remarks(self) -> list[str]:
         """The remarks of both towers."""

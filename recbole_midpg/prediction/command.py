@@ -29,16 +29,19 @@ from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.prediction.sources import open_source
 
 
-def read_scorer(checkpoint: str, model: str | None, *, keep_seen: bool = False) -> Scorer:
+def read_scorer(
+    checkpoint: str, model: str | None, task: str | None, *, keep_seen: bool = False
+) -> Scorer:
     """Read a checkpoint; its model is imported from outside where the command names it."""
     if model is not None:
         import_model(model)
-    return Scorer.read(checkpoint, keep_seen=keep_seen)
+    return Scorer.read(checkpoint, keep_seen, task)
 
 
 def predict(
     checkpoint: str,
     model: str | None,
+    task: str | None,
     input: str,
     raw: str | None,
     on_error: str | None,
@@ -51,7 +54,7 @@ def predict(
     _check_output(output, force)
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
-    scorer = read_scorer(checkpoint, model)
+    scorer = read_scorer(checkpoint, model, task)
     with open_source(scorer, input, raw, on_error) as source:
         scored = score_rows(scorer, source, output, keep, show_progress)
         print_rejected(source, scored.rows)
@@ -80,6 +83,7 @@ def print_counts(scorer: Scorer, counts: Mapping[str, ValueCounts], part: str = 
 def recommend(
     checkpoint: str,
     model: str | None,
+    task: str | None,
     users: list[str] | None,
     input: str | None,
     output: str,
@@ -97,7 +101,7 @@ def recommend(
         if path is not None and Path(path).resolve() == Path(output).resolve():
             raise UsageError(f"output {output!r}: it is {option}, expected another file.")
     values = _values_by_field(context)
-    scorer = read_scorer(checkpoint, model, keep_seen=exclude_seen)
+    scorer = read_scorer(checkpoint, model, task, keep_seen=exclude_seen)
     ranking = ItemRanking(
         scorer.scoring,
         k,
@@ -157,17 +161,21 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
 _EXPORTS = {".scorer": Scorer.save, ".pt2": export_program, ".onnx": export_onnx}
 
 
-def export(checkpoint: str, model: str | None, output: str, force: bool) -> None:
+def export(checkpoint: str, model: str | None, task: str | None, output: str, force: bool) -> None:
     """Write a trained model as a file that needs no dataset, or as a program."""
     suffix = Path(output).suffix
     if suffix not in _EXPORTS:
         raise UsageError(
             f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
         )
+    if task is not None and suffix == ".scorer":
+        raise UsageError(
+            f"task: {output!r} will give every task, expected --task where it is read."
+        )
     _check_output(output, force)
     if suffix == ".onnx":
         refuse_existing(vocabulary_path(output), force)
-    _EXPORTS[suffix](read_scorer(checkpoint, model), output)
+    _EXPORTS[suffix](read_scorer(checkpoint, model, task), output)
     print(f"{output}: {Path(output).stat().st_size:,} bytes.")
 
 

@@ -20,12 +20,13 @@ from recbole_midpg.evaluation.bootstrap_intervals import Estimate, GroupEstimate
 from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
 from recbole_midpg.prediction.command import print_counts, print_rejected, read_scorer
 from recbole_midpg.prediction.evaluation import METRICS, Evaluation, Resampling, evaluate_rows
-from recbole_midpg.prediction.sources import open_source
+from recbole_midpg.prediction.sources import fields_of_clicks, open_source
 
 
 def evaluate(
     checkpoint: str,
     model: str | None,
+    task: str | None,
     input: str,
     raw: str | None,
     on_error: str | None,
@@ -50,8 +51,9 @@ def evaluate(
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
     resampling = Resampling(resamples, seed, cluster)
-    scorer = read_scorer(checkpoint, model)
-    with open_source(scorer, input, raw, on_error, labelled=True) as source:
+    scorer = read_scorer(checkpoint, model, task)
+    clicks = fields_of_clicks(scorer)
+    with open_source(scorer, input, raw, on_error, labelled=True, besides=clicks) as source:
         evaluation = evaluate_rows(scorer, source, label, given, resampling, show_progress)
         print_rejected(source, evaluation.whole.rows + evaluation.passed_over)
     print_counts(scorer, evaluation.counts)

@@ -25,6 +25,7 @@ from recbole_midpg.evaluation.doubts import doubts
 from recbole_midpg.evaluation.resampling import CONFIDENCE
 from recbole_midpg.loading.atomic_reader import MISSING
 from recbole_midpg.loading.column_encoding import TokenEncoder
+from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.prediction.labels import (
     LabelColumn,
     RowsWhere,
@@ -152,9 +153,10 @@ def evaluate_rows(
         scorer: the model.
         source: the file, with a label in each row.
         label: the column of labels; by default training's, see
-            :func:`~recbole_midpg.prediction.labels.find_label`.
+            :func:`~recbole_midpg.prediction.labels.find_label`, and for the task CTR the clicks.
         given: a column of 0 and 1: only rows with 1 are evaluated, as the purchases of clicks; by
-            default the outcome that training's rows had to have, where there was one.
+            default the outcome that training's rows had to have, where there was one, and for the
+            task CVR the clicks.
         resampling: how intervals are made; by default 1,000 resamples of rows.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
 
@@ -164,8 +166,9 @@ def evaluate_rows(
     """
     resampling = resampling or Resampling()
     config = scorer.scoring.config
-    column = find_label(config, source, label, "--label")
-    given = given or condition_of_training(scorer, source)
+    label_of_task, given_of_task = _judged_by(scorer, source)
+    column = find_label(config, source, label or label_of_task, "--label")
+    given = given or given_of_task
     if given is not None and given not in source.names:
         raise missing_column(source, given, "which says what rows are evaluated", "--given")
     if resampling.cluster is not None and resampling.cluster not in source.names:
@@ -213,6 +216,21 @@ def evaluate_rows(
         counts=scoring.counts,
         doubts=tuple(doubts(np.concatenate(labels), np.concatenate(scores))),
     )
+
+
+def _judged_by(scorer: Scorer, source: RowSource) -> tuple[str | None, str | None]:
+    """What a score is judged by where nothing is named.
+
+    Returns:
+        The label, ``None`` for that of training, and the column that is 1 in the rows that count,
+        ``None`` for all.
+    """
+    model, condition = scorer.scoring.model, condition_of_training(scorer, source)
+    if isinstance(model, EntireSpaceModel) and model.task == "CTR":
+        return model.click_field, condition
+    if isinstance(model, EntireSpaceModel) and model.task == "CVR":
+        return None, model.click_field
+    return None, condition
 
 
 def _estimates(

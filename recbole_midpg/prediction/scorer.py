@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_midpg.common.choices import TASKS
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.event_logs.schema import LogSchema
 from recbole_midpg.integration.scoring.scoring import (
@@ -22,6 +23,7 @@ from recbole_midpg.integration.scoring.scoring import (
     write_scoring_model,
 )
 from recbole_midpg.loading.items_by_user import SeenItems
+from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.prediction.encoding import (
     count_columns,
     encode_columns,
@@ -32,6 +34,22 @@ from recbole_midpg.prediction.encoding import (
 from recbole_midpg.prediction.ranking import ItemRanking, as_columns, pairs_to_exclude
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.training.device_faults import Occupants, reporting_faults
+
+
+def _choose_task(scoring: ScoringModel, task: str, path: str | os.PathLike[str]) -> None:
+    """Let a model of clicks and purchases give the probability of one task.
+
+    Raises:
+        UsageError: there is no such task, or the model has none.
+    """
+    if task not in TASKS:
+        raise UsageError(f"task: {task!r} is not allowed, expected one of {', '.join(TASKS)}.")
+    if not isinstance(scoring.model, EntireSpaceModel):
+        raise UsageError(
+            f"task: checkpoint {os.fspath(path)!r} holds a {scoring.config['model']}, expected an "
+            f"ESMM model, which gives {task} beside others."
+        )
+    scoring.model.task = task
 
 
 class Scorer:
@@ -74,18 +92,25 @@ class Scorer:
         self._warned: set[str] = set()
 
     @classmethod
-    def read(cls, path: str | os.PathLike[str], keep_seen: bool = False) -> Scorer:
+    def read(
+        cls, path: str | os.PathLike[str], keep_seen: bool = False, task: str | None = None
+    ) -> Scorer:
         """Read a checkpoint, whose dataset has to be where it was, or a file of :meth:`save`.
 
         Args:
             path: the file.
             keep_seen: whether to keep :attr:`seen`, for which there has to be a dataset.
+            task: the probability that is the score, of a model of clicks and purchases; ``None``
+                for that of the label, CTCVR.
 
         Raises:
-            UsageError: the file cannot be read safely, the model is not context-aware, or the
-                checkpoint's dataset is missing or another one.
+            UsageError: the file cannot be read safely, the model is not context-aware or has no
+                such task, or the checkpoint's dataset is missing or another one.
         """
-        return cls(read_scoring_model(path, keep_seen))
+        scoring = read_scoring_model(path, keep_seen)
+        if task is not None:
+            _choose_task(scoring, task, path)
+        return cls(scoring)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that scores without the dataset: weights, tokens, scales and features.

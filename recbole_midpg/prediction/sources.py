@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.prediction.labels import LabelColumn, RowsWhere
 from recbole_midpg.prediction.log_rows import LogRowFile
 from recbole_midpg.prediction.raw_rows import RawRowFile
@@ -70,6 +71,12 @@ def condition_of_training(scorer: Scorer, source: RowSource) -> str | None:
     schema = scorer.log_schema
     condition = None if schema is None or schema.given is None else schema.given.field
     return condition if condition in source.names else None
+
+
+def fields_of_clicks(scorer: Scorer) -> list[str]:
+    """The field of clicks of a model that learns them; none of any other."""
+    model = scorer.scoring.model
+    return [model.click_field] if isinstance(model, EntireSpaceModel) else []
 
 
 def rows_of_training(scorer: Scorer, source: RowSource) -> RowSource:

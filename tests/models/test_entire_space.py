@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_midpg.common.choices import TASKS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.models.registry import entire_space_models, get_model, own_models
 from recbole_midpg.models.base import count_parameters
@@ -108,15 +109,27 @@ def test_fixed_shapes_give_the_same_loss(tmp_path):
         torch.testing.assert_close(one, other)
 
 
-def test_the_scorer_gives_the_models_probabilities(tmp_path):
+@pytest.mark.parametrize("task", [None, *TASKS])
+def test_the_scorer_gives_the_probabilities_of_the_task_that_is_chosen(task, tmp_path):
     checkpoint = checkpoint_of(purchases_config("ESMM_STAR", tmp_path, **SMALL))
-    scorer = Scorer.read(checkpoint.path)
+    scorer = Scorer.read(checkpoint.path, task=task)
     assert {"clicked", "bought"}.isdisjoint(scorer.fields)
     columns = {"user_id": ["u1", "u2"], "item_id": ["i1", "i2"], "channel": ["app", "web"]}
     scores = scorer.scores(columns)
     with torch.no_grad():
         tasks = scorer.scoring.model.tasks(scorer.encode(columns))
-    np.testing.assert_allclose(scores, tasks["CTR"] * tasks["CVR"], rtol=1e-6)
+    assert tasks.keys() == set(TASKS)
+    expected = tasks["CTR"] * tasks["CVR"] if task is None else tasks[task]
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_a_task_that_a_model_does_not_have(tmp_path):
+    checkpoint = checkpoint_of(purchases_config("ESMM_DNN", tmp_path, **SMALL)).path
+    with pytest.raises(UsageError, match=r"task: 'CRT' is not allowed, expected one of CTR, CVR"):
+        Scorer.read(checkpoint, task="CRT")
+    alone = checkpoint_of(purchases_config("DNN", tmp_path, **SMALL)).path
+    with pytest.raises(UsageError, match=r"task: checkpoint .* holds a DNN, expected an ESMM"):
+        Scorer.read(alone, task="CVR")
 
 
 @pytest.mark.parametrize(

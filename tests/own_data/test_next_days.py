@@ -260,6 +260,12 @@ def test_clicks_and_purchases_of_one_log(tmp_path):
     assert "ctcvr" in trained.stdout.lower()
     (checkpoint,) = (tmp_path / "esmm").glob("*.pth")
     assert len(predict(tmp_path, str(checkpoint), "4.csv", "s.csv")) == len(NEXT)
+    judged = ("evaluate", "--checkpoint", checkpoint, "--input", "4.csv", "--resamples=0")
+    assert "label: bought\n" in fine(midpg(*judged, cwd=tmp_path)).stderr
+    assert "label: clicked\n" in fine(midpg(*judged, "--task=CTR", cwd=tmp_path)).stderr
+    clicked = sum(row.clicked for row in NEXT)
+    of_clicks = f"label: bought\ngiven: clicked is 1 in {clicked:,} of {len(NEXT):,} rows\n"
+    assert of_clicks in fine(midpg(*judged, "--task=CVR", cwd=tmp_path)).stderr
 
 
 @pytest.mark.slow

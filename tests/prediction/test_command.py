@@ -11,6 +11,7 @@ import torch
 
 from recbole_midpg.atomic_data_scripts import prepare
 from recbole_midpg.commands.prediction import add_export, add_predict, add_recommend
+from recbole_midpg.common.choices import TASKS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.scorer import Scorer
 from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
@@ -18,6 +19,7 @@ from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of, gaps_checkpoint
 from tests.prediction.test_export import EXPORTS_ALL
 from tests.prediction.test_files import HEADER, ROWS
+from tests.support.purchases import purchases_config
 from tests.support.recbole_data import DATA
 from tests.support.shop import shop_config
 
@@ -82,6 +84,25 @@ def test_export_of_a_program(tmp_path, capsys):
     run("export", "--checkpoint", checkpoint, "--output", "model.pt2")
     assert "model.pt2: " in capsys.readouterr().out
     assert torch.export.load("model.pt2").module()
+
+
+def test_a_task_of_clicks_and_purchases(tmp_path, capsys):
+    checkpoint = checkpoint_of(purchases_config("ESMM_DNN", tmp_path, mlp_hidden_size=[8])).path
+    words = ["--checkpoint", checkpoint, "--input", tmp_path / "purchases" / "purchases.inter"]
+    scores = {}
+    for task in TASKS:
+        run("predict", *words, "--task", task, "--output", f"{task}.csv")
+        scores[task] = read_scores(tmp_path / f"{task}.csv")
+    np.testing.assert_allclose(scores["CTR"] * scores["CVR"], scores["CTCVR"], rtol=1e-5)
+    with pytest.raises(UsageError, match=r"task: 'a.scorer' will give every task, expected --task"):
+        run("export", "--checkpoint", checkpoint, "--task", "CVR", "--output", "a.scorer")
+    if EXPORTS_ALL:
+        run("export", "--checkpoint", checkpoint, "--task", "CVR", "--output", "cvr.pt2")
+        scorer = Scorer.read(checkpoint)
+        encoded = scorer.encode({"user_id": ["u1"], "item_id": ["i1"], "channel": ["web"]})
+        expected = scorer.scoring.model.tasks(encoded)["CVR"]
+        given = torch.export.load("cvr.pt2").module()(encoded)
+        torch.testing.assert_close(given, expected)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from recbole_midpg.atomic_data_scripts import prepare
@@ -16,6 +17,7 @@ from recbole_midpg.prediction.rows import open_rows
 from tests.atomic_data_scripts.raw_files import GOLDEN_RAW
 from tests.atomic_data_scripts.recbole_reading import config_of
 from tests.prediction.checkpoints import checkpoint_of, gaps_checkpoint
+from tests.support.purchases import purchases_config
 from tests.support.shop import ITEMS, USERS, shop_config
 from tests.support.typed import midpg
 
@@ -101,6 +103,26 @@ def test_only_rows_that_are_given_count(tmp_path, checkpoint):
     torn[3][5] = 1
     with pytest.raises(UsageError, match=r"new.csv, line 5, column 'click': 'maybe' is not"):
         evaluated(scorer, write(tmp_path / "new.csv", torn), given="seen")
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "given"),
+    [("CTR", "clicked", None), ("CVR", "bought", "clicked"), ("CTCVR", "bought", None)],
+)
+def test_a_task_is_judged_as_after_training(tmp_path, task, label, given):
+    """By its own label, on its own rows; what is named wins."""
+    checkpoint = checkpoint_of(purchases_config("ESMM_DNN", tmp_path, mlp_hidden_size=[8])).path
+    file = tmp_path / "purchases" / "purchases.inter"
+    columns = pd.read_csv(file, sep="\t").rename(columns=lambda name: name.split(":")[0])
+    scorer = Scorer.read(checkpoint, task=task)
+    found = evaluated(scorer, file, resampling=Resampling(0))
+    assert (found.label.name, found.given) == (label, given)
+    rows = columns if given is None else columns[columns[given] == 1]
+    expected = log_loss(rows[label].to_numpy(), scorer.scores(rows))
+    assert found.whole.rows == len(rows)
+    np.testing.assert_allclose(found.whole.logloss.value, expected, rtol=1e-12)
+    named = evaluated(scorer, file, label="bought", given="clicked", resampling=Resampling(0))
+    assert (named.label.name, named.given) == ("bought", "clicked")
 
 
 def test_clusters_are_drawn_with_their_rows(tmp_path, checkpoint):
