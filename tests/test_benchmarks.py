@@ -5,10 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from recbole_midpg.generated import bayes_of_split, generate
+from recbole_midpg.integration.config.config import build_config
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -193,3 +195,31 @@ def test_dpg_at_its_teacher_s_weights_gives_the_best_possible_scores(monkeypatch
     best = bayes_of_split(Path("dataset/teacher_dpg_synth"), [0.8, 0.1, 0.1], 1)["valid"]
     assert before == pytest.approx(best["auc_of_drawn_labels"], abs=1e-5)
     assert not [start.name for start in others if set(start.parts) == set(first.parts)]
+
+
+def test_placebo_scenarios_are_those_of_other_items(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.chdir(tmp_path)
+    script = importlib.import_module("benchmarks.placebo_scenarios")
+    rows = [(f"u{row % 7}", f"i{row % 40}", f"c{row % 40 % 5}", 1 + row % 5) for row in range(200)]
+    source = tmp_path / "dataset" / "ciao" / "ciao.inter"
+    source.parent.mkdir(parents=True)
+    header = "user_id:token\titem_id:token\tcategory:token\trating:float\n"
+    source.write_text(header + "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    script.main(["--dataset=ciao", "--of=item_id"])
+    assert capsys.readouterr().out == "dataset_configs/ciao_placebo.yaml\n"
+    made = pd.read_csv(source.parents[1] / "ciao_placebo" / "ciao_placebo.inter", sep="\t")
+    kept = made.drop(columns="placebo:token")
+    pd.testing.assert_frame_equal(kept, pd.read_csv(source, sep="\t"))
+    of_items = made.groupby("item_id:token")[["category:token", "placebo:token"]].nunique()
+    assert (of_items == 1).all(axis=None)
+    items = made.drop_duplicates("item_id:token")
+    sizes = items["placebo:token"].value_counts()
+    assert sizes.to_dict() == {f"c{number}": 8 for number in range(5)}
+    assert (items["placebo:token"] != items["category:token"]).sum() > 20
+    config = build_config("STAR", "ciao_placebo")
+    assert config["scenario_fields"] == ["placebo"]
+    assert {"category", "placebo"} < set(config["load_col"]["inter"])
+    with pytest.raises(SystemExit):
+        script.main(["--dataset=ciao", "--of=item"])
+    assert "there is no field 'item', found user_id, item_id" in capsys.readouterr().err
