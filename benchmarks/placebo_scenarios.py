@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.integration.dataset.datasets import find_dataset_config
@@ -45,14 +46,13 @@ def placebo(ids: pd.Series, scenarios: pd.Series, seed: int) -> pd.Series:
     return ids.map(drawn)
 
 
-def make(dataset: str, of: str, seed: int, data_path: Path = Path("dataset")) -> Path:
+def make(dataset: str, of: str, seed: int) -> Path:
     """Write the dataset with placebo scenarios, and its config file.
 
     Args:
         dataset: the dataset; its ``.inter`` file has the scenario and the id.
         of: the field of the id, from which the scenario is known.
         seed: of the draw.
-        data_path: the folder of all datasets.
 
     Returns:
         The config file.
@@ -61,7 +61,7 @@ def make(dataset: str, of: str, seed: int, data_path: Path = Path("dataset")) ->
         UsageError: there is no such dataset, or a field is not in its ``.inter`` file.
     """
     found = find_dataset_config(dataset)
-    source = data_path / dataset / f"{dataset}.inter"
+    source = Path(DATA_PATH) / dataset / f"{dataset}.inter"
     if found is None or not source.is_file():
         raise UsageError(f"--dataset: there is no config file of {dataset!r}, or no {source}.")
     config = read_config_file(found)
@@ -75,7 +75,7 @@ def make(dataset: str, of: str, seed: int, data_path: Path = Path("dataset")) ->
             raise UsageError(f"{source}: there is no field {field!r}, found {', '.join(columns)}.")
     rows[f"{PLACEBO}:token"] = placebo(rows[columns[of]], rows[columns[scenario]], seed)
     name = f"{dataset}_{PLACEBO}"
-    target = data_path / name / f"{name}.inter"
+    target = Path(DATA_PATH) / name / f"{name}.inter"
     target.parent.mkdir(parents=True, exist_ok=True)
     rows.to_csv(target, sep="\t", index=False)
     config["scenario_fields"] = [PLACEBO]
