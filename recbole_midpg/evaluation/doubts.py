@@ -1,7 +1,8 @@
-"""What of a model's probabilities cannot be right, whatever its AUC."""
+"""What of a model's probabilities cannot be right, and what of its AUC says nothing."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,8 @@ from recbole_midpg.evaluation.binary_metrics import log_loss, predicted_over_obs
 _LOSS_RATIO = 1.2
 # The largest plausible ratio of mean probability and mean label, either way round.
 _LARGEST_PCOC = 1.5
+# An AUC within this many standard deviations of 1/2 may be that of scores that know nothing.
+_DEVIATIONS_OF_CHANCE = 3
 
 
 def doubts(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> Iterator[str]:
@@ -43,3 +46,30 @@ def doubts(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) ->
     ratio = predicted_over_observed(labels, probabilities)
     if not 1 / _LARGEST_PCOC <= ratio <= _LARGEST_PCOC:
         yield f"the mean prediction is {ratio:.3g} times the mean label (PCOC)"
+
+
+def chance_doubt(auc: float, positives: int, negatives: int) -> str | None:
+    r"""Find whether scores that know nothing of the labels may have such an AUC.
+
+    Args:
+        auc: of the rows.
+        positives: how many rows are positive, :math:`n_+`.
+        negatives: how many are negative, :math:`n_-`.
+
+    Returns:
+        A sentence without its full stop; ``None`` where ``auc`` is more than three standard
+        deviations above 1/2, :math:`\sqrt{(n_+ + n_- + 1) / (12 n_+ n_-)}` each. It is that of
+        scores drawn at random without ties, :math:`U / (n_+ n_-)` with :math:`U` of Mann and
+        Whitney (1947). ``None`` too where there is no AUC: of one class, or NaN.
+    """
+    if positives == 0 or negatives == 0:
+        return None
+    rows = positives + negatives
+    deviation = math.sqrt((rows + 1) / (12 * positives * negatives))
+    highest = min(0.5 + _DEVIATIONS_OF_CHANCE * deviation, 1.0)
+    if math.isnan(auc) or auc > highest:
+        return None
+    return (
+        f"AUC is {auc:.4f}, and scores drawn at random reach {highest:.4f} in so many rows "
+        f"({positives:,} positive, {negatives:,} negative)"
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout  # one of torch's own requirements
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.report_files import as_json
@@ -13,9 +16,11 @@ _Entry = TypeVar("_Entry")
 
 
 class Record:
-    """The finished parts of a piece of work.
+    """The finished parts of a piece of work, for one command at a time.
 
-    The first line says which work it is; a last line that was cut off is dropped.
+    The first line says which work it is; a last line that was cut off is dropped. A second command
+    is refused until the first is at its end, however that comes: both would do the same parts, and
+    each would stand in the file twice.
 
     Args:
         path: the file; made where it does not exist.
@@ -27,32 +32,58 @@ class Record:
         entries: the entries of the file, in their order.
 
     Raises:
-        UsageError: the file is of another work, or is no record.
+        UsageError: the file is of another work, or is no record, or another command has it.
     """
 
     def __init__(self, path: Path, work: dict[str, Any], name: str, option: str) -> None:
         self.path = path
         self.entries: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or not path.read_bytes():
+        self._lock = FileLock(f"{path}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UsageError(
+                f"record {str(path)!r}: another command is at work on it, expected one at a time, "
+                f"or another {option}."
+            ) from error
+        except NotImplementedError:
+            getLogger().warning(
+                f"record {str(path)!r}: its file system has no locks, so that a second command "
+                "that works on it at the same time would not be refused."
+            )
+        try:
+            self._read(work, name, option)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _read(self, work: dict[str, Any], name: str, option: str) -> None:
+        if not self.path.exists() or not self.path.read_bytes():
             self._append(work)
             return
-        content = path.read_bytes()
+        content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         try:
             first, *self.entries = [json.loads(line) for line in whole.splitlines()]
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"record {str(path)!r}: is no record of {name}.") from error
+            raise UsageError(f"record {str(self.path)!r}: is no record of {name}.") from error
         if not all(isinstance(line, dict) for line in (first, *self.entries)):
-            raise UsageError(f"record {str(path)!r}: is no record of {name}.")
+            raise UsageError(f"record {str(self.path)!r}: is no record of {name}.")
         if first != as_json(work):
             changed = sorted(key for key in work if first.get(key) != as_json(work[key]))
             raise UsageError(
-                f"record {str(path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
+                f"record {str(self.path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
                 f"(other {', '.join(changed)}), expected the same one, or another {option}."
             )
         if whole != content:
-            path.write_bytes(whole)
+            self.path.write_bytes(whole)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
     def entries_as(self, entry_class: type[_Entry]) -> list[_Entry]:
         """The entries as objects of a data class.

@@ -166,7 +166,21 @@ def notes(summary: Summary) -> list[str]:
         for model in summary.models
         if model.problems
     ]
-    return [" ".join(sentences), *_places_of_best(summary), *failed]
+    return [" ".join(sentences), *_places_of_best(summary), *_doubts(summary), *failed]
+
+
+def _doubts(summary: Summary) -> list[str]:
+    """Of which models some trials' results cannot be right or say nothing."""
+    doubtful = {
+        model.label: [trial.doubts[-1] for trial in model.trials if trial.doubts]
+        for model in summary.models
+    }
+    return [
+        f"{model.label}: {len(found)} of {len(model.trials)} trials are doubtful, the last one: "
+        f"{found[-1]}"
+        for model in summary.models
+        if (found := doubtful[model.label])
+    ]
 
 
 def _places_of_best(summary: Summary) -> list[str]:

@@ -63,6 +63,7 @@ class TrialResult:
             earlier version.
         training_seconds: how long that took, validation included.
         peak_memory_mib: the most memory the process held.
+        doubts: what of it cannot be right or says nothing, a sentence each.
     """
 
     label: str
@@ -79,6 +80,7 @@ class TrialResult:
     best_epoch: int | None = None
     training_seconds: float = 0.0
     peak_memory_mib: float | None = None
+    doubts: list[str] = field(default_factory=list)
 
     def answers(self, plan: TrialPlan) -> bool:
         """Whether this is the finished trial that ``plan`` asks for."""
@@ -120,38 +122,38 @@ def run_trials(
         config = build_config(plan.model, dataset, values={**common, **plan.settings})
         require_validation(config, "comparing models")
     work = {"trials of": dataset, "settings": common}
-    kept = Record(Path(record), work, "a comparison", "--output")
-    finished = kept.entries_as(TrialResult)
-    results = {
-        place: result
-        for place, plan in enumerate(plans)
-        for result in finished
-        if result.answers(plan)
-    }
-    waiting = [place for place in range(len(plans)) if place not in results]
+    with Record(Path(record), work, "a comparison", "--output") as kept:
+        finished = kept.entries_as(TrialResult)
+        results = {
+            place: result
+            for place, plan in enumerate(plans)
+            for result in finished
+            if result.answers(plan)
+        }
+        waiting = [place for place in range(len(plans)) if place not in results]
 
-    def receive(position: int, message: Done | Failure) -> None:
-        place = waiting[position]
-        result = (
-            message.result
-            if isinstance(message, Done)
-            else TrialResult(**vars(plans[place]), problem=message.problem)
-        )
-        kept.add(asdict(result))
-        results[place] = result
-        if result.problem:
-            bar.write(f"{result.label}, seed {result.seed}: {result.problem}")
-        bar.update()
+        def receive(position: int, message: Done | Failure) -> None:
+            place = waiting[position]
+            result = (
+                message.result
+                if isinstance(message, Done)
+                else TrialResult(**vars(plans[place]), problem=message.problem)
+            )
+            kept.add(asdict(result))
+            results[place] = result
+            if result.problem:
+                bar.write(f"{result.label}, seed {result.seed}: {result.problem}")
+            bar.update()
 
-    with tqdm(
-        total=len(plans), initial=len(results), unit="trial", disable=not show_progress
-    ) as bar:
-        pieces = [
-            Piece(f"{plan.label}-{plan.seed}", (plan, dataset, common))
-            for plan in (plans[place] for place in waiting)
-        ]
-        work_side_by_side(_work, pieces, jobs, Path(record).parent / "logs", bar, receive)
-    return [results[place] for place in range(len(plans))]
+        with tqdm(
+            total=len(plans), initial=len(results), unit="trial", disable=not show_progress
+        ) as bar:
+            pieces = [
+                Piece(f"{plan.label}-{plan.seed}", (plan, dataset, common))
+                for plan in (plans[place] for place in waiting)
+            ]
+            work_side_by_side(_work, pieces, jobs, Path(record).parent / "logs", bar, receive)
+        return [results[place] for place in range(len(plans))]
 
 
 def _work(plan: TrialPlan, dataset: str, common: dict[str, Any], _send: Send) -> TrialResult:
@@ -201,4 +203,5 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
         best_epoch=run.best_epoch,
         training_seconds=report["times"]["training"],
         peak_memory_mib=peak_memory_mib(),
+        doubts=run.doubts,
     )

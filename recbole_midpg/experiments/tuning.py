@@ -78,12 +78,14 @@ class Trial:
             when one seed fails.
         seconds: how long it took.
         problem: why it failed, an empty text where it did not.
+        doubts: what of the scores says nothing, a sentence each.
     """
 
     parameters: dict[str, Any]
     scores: Sequence[float]
     seconds: float
     problem: str = ""
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def score(self) -> float | None:
@@ -163,6 +165,12 @@ class Search:
                 f"{len(failed)} of {len(self.trials)} settings failed, the last one: "
                 f"{failed[-1].problem}"
             )
+        doubtful = [trial for trial in self.trials if trial.doubts]
+        if doubtful:
+            lines.append(
+                f"{len(doubtful)} of {len(self.trials)} settings are doubtful with one seed or "
+                f"more, the last one: {doubtful[-1].doubts[-1]}"
+            )
         return lines
 
     def _edge(self, key: str, value: Any) -> str:
@@ -201,9 +209,26 @@ def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Se
         UsageError: hyperopt is not installed, a file is wrong, nothing is left to search, or every
             trial failed.
     """
-    hyperopt = _hyperopt()
+    _hyperopt()  # before anything is written
     dimensions, config = _prepare(plan)
-    record = _open_record(plan, dimensions, config)
+    with _open_record(plan, dimensions, config) as record:
+        trials = _try_out(plan, dimensions, config, record, tell)
+    bigger = bool(config["valid_metric_bigger"])
+    name = class_name_of(plan.model)
+    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(trials))
+    _ = search.best  # raises where every trial failed
+    return search
+
+
+def _try_out(
+    plan: SearchPlan,
+    dimensions: list[Dimension],
+    config: Any,
+    record: Record,
+    tell: Callable[[Trial], None],
+) -> list[Trial]:
+    """Do the trials that a record does not hold yet; return all, in the record's order."""
+    hyperopt = _hyperopt()
     finished = record.entries_as(Trial)
     sign = -1.0 if config["valid_metric_bigger"] else 1.0
     seeds = range(config["seed"], config["seed"] + plan.seeds)
@@ -243,11 +268,7 @@ def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Se
                 show_progressbar=False,
                 return_argmin=False,
             )
-    bigger = bool(config["valid_metric_bigger"])
-    name = class_name_of(plan.model)
-    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(finished))
-    _ = search.best  # raises where every trial failed
-    return search
+    return finished
 
 
 def tune_side_by_side(
@@ -269,7 +290,8 @@ def tune_side_by_side(
     _hyperopt()
     total = 0
     for plan, (dimensions, config) in [(plan, _prepare(plan)) for plan in plans]:
-        _open_record(plan, dimensions, config).entries_as(Trial)
+        with _open_record(plan, dimensions, config) as record:
+            record.entries_as(Trial)
         total += _count_trials(plan, dimensions, config)
     outcomes: dict[int, Search | Failure] = {}
 
@@ -342,24 +364,29 @@ def _run_trial(plan: SearchPlan, seeds: Sequence[int], parameters: dict[str, Any
     start = time.monotonic()
     values = {**plan.settings, **parameters}
     try:
-        scores = [_best_validation_score(plan, {**values, "seed": seed}) for seed in seeds]
+        of_seeds = [_validate(plan, {**values, "seed": seed}) for seed in seeds]
     except DeviceLostError:
         # No later trial could compute, and the record would keep them all as failed.
         raise
     except UsageError as error:
         # Values of the space that do not fit each other, as n larger than a layer.
         return Trial(parameters, [], round(time.monotonic() - start, 3), str(error))
-    return Trial(parameters, scores, round(time.monotonic() - start, 3))
+    seconds = round(time.monotonic() - start, 3)
+    doubts = [doubt for _, found in of_seeds for doubt in found]
+    return Trial(parameters, [score for score, _ in of_seeds], seconds, doubts=doubts)
 
 
-def _best_validation_score(plan: SearchPlan, values: dict[str, Any]) -> float:
-    """Train with early stopping; the test split stays unread, nothing is saved."""
+def _validate(plan: SearchPlan, values: dict[str, Any]) -> tuple[float, list[str]]:
+    """Train with early stopping; return the best score on validation, and what is doubtful of it.
+
+    The test split stays unread, nothing is saved.
+    """
     defaults = {"show_progress": False, "metric_decimal_place": METRIC_DECIMALS}
     values = {**defaults, **read_config_files(plan.config_files), **values}
     run = Run.prepare(build_config(plan.model, plan.dataset, values=values))
     run.train(saved=False, verbose=False)
     run.trainer.tensorboard.close()
-    return float(run.best_valid_score)
+    return float(run.best_valid_score), run.doubts
 
 
 def _plain(value: Any) -> Any:

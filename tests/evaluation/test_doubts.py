@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from recbole_midpg.evaluation.doubts import doubts
+from recbole_midpg.evaluation.binary_metrics import auc
+from recbole_midpg.evaluation.doubts import chance_doubt, doubts
 
 LABELS = np.array([1.0, 0.0, 0.0, 0.0])  # a mean of 1/4, whose entropy is 0.5623
 
@@ -42,3 +43,27 @@ def test_a_mean_prediction_far_from_the_mean_label(scale, said):
 def test_of_rows_of_one_class_nothing_is_said_but_that_all_are_predicted_alike(label):
     assert found([0.9, 0.1], [label] * 2) == []
     assert len(found([0.5, 0.5], [label] * 2)) == 1
+
+
+def test_an_auc_that_random_scores_reach():
+    # 1/2 + 3 sqrt(100 / (12 * 3 * 96)) is above 1; with 22,000 and 6,000 rows 1/2 + 3 * 0.0042046.
+    assert "drawn at random reach 1.0000 in" in chance_doubt(1.0, 3, 96)
+    assert chance_doubt(0.507, 22_000, 6_000) == (
+        "AUC is 0.5070, and scores drawn at random reach 0.5126 in so many rows (22,000 positive, "
+        "6,000 negative)"
+    )
+    assert chance_doubt(0.513, 22_000, 6_000) is None
+    nothing = [chance_doubt(math.nan, *rows) for rows in ((4, 0), (0, 4), (2, 2))]
+    assert nothing == [None] * 3
+
+
+def test_few_random_scores_are_above_what_chance_is_said_to_reach():
+    draw = np.random.default_rng(5)
+    labels = draw.random((2000, 60)) < 0.3
+    scores = draw.random((2000, 60))
+    found = [
+        chance_doubt(auc(y.astype(float), s), int(y.sum()), int((~y).sum()))
+        for y, s in zip(labels, scores, strict=True)
+    ]
+    # One normal draw in 741 is more than three deviations above its mean.
+    assert 1980 <= sum(doubt is not None for doubt in found) < 2000

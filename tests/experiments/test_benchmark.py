@@ -138,6 +138,12 @@ def test_failed_trials_are_left_out_and_told(results, tmp_path):
     )
 
 
+def test_doubtful_trials_are_told(results):
+    doubtful = replace(results[0], doubts=["AUC says nothing.", "PCOC is 3."])
+    (told,) = notes(summarize([doubtful, *results[1:]], CONFIG))[1:]
+    assert told == f"{results[0].label}: 1 of 6 trials are doubtful, the last one: PCOC is 3."
+
+
 def test_best_epochs_at_an_end_are_told(results):
     # Of (epochs, best epoch): one epoch alone says nothing, and an earlier record has no number.
     of_seeds = [(4, 1), (4, 4), (1, 1), (4, None), (4, 2), (3, 1)]

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from recbole.trainer import Trainer
 
 from recbole_midpg.common.errors import UsageError
@@ -41,8 +42,9 @@ def test_the_best_trial_is_that_of_the_record_and_failed_ones_are_told(space):
     assert failed, "the space holds a value that fits no layer; take another seed"
     assert all(t["scores"] == [] and t["problem"].startswith("n: 1000") for t in failed)
     assert found.defaults.parameters == {} and found.defaults.scores == trials[0]["scores"]
-    last = found.summary()[-1]
-    assert last.startswith(f"{len(failed)} of 6 settings failed, the last one: n: 1000"), last
+    *_, told, doubtful = found.summary()
+    assert told.startswith(f"{len(failed)} of 6 settings failed, the last one: n: 1000")
+    assert doubtful.startswith(f"{6 - len(failed)} of 6 settings are doubtful")  # of three rows
 
 
 def test_a_killed_search_goes_on_as_if_it_had_not_been(space, monkeypatch):
@@ -95,7 +97,7 @@ def test_the_test_split_is_never_evaluated(space, monkeypatch):
 def test_the_first_trial_is_of_the_settings_as_they_are(space):
     found = search(space, trials=1)
     assert found.best.parameters == recorded()[1]["parameters"] == {}
-    assert found.summary() == [
+    assert found.summary()[:2] == [
         "DPG on gaps: the defaults alone were tried.",
         f"validation AUC: {found.best.score}",
     ]
@@ -144,6 +146,27 @@ def test_defaults_that_were_not_beaten_are_the_result(tie):
     ]
 
 
+def test_settings_that_learned_nothing_are_told(space):
+    """At a learning rate of 0; a resumed search says it as well."""
+    for _ in range(2):
+        found = search(space, trials=1, settings={**SETTINGS, "learning_rate": 0.0})
+        (doubtful,) = found.summary()[2:]
+        assert doubtful == (
+            "1 of 1 settings are doubtful with one seed or more, the last one: "
+            f"{found.best.doubts[0]}"
+        )
+        assert found.best.doubts[0].startswith("Validation split: AUC is ")
+
+
+def test_one_command_at_a_time_has_a_record(space):
+    search(space, trials=1)
+    lines = RECORD.read_text()
+    with FileLock(f"{RECORD}.lock"), pytest.raises(UsageError, match="another command is at work"):
+        search(space, trials=2)
+    assert RECORD.read_text() == lines
+    assert len(search(space, trials=2).trials) == 2
+
+
 def test_defaults_that_failed_and_a_metric_that_is_to_be_low():
     found = found_of(({},), ({"n": 2}, 0.5), ({"n": 4}, 0.4), metric="LogLoss", bigger=False)
     assert found.summary() == [
@@ -180,9 +203,9 @@ def test_a_trial_fails_when_one_of_its_seeds_does(space, monkeypatch):
     def score(_plan, values):
         if values["seed"] == 2021 and "n" in values:
             raise UsageError("the loss is not finite.")
-        return 0.5
+        return 0.5, []
 
-    monkeypatch.setattr(tuning, "_best_validation_score", score)
+    monkeypatch.setattr(tuning, "_validate", score)
     found = search(space, trials=2, seeds=2)
     assert (found.trials[1].scores, found.trials[1].problem) == ([], "the loss is not finite.")
     assert found.best is found.defaults

@@ -240,7 +240,7 @@ def test_a_gpu_that_is_gone_ends_a_search_and_one_that_is_full_a_trial(monkeypat
         def train(*_):
             raise error
 
-        monkeypatch.setattr(tuning, "_best_validation_score", train)
+        monkeypatch.setattr(tuning, "_validate", train)
         plan = tuning.SearchPlan("DNN", "some", Path("record.jsonl"))
         return tuning._run_trial(plan, [2020], {"embedding_size": 4096})
 

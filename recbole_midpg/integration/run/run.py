@@ -19,7 +19,7 @@ from recbole.utils import EvaluatorType, ModelType, get_environment, init_seed, 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.machine import now
 from recbole_midpg.common.report_files import RUN_FORMAT, read_report_file
-from recbole_midpg.evaluation.doubts import doubts
+from recbole_midpg.evaluation.doubts import chance_doubt, doubts
 from recbole_midpg.evaluation.run_report import Epoch, RunReport, RunTimes, find_best_epoch
 from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
@@ -67,6 +67,7 @@ class Run:
         test_results: its test results, once tested.
         test_table: the scenarios of the test split, once tested; ``None`` without scenarios.
         task_tables: the same for each task of a model of several, once tested.
+        doubts: what cannot be right or says nothing of what came out, a sentence each.
     """
 
     config: Any
@@ -85,6 +86,7 @@ class Run:
     test_table: ScenarioTable | None = None
     task_tables: dict[str, ScenarioTable] = field(default_factory=dict)
     testing_seconds: float = 0.0
+    doubts: list[str] = field(default_factory=list)
 
     @classmethod
     def prepare(cls, config: Any) -> Run:
@@ -156,6 +158,7 @@ class Run:
                 )
             if progress is not None and trainer.history:
                 progress.keep(trainer.history[-1].epoch)
+            self._report_chance()
         self.training_seconds = time.monotonic() - started
         evaluated = any(epoch.valid for epoch in self.trainer.history)
         if evaluated and not math.isfinite(self.best_valid_score):
@@ -249,7 +252,24 @@ class Run:
             else "a lower learning_rate or fewer epochs may help"
         )
         for doubt in doubts(labels, scores):
-            getLogger().warning(f"Test split: {doubt}; {advice}.")
+            self._doubt(f"Test split: {doubt}; {advice}.")
+
+    def _report_chance(self) -> None:
+        """Warn of a best epoch that may rank the validation split no better than chance does."""
+        if "auc" not in self.best_valid:
+            return
+        labels = self.trainer.evaluator.evaluated.column("data.label")
+        positives = int((labels == 1).sum())
+        doubt = chance_doubt(self.best_valid["auc"], positives, len(labels) - positives)
+        if doubt is not None:
+            self._doubt(
+                f"Validation split: {doubt}; a longer training (stopping_step, epochs), a higher "
+                "learning_rate or more rows may help."
+            )
+
+    def _doubt(self, sentence: str) -> None:
+        self.doubts.append(sentence)
+        getLogger().warning(sentence)
 
     def report(self, progress: Progress | None = None) -> RunReport:
         """What is to be reported of the run, and of the ``progress`` that it could resume by."""

@@ -10,8 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.version import versions
+from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.run import run
+from recbole_midpg.integration.run.run import Run
 from tests.support.recbole_data import GAPS, gaps_config
 
 ML = {"epochs": 2, "train_batch_size": 8192, "show_progress": False}
@@ -119,26 +121,26 @@ def test_the_test_split_is_read_once_and_after_training(monkeypatch):
         return stock(self, data, *args, **kwargs)
 
     monkeypatch.setattr(Trainer, "evaluate", watch)
-    prepared = run.Run.prepare(gaps_config("DNN", epochs=3, threshold={"rating": 3}))
+    prepared = Run.prepare(gaps_config("DNN", epochs=3, threshold={"rating": 3}))
     prepared.train(saved=False, verbose=False)
     prepared.test(saved=False)
     assert [data is prepared.test_data for data in evaluated] == [False, False, False, True]
 
 
 def test_validation_without_a_score_is_told():
-    prepared = run.Run.prepare(gaps_config("DNN", learning_rate=1e30))
+    prepared = Run.prepare(gaps_config("DNN", learning_rate=1e30))
     with pytest.raises(UsageError, match="validation: AUC is not defined in any epoch"):
         prepared.train(saved=False, verbose=False)
 
 
 def test_the_dataset_is_ours_and_kept_in_the_cache(tmp_path):
-    prepared = run.Run.prepare(gaps_config("DNN", threshold={"rating": 3}))
+    prepared = Run.prepare(gaps_config("DNN", threshold={"rating": 3}))
     assert type(prepared.dataset) is FastDataset
     assert list((tmp_path / "cache").rglob("gaps*.arrays"))
 
 
 def test_models_without_scenarios_have_no_table():
-    prepared = run.Run.prepare(
+    prepared = Run.prepare(
         gaps_config(
             "DNN",
             scenario_fields=None,
@@ -153,7 +155,7 @@ def test_models_without_scenarios_have_no_table():
 
 
 def test_what_is_not_a_number_is_null_in_the_report(tmp_path):
-    prepared = run.Run.prepare(gaps_config("DNN"))
+    prepared = Run.prepare(gaps_config("DNN"))
     prepared.best_valid = {"auc": float("nan"), "logloss": 0.5}
     prepared.report().write(tmp_path / "a.json")
     assert json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)["valid"] == {
@@ -197,11 +199,24 @@ def test_of_epochs_with_the_same_results_the_best_is_the_one_whose_weights_are_k
     tmp_path, caplog
 ):
     """At learning rate 0 no epoch is better than another."""
-    kept = run.Run.prepare(
-        gaps_config("DNN", epochs=3, learning_rate=0, checkpoint_dir=str(tmp_path))
-    )
+    kept = Run.prepare(gaps_config("DNN", epochs=3, learning_rate=0, checkpoint_dir=str(tmp_path)))
     kept.train(saved=True, verbose=False)
     assert kept.trainer.saved_epoch == 2
     assert kept.best_so_far().startswith("the best epoch so far is 2, with ")
     kept.test(saved=False)
     assert "keeps no weights but the last" not in caplog.text
+
+
+@pytest.mark.parametrize(("learning_rate", "said"), [(0.0, True), (0.01, False)])
+def test_a_run_that_learned_nothing_is_told(learning_rate, said, caplog):
+    prepared = Run.prepare(
+        build_config("DNN", "ml-100k", values={**ML, "learning_rate": learning_rate})
+    )
+    prepared.train(saved=False, verbose=False)
+    labels = prepared.valid_data._dataset.inter_feat["label"]
+    positives = int(labels.sum())
+    told = [doubt for doubt in prepared.doubts if doubt in caplog.text]
+    assert len(told) == said
+    for doubt in told:
+        assert doubt.startswith("Validation split: AUC is 0.")
+        assert f"({positives:,} positive, {len(labels) - positives:,} negative); a longer" in doubt
