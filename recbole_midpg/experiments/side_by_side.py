@@ -17,6 +17,8 @@ from recbole_midpg.common.child_processes import end_with_parent, worker_context
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.training.threads import share_cores
 
+_SIGKILL = 9  # not in the module signal of Windows
+
 Send: TypeAlias = Callable[[Any], None]
 
 
@@ -55,6 +57,11 @@ class Failure:
     problem: str
 
 
+@dataclass(frozen=True)
+class Death(Failure):
+    """The last message of a piece whose process was ended from outside."""
+
+
 def work_side_by_side(
     work: Callable[..., Any],
     pieces: Sequence[Piece],
@@ -73,7 +80,7 @@ def work_side_by_side(
         logs: the folder of their logs.
         bar: shows the names of those that run.
         receive: called with the place of a piece and each of its messages: what it sent, and last
-            of all a :class:`Done` or a :class:`Failure`.
+            of all a :class:`Done` or a :class:`Failure`, of which :class:`Death` is one.
     """
     context = worker_context(work.__module__)
     logs.mkdir(parents=True, exist_ok=True)
@@ -109,7 +116,9 @@ def _next_message(receiver: Connection, process: Any) -> Any:
         return receiver.recv()
     except EOFError:
         process.join()
-        return Failure(f"its process ended with status {process.exitcode}")
+        killed = process.exitcode == -_SIGKILL
+        cause = ", as it does where memory is short" if killed else ""
+        return Death(f"its process ended with status {process.exitcode}{cause}")
 
 
 def _do(sender: Connection, work: Callable[..., Any], piece: Piece, log: Path, jobs: int) -> None:

@@ -23,7 +23,13 @@ from recbole_midpg.experiments.search_space import (
     hyperopt_space,
     read_space,
 )
-from recbole_midpg.experiments.side_by_side import Done, Failure, Piece, work_side_by_side
+from recbole_midpg.experiments.side_by_side import (
+    Death,
+    Done,
+    Failure,
+    Piece,
+    work_side_by_side,
+)
 from recbole_midpg.experiments.statistics import Spread
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
@@ -100,6 +106,17 @@ class Trial:
             return "none, as they failed"
         mean = f"{round(spread.mean, METRIC_DECIMALS)}"
         return mean if spread.count == 1 else f"{mean} ± {round(spread.sd, METRIC_DECIMALS)}"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """That a trial begins.
+
+    Attributes:
+        parameters: the config keys that are tried.
+    """
+
+    parameters: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -189,7 +206,7 @@ class Search:
         return "" if next_best is None else f", the best of the others {next_best.score_text()}"
 
 
-def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Search:
+def tune(plan: SearchPlan, tell: Callable[[Begun | Trial], None] = lambda _: None) -> Search:
     """Search for the config values with the best validation score, by hyperopt's TPE.
 
     The first trial is of the defaults: what is chosen is no worse on validation.
@@ -200,7 +217,8 @@ def tune(plan: SearchPlan, tell: Callable[[Trial], None] = lambda _: None) -> Se
 
     Args:
         plan: the search.
-        tell: called with each trial once it is finished, those of the record among them.
+        tell: called before each trial that the record does not hold, and with each trial once it
+            is finished, those of the record among them.
 
     Returns:
         The trials, of which one at least has a score.
@@ -225,7 +243,7 @@ def _try_out(
     dimensions: list[Dimension],
     config: Any,
     record: Record,
-    tell: Callable[[Trial], None],
+    tell: Callable[[Begun | Trial], None],
 ) -> list[Trial]:
     """Do the trials that a record does not hold yet; return all, in the record's order."""
     hyperopt = _hyperopt()
@@ -239,6 +257,7 @@ def _try_out(
     def tried(parameters: dict[str, Any]) -> Trial:
         trial = next((trial for trial in finished if trial.parameters == parameters), None)
         if trial is None:
+            tell(Begun(parameters))
             trial = _run_trial(plan, seeds, parameters)
             record.add(vars(trial))
             finished.append(trial)
@@ -276,6 +295,9 @@ def tune_side_by_side(
 ) -> list[Search | Failure]:
     """Do several searches, each in a process of its own, with a log beside its record.
 
+    A trial whose process is ended from outside, as where memory is short, has failed; its search
+    goes on with the next one in a new process.
+
     Args:
         plans: the searches.
         jobs: how many are done at a time. Each has its share of the cores.
@@ -288,22 +310,41 @@ def tune_side_by_side(
         UsageError: something is wrong with one, which is found before any begins.
     """
     _hyperopt()
+    prepared = [_prepare(plan) for plan in plans]
     total = 0
-    for plan, (dimensions, config) in [(plan, _prepare(plan)) for plan in plans]:
+    for plan, (dimensions, config) in zip(plans, prepared, strict=True):
         with _open_record(plan, dimensions, config) as record:
             record.entries_as(Trial)
         total += _count_trials(plan, dimensions, config)
     outcomes: dict[int, Search | Failure] = {}
+    told: list[list[Trial]] = [[] for _ in plans]
+    begun: dict[int, Begun] = {}
 
-    def receive(place: int, message: Trial | Done | Failure) -> None:
-        if isinstance(message, Trial):
-            bar.update()
+    def receive(place: int, message: Begun | Trial | Done | Failure) -> None:
+        if isinstance(message, Begun):
+            begun[place] = message
+        elif isinstance(message, Trial):
+            begun.pop(place, None)
+            if message not in told[place]:
+                told[place].append(message)
+                bar.update()
+        elif isinstance(message, Death) and place in begun:
+            parameters = begun.pop(place).parameters
+            with _open_record(plans[place], *prepared[place]) as record:
+                record.add(vars(Trial(parameters, [], 0.0, message.problem)))
         else:
             outcomes[place] = message.result if isinstance(message, Done) else message
 
-    pieces = [Piece(plan.record.stem, (plan,)) for plan in plans]
+    def go_on(places: list[int]) -> None:
+        pieces = [Piece(plans[place].record.stem, (plans[place],)) for place in places]
+        logs = plans[0].record.parent / "logs"
+        work_side_by_side(
+            tune, pieces, jobs, logs, bar, lambda nth, message: receive(places[nth], message)
+        )
+
     with tqdm(total=total, unit="trial", disable=not show_progress) as bar:
-        work_side_by_side(tune, pieces, jobs, plans[0].record.parent / "logs", bar, receive)
+        while left := [place for place in range(len(plans)) if place not in outcomes]:
+            go_on(left)
     return [outcomes[place] for place in range(len(plans))]
 
 

@@ -7,7 +7,7 @@ import pytest
 from tqdm import tqdm
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.experiments.side_by_side import Done, Failure, Piece, work_side_by_side
+from recbole_midpg.experiments.side_by_side import Death, Done, Failure, Piece, work_side_by_side
 
 LOGS = Path("logs")
 PATIENCE = 60.0  # seconds
@@ -46,7 +46,7 @@ def test_one_that_fails_or_dies_is_told_and_ends_no_other():
     told = messages_of("die", "misuse", "break", 0)
     log = LOGS / "piece-break.log"
     assert told[:3] == [
-        [Failure("its process ended with status -9")],
+        [Death("its process ended with status -9, as it does where memory is short")],
         [Failure("n: 9 is too large.")],
         [Failure(f"ZeroDivisionError: inside (see {log})")],
     ]

@@ -7,7 +7,14 @@ from recbole.trainer import Trainer
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments import tuning
-from recbole_midpg.experiments.tuning import Search, SearchPlan, Trial, tune
+from recbole_midpg.experiments.tuning import (
+    Begun,
+    Search,
+    SearchPlan,
+    Trial,
+    tune,
+    tune_side_by_side,
+)
 from recbole_midpg.integration.dataset import trust
 from tests.support.recbole_data import GAPS
 
@@ -211,6 +218,38 @@ def test_a_trial_fails_when_one_of_its_seeds_does(space, monkeypatch):
     assert found.best is found.defaults
 
 
+MORTAL = """
+import os, signal
+from recbole_midpg.models.dnn import DNN
+
+class Mortal(DNN):
+    def __init__(self, config, dataset):
+        if config["learning_rate"] > 0.015:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(config, dataset)
+"""
+
+
+@pytest.mark.slow  # three processes start
+def test_a_search_goes_on_after_a_trial_whose_process_was_killed(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    Path("mortal.py").write_text(MORTAL)
+    Path("space.hyper").write_text("learning_rate choice [0.001, 0.005, 0.01, 0.02, 0.03]\n")
+    plan = SearchPlan(
+        "mortal:Mortal", "gaps", RECORD, space="space.hyper", trials=5, settings=SETTINGS
+    )
+    (found,) = tune_side_by_side([plan], show_progress=False)
+    died = [trial for trial in found.trials if trial.problem]
+    assert sorted(trial.parameters["learning_rate"] for trial in died) == [0.02, 0.03]
+    assert {trial.problem for trial in died} == {
+        "its process ended with status -9, as it does where memory is short"
+    }
+    assert len([line for line in recorded()[1:] if not line["problem"]]) == 3
+    (again,) = tune_side_by_side([plan], show_progress=False)
+    assert again == found
+
+
 def test_what_is_set_is_not_searched(space):
     found = search(space, trials=3, settings={**SETTINGS, "learning_rate": 0.01})
     assert recorded()[0]["space"] == [["n", "choice", [2, 1000]]]
@@ -246,7 +285,10 @@ def test_a_small_space_is_tried_out_each_setting_once(monkeypatch, learning_rate
         assert found.best.parameters == {"learning_rate": 0.03}
         assert found.summary()[0].startswith("DPG on gaps: the best of 3 settings")
     assert sorted(trained, key=str) == sorted(settings, key=str)
-    assert told == [*found.trials] * 2
+    assert told == [
+        *(m for trial in found.trials for m in (Begun(trial.parameters), trial)),
+        *found.trials,
+    ]
 
 
 def test_a_misspelt_key_of_a_space_is_told_before_the_search(space):
