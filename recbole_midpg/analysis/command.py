@@ -153,11 +153,14 @@ def analyze_curves(runs: list[str], output: str, force: bool) -> None:
 # Gains by scenario
 
 
-def analyze_gains(table: str, baseline: str, output: str, force: bool) -> None:
+def analyze_gains(
+    table: str, baseline: str, models: list[str], min_rows: int, output: str, force: bool
+) -> None:
     """Draw what models gain over a baseline in each scenario."""
     import_matplotlib()
     _refuse_existing_figures(output, ["gains"], force)
-    gains = gains_of(read_table(table), baseline)
+    found = read_table(table)
+    gains = gains_of(found, baseline, listed_names(models), min_rows)
     rows = [
         [model, scenario, count, gain.mean, gain.half_width, gain.deviation, len(gain.differences)]
         for model, of_scenarios in gains.gains.items()
@@ -167,6 +170,8 @@ def analyze_gains(table: str, baseline: str, output: str, force: bool) -> None:
     headers = ["model", "scenario", "test rows", gained, "± (95 %)", "sd", "pairs"]
     formats = ("", "", "", "+.4f", ".4f", ".4f", "")
     print(tabulate(rows, headers=headers, intfmt=",", floatfmt=formats, missingval="-"))
+    if left_out := len(found.scenarios) - len(gains.scenarios):
+        print(f"left out: {left_out:,} scenarios of fewer than {min_rows:,} test rows")
     _print_paths(save_figure(draw_scenario_gains(gains), gains, output, "gains"))
 
 

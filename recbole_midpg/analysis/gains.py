@@ -11,31 +11,42 @@ from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.experiments.statistics import half_width
 
 
-def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
+def gains_of(
+    table: BenchmarkTable, baseline: str, models: Sequence[str] = (), min_rows: int = 0
+) -> ScenarioGains:
     """Subtract the baseline's AUC from each model's, trial by trial with the same seed.
 
     Args:
         table: the benchmark's trials.
         baseline: a model of the table.
+        models: which of the others; all where none is named.
+        min_rows: scenarios of fewer test rows are left out.
 
     Returns:
-        The gains of all other models, the scenarios with most test rows first.
+        The gains of the models, the scenarios with most test rows first.
 
     Raises:
-        UsageError: the table lacks the baseline, or holds nothing that compares with it.
+        UsageError: the table lacks a model or scenarios of so many rows, or holds nothing that
+            compares with the baseline.
     """
-    if baseline not in table.models:
-        hint = did_you_mean(baseline, table.models) or "."
-        raise UsageError(
-            f"baseline: {baseline!r} is not a model of the table, "
-            f"expected one of {', '.join(table.models)}{hint}"
-        )
+    _require_model("baseline", baseline, table)
+    for model in models:
+        _require_model("models", model, table)
     rows = {name: round(fmean(counts)) for name, counts in table.rows.items()}
-    scenarios = sorted(table.scenarios, key=lambda name: rows[name], reverse=True)
+    scenarios = [
+        name
+        for name in sorted(table.scenarios, key=lambda name: rows[name], reverse=True)
+        if rows[name] >= min_rows
+    ]
+    if table.scenarios and not scenarios:
+        raise UsageError(
+            f"min_rows: {min_rows:,} is more than the test rows of the largest scenario, "
+            f"expected at most {max(rows.values()):,}."
+        )
     base = {trial.seed: trial.auc for trial in table.models[baseline]}
     gains: dict[str, list[Gain]] = {}
     for model, trials in table.models.items():
-        if model == baseline:
+        if model == baseline or (models and model not in models):
             continue
         gains[model] = []
         for name in scenarios:
@@ -52,6 +63,15 @@ def gains_of(table: BenchmarkTable, baseline: str) -> ScenarioGains:
         )
     of_scenarios = [rows[name] for name in scenarios]
     return ScenarioGains(table.dataset, baseline, scenarios, of_scenarios, gains)
+
+
+def _require_model(option: str, name: str, table: BenchmarkTable) -> None:
+    if name not in table.models:
+        hint = did_you_mean(name, table.models) or "."
+        raise UsageError(
+            f"{option}: {name!r} is not a model of the table, "
+            f"expected one of {', '.join(table.models)}{hint}"
+        )
 
 
 def gain_of(differences: Sequence[float]) -> Gain:

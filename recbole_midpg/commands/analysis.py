@@ -87,6 +87,16 @@ def _add_gains(parts: Any) -> None:
     add_force(parser)
     parser.add_argument("--table", required=True, help="the table.json of a benchmark")
     parser.add_argument("--baseline", default="DNN", help="(default: %(default)s)")
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="MODEL", help="(default: all of the table)"
+    )
+    parser.add_argument(
+        "--min_rows",
+        type=int,
+        default=0,
+        metavar="N",
+        help="scenarios of fewer test rows are left out (default: %(default)s)",
+    )
     parser.set_defaults(action=run_by("recbole_midpg.analysis.command:analyze_gains"))
 
 

@@ -77,6 +77,21 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     assert Path("figures/gains.svg").read_text().startswith("<?xml")
 
 
+def test_gains_of_some_models_in_large_scenarios(capsys):
+    aucs = {1: {"a": 0.5, "b": 0.5}, 2: {"a": 0.5, "b": 0.5}}
+    content = table({"DNN": aucs, "DPG": aucs, "STAR": aucs})
+    for model in content["models"]:
+        for trial in model["trials"]:
+            for entry in trial["scenarios"]:
+                entry["rows"] = {"a": 9, "b": 10}[entry["name"]]
+    path = written(content, "table.json")
+    analyze("gains", "--table", path, "--output", "f", "--models", "STAR", "--min_rows=10")
+    header, _, *lines = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["model", "scenario"]
+    assert lines[0].split()[:3] == ["STAR", "b", "10"]
+    assert lines[1] == "left out: 1 scenarios of fewer than 10 test rows"
+
+
 @pytest.mark.slow
 def test_sweep_trains_and_goes_on_from_its_record(capsys):
     arguments = ["sweep", "--dataset", "gaps", "--output", "out", "--sizes", "2,1"]

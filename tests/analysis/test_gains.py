@@ -33,6 +33,23 @@ def test_scenarios_with_most_test_rows_come_first():
     assert gains.gains["DPG"][0].mean == 0.0  # of b
 
 
+def test_models_and_large_scenarios_alone():
+    content = table({**MODELS, "STAR": MODELS["DPG"], "APG": MODELS["DPG"]})
+    for model in content["models"]:
+        for trial in model["trials"]:
+            for entry in trial["scenarios"]:
+                entry["rows"] = {"a": 10, "b": 40}[entry["name"]]
+    found = read_table(written(content))
+    gains = gains_of(found, "DNN", ["APG", "DPG"], 11)
+    assert (list(gains.gains), gains.scenarios, gains.rows) == (["DPG", "APG"], ["b"], [40])
+    assert [gain.mean for gain in gains.gains["DPG"]] == [0.0]
+    assert gains_of(found, "DNN", min_rows=10).scenarios == ["b", "a"]
+    with pytest.raises(UsageError, match=r"min_rows: 41 is more than .*, expected at most 40\.$"):
+        gains_of(found, "DNN", min_rows=41)
+    with pytest.raises(UsageError, match=r"models: 'DGP' is not a model .*did you mean 'DPG'"):
+        gains_of(found, "DNN", ["DGP"])
+
+
 def test_a_scenario_without_pairs_has_no_gain():
     models = {**MODELS, "STAR": {1: {"a": 0.5, "b": None}}}
     gains = gains_of(read_table(written(table(models))), "DNN").gains
