@@ -342,7 +342,7 @@ SEAMS: tuple[Seam, ...] = (
         Trainer, "_build_optimizer",
         (
             optimizer.with_row_wise_updates, optimizer.with_dense_weight_decay,
-            optimizer.with_check_of_embedding_l2,
+            optimizer.with_check_of_penalties,
         ),
         "Adam on all rows of large tables takes most of a step; embeddings want no decay",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from logging import getLogger
 from typing import Any, ClassVar
 
@@ -34,6 +35,8 @@ AMP_DTYPES: dict[str, torch.dtype | None] = {
 _GradScaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)
 # A bar on a terminal, and nowhere else, that is gone when it is full.
 passing_bar = functools.partial(tqdm, leave=False, disable=None)
+# The keys of the loss's terms on embeddings.
+PENALTIES = ("embedding_l2", "embedding_prior")
 # The optimizers that can keep their counters on the device.
 _CAPTURABLE_LEARNERS = frozenset({"adam", "lazy_adam"})
 
@@ -60,9 +63,11 @@ class ScenarioTrainer(Trainer):
         # The optimizer, which RecBole's constructor builds, keeps its counters on the device then.
         self.captures = self._can_capture(config)
         super().__init__(config, model)
-        # None in a checkpoint of an earlier version.
-        self._embedding_l2: float = config["embedding_l2"] or 0.0
+        # Those that are on. None in a checkpoint of an earlier version.
+        self._penalties: dict[str, float] = {key: config[key] for key in PENALTIES if config[key]}
         self._looked_up = LookedUp(model, _tables_of_sequences(model))
+        # Of each lookup in a penalty; a prior's are known once the training rows are.
+        self._weights: dict[str, list[Tensor] | None] = {"embedding_l2": None}
         self._amp_dtype = AMP_DTYPES[config["amp_dtype"] or "auto"]
         self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
         self._steps: EagerSteps | RecordedSteps
@@ -119,9 +124,11 @@ class ScenarioTrainer(Trainer):
     # ----------------------------------------------------------------------------------------------
     # Training
 
-    def fit(self, *args: Any, **kwargs: Any) -> Any:
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole's trainer does, then log what the model has to remark."""
-        result = super().fit(*args, **kwargs)
+        if "embedding_prior" in self._penalties:
+            self._weights["embedding_prior"] = self._prior_weights(train_data)
+        result = super().fit(train_data, *args, **kwargs)
         for remark in self._remarks():
             self.logger.warning(remark)
         return result
@@ -130,7 +137,21 @@ class ScenarioTrainer(Trainer):
     def loss_names(self) -> tuple[str, ...]:
         """The names of the loss's terms; those of RecBole's models are one, the sum."""
         of_model = self.model.loss_names if self._is_own else ("loss",)
-        return (*of_model, "embedding_l2") if self._embedding_l2 else of_model
+        return (*of_model, *self._penalties)
+
+    @torch.no_grad()
+    def _prior_weights(self, train_data: Any) -> list[Tensor]:
+        r"""One over how often a pass over the training rows looks up each row of each table.
+
+        With them a row is drawn to 0 by the same amount in a pass, however often it is read: the
+        pass has the loss :math:`\sum_i L_i + \lambda \sum_v \lVert e_v \rVert^2`, of a Gaussian
+        prior (probabilistic matrix factorisation, Salakhutdinov and Mnih, 2007, equation 4).
+        """
+        self.model.eval()
+        with self._looked_up.counts() as counts:
+            for rows in train_data.all_rows():
+                self.model.predict(rows)
+        return [1.0 / of_table.clamp(min=1) for of_table in counts]
 
     def _remarks(self) -> list[str]:
         """What a user should know of the model, its loss and its training after that."""
@@ -200,12 +221,20 @@ class ScenarioTrainer(Trainer):
 
     def _terms(self, interaction: Interaction) -> Tensor:
         """The terms of a batch's loss, one for each of :attr:`loss_names`."""
-        if not self._embedding_l2:
+        if not self._penalties:
             return self._terms_of_model(interaction)
-        with self._looked_up.squared_lengths() as lengths:
+        with ExitStack() as watched:
+            lengths = {
+                key: watched.enter_context(self._looked_up.squared_lengths(self._weights[key]))
+                for key in self._penalties
+            }
             terms = self._terms_of_model(interaction)
-        penalty = self._embedding_l2 * sum(lengths, terms.new_zeros(1)) / max(len(interaction), 1)
-        return torch.cat([terms, penalty])
+        n_rows = max(len(interaction), 1)
+        penalties = [
+            factor * sum(lengths[key], terms.new_zeros(1)) / n_rows
+            for key, factor in self._penalties.items()
+        ]
+        return torch.cat([terms, *penalties])
 
     def _terms_of_model(self, interaction: Interaction) -> Tensor:
         with torch.autocast(self.device.type, self._amp_dtype, self.enable_amp):

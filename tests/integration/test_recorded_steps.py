@@ -125,7 +125,8 @@ def test_recorded_training_is_the_same_twice():
         {"learner": "lazy_adam", "sparse_updates": "on"},
         {"clip_grad_norm": {"max_norm": 0.05}},
         {"weight_decay": 0.01},
-        {"dense_weight_decay": 0.1, "embedding_dropout": 0.1, "embedding_l2": 0.01},
+        {"dense_weight_decay": 0.1, "embedding_dropout": 0.1, "embedding_l2": 0.01}
+        | {"embedding_prior": 0.5},
         {"train_batch_size": 960},
         {"train_batch_size": 2000},
     ],

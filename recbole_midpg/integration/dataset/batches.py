@@ -380,6 +380,13 @@ class BlockTrainDataLoader(TrainDataLoader, _BlockLoader):
         pass_over_permutation(self.sample_size, generator)
         return order[rows.start : rows.stop]
 
+    def all_rows(self) -> Iterator[Batch]:
+        """All training rows in the order in which they stand, of all processes; draws nothing."""
+        device, tables = torch.device(self.config["device"]), row_tables(self._dataset)
+        for start in range(0, self.sample_size, _BLOCK_ROWS):
+            rows = torch.arange(start, min(start + _BLOCK_ROWS, self.sample_size))
+            yield Batch(copy_to(device, tables.take(rows)), device)
+
     def _share_of(self, number: int, rows: Tensor) -> _Share:
         if self.n_processes == 1:
             return _Share(rows)

@@ -19,7 +19,7 @@ from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.kernels import row_steps_of
 from recbole_midpg.training.row_wise_adam import RowWiseAdam
-from recbole_midpg.training.trainer import ScenarioTrainer
+from recbole_midpg.training.trainer import PENALTIES, ScenarioTrainer
 from recbole_midpg.training.weight_decay import decay_weights
 
 # Rows of a table, for each sample of a batch, from which a walk over the table in every step costs
@@ -141,8 +141,8 @@ def with_row_wise_updates(stock: Any) -> Any:
     return build_optimizer
 
 
-def with_check_of_embedding_l2(stock: Any) -> Any:
-    """Refuse ``embedding_l2`` in a trainer whose loss would not have it.
+def with_check_of_penalties(stock: Any) -> Any:
+    """Refuse a penalty on embeddings in a trainer whose loss would not have it.
 
     Raises:
         UsageError: it is set, and the trainer is not ours.
@@ -150,11 +150,12 @@ def with_check_of_embedding_l2(stock: Any) -> Any:
 
     @functools.wraps(stock)
     def build_optimizer(self: Trainer, **kwargs: Any) -> torch.optim.Optimizer:
-        if self.config["embedding_l2"] and not isinstance(self, ScenarioTrainer):
-            raise UsageError(
-                f"embedding_l2: {type(self).__name__}, the trainer of {self.config['model']}, does "
-                "not have it, expected 0."
-            )
+        for key in PENALTIES:
+            if self.config[key] and not isinstance(self, ScenarioTrainer):
+                raise UsageError(
+                    f"{key}: {type(self).__name__}, the trainer of {self.config['model']}, does "
+                    "not have it, expected 0."
+                )
         return stock(self, **kwargs)
 
     return build_optimizer

@@ -30,6 +30,7 @@ def trainer_of(config: Any, model: Any) -> Any:
         asks_for_ours = (
             config["cuda_graph"]
             or config["embedding_l2"]
+            or config["embedding_prior"]
             or config["amp_dtype"] not in (None, "auto")
         )
         return (ScenarioTrainer if is_stock and asks_for_ours else trainer_class)(config, model)

@@ -8,11 +8,13 @@ from recbole.utils import ModelType
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Number, Rules
+from recbole_midpg.integration.dataset.batches import obstacle_to_parts
 from recbole_midpg.models.base import ScenarioRecommender
 
 REGULARISATION_RULES: Rules = {
     "dense_weight_decay": Number(),
     "embedding_l2": Number(),
+    "embedding_prior": Number(),
     "embedding_dropout": Number(maximum=1.0, maximum_excluded=True),
 }
 
@@ -29,6 +31,12 @@ def check_regularisation(config: Any) -> None:
     for key in REGULARISATION_RULES:
         if config[key] and config["MODEL_TYPE"] != ModelType.CONTEXT:
             raise UsageError(f"{key}: {config['model']} is not context-aware, expected 0.")
+    obstacle = obstacle_to_parts(config)
+    if config["embedding_prior"] and obstacle is not None:
+        raise UsageError(
+            f"embedding_prior: {config['embedding_prior']} is not allowed, since {obstacle}, "
+            "expected 0."
+        )
     is_own = issubclass(config.model_class, ScenarioRecommender)
     if config["embedding_dropout"] and not is_own:
         raise UsageError(

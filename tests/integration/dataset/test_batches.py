@@ -180,6 +180,21 @@ def test_the_parts_of_a_pass_are_its_batches(count, size, parts, seed, shuffle, 
             assert torch.equal(ours.generator.get_state(), whole.generator.get_state())
 
 
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.booleans())
+def test_all_rows_come_in_order_and_change_no_epoch(count, size, parts, on_device):
+    parts = min(parts, -(-count // size))
+    config = plain_config(train_batch_size=size, epochs_per_pass=parts, data_on_device=on_device)
+    loaders = [BlockTrainDataLoader(config, Rows(count), None, shuffle=True) for _ in range(2)]
+    next(iter(loaders[0]))
+    whole = list(loaders[0].all_rows())
+    expected = Rows(count)[:]
+    for name in expected:
+        assert torch.equal(torch.cat([part[name] for part in whole]), expected[name])
+    next(iter(loaders[1]))
+    for _ in range(parts):
+        assert_same_batches(*loaders)
+
+
 @given(st.integers(0, 7), st.booleans())
 def test_parts_go_on_from_a_generator_and_the_number_of_an_epoch(n_epochs, shuffle):
     config = plain_config(epochs_per_pass=3)

@@ -130,6 +130,7 @@ def test_experts_input_is_normalised_by_all_processes_rows():
         {"clip_grad_norm": {"max_norm": 0.05}},
         {"weight_decay": 0.1},
         {"dense_weight_decay": 0.1, "embedding_l2": 0.01, "sparse_updates": "on"},
+        {"embedding_prior": 1.0},
         {"mi_estimator": "infonce"},
         {"mi_estimator": "dv", "mi_mask_same_scenario": False, "mi_detach_scenario": True},
         {"train_batch_size": 239},  # leaves 4 rows of 960 for the last batch, 2 and 2

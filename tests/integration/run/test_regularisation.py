@@ -1,14 +1,17 @@
 """What regularises a training: the keys' values, and which models have them."""
 
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from recbole.config import Config
 from recbole.trainer import Trainer
+from torch import nn
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.models.registry import own_models
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.training.trainer import ScenarioTrainer
 from tests.integration.run.test_progress import (
@@ -34,6 +37,13 @@ RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
         ("DNN", {"embedding_l2": -1}, "embedding_l2: -1 is not allowed"),
         ("DNN", {"embedding_l2": "much"}, "embedding_l2: 'much' is not allowed"),
         ("BPR", RANKED | {"embedding_l2": 1}, "BPR is not context-aware, expected 0"),
+        ("DNN", {"embedding_prior": -1}, "embedding_prior: -1 is not allowed"),
+        ("BPR", RANKED | {"embedding_prior": 1}, "BPR is not context-aware, expected 0"),
+        (
+            "DNN",
+            {"embedding_prior": 1, "train_neg_sample_args": {"sample_num": 1}},
+            "embedding_prior: 1 is not allowed, since RecBole makes the training batches of DNN",
+        ),
         ("DNN", {"dense_weight_decay": -0.1}, "dense_weight_decay: -0.1 is not allowed"),
         ("BPR", RANKED | {"dense_weight_decay": 1}, "BPR is not context-aware, expected 0"),
         ("DeepFM", {"embedding_dropout": 0.1}, "embedding_dropout: DeepFM embeds by itself"),
@@ -126,22 +136,76 @@ def test_the_term_of_the_loss_is_that_of_a_loop_over_rows(model, switch):
     assert (names[-1], len(names)) == ("embedding_l2", 2)
     expected = 0.3 * squared_lengths(run.model, batch, first_order=model == "DeepFM") / len(batch)
     assert terms[-1].item() == pytest.approx(expected, rel=1e-5)
-    run.trainer._embedding_l2 = 0.0
+    run.trainer._penalties = {}
     assert run.trainer._terms(batch).item() == pytest.approx(terms[0].item(), rel=1e-6)
 
 
+def rows_that_are_read(model, batch):
+    """The table and row of each lookup of a batch, but those of padding."""
+    found, handles = [], []
+
+    def keep(name):
+        def hook(_, inputs, __):
+            ids = inputs[0].reshape(-1).tolist()
+            found.extend((name, row) for row in ids if row or "_seq_embedding" not in name)
+
+        return hook
+
+    for name, table in model.named_modules():
+        if isinstance(table, nn.Embedding):
+            handles.append(table.register_forward_hook(keep(name)))
+    with torch.no_grad():
+        model.calculate_loss(batch)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.mark.parametrize("switch", ["off", "on"])
+@pytest.mark.parametrize("model", ["DNN", "MIDPG", "DeepFM", "ESMM_DNN"])
+def test_the_prior_draws_each_row_once_in_a_pass(model, switch, tmp_path):
+    """Over the batches of a pass, the terms sum to the squared length of every row once."""
+    is_of_clicks = model.startswith("ESMM_")
+    values = {"embedding_prior": 0.3, "sparse_updates": switch, "train_batch_size": 2}
+    run = Run.prepare(
+        purchases_config(model, tmp_path, **values)
+        if is_of_clicks
+        else gaps_config(model, **values)
+    )
+    trainer, tables = run.trainer, dict(run.model.named_modules())
+    trainer._weights["embedding_prior"] = trainer._prior_weights(run.train_data)
+    batches = [batch.to(run.model.device) for batch in run.train_data]
+    assert len(batches) > 1
+    read = {row for batch in batches for row in rows_that_are_read(run.model, batch)}
+    terms = sum(trainer._terms(batch)[-1].item() * len(batch) for batch in batches)
+    expected = 0.3 * sum(squared(tables[name].weight[row]) for name, row in read)
+    assert trainer.loss_names[-1] == "embedding_prior"
+    assert terms == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", sorted(own_models()))
+def test_a_prediction_reads_the_rows_that_a_loss_reads(model):
+    """So that counting by predictions counts what training looks up."""
+    run = Run.prepare(gaps_config(model))
+    batch = next(iter(run.train_data)).to(run.model.device)
+    in_loss = Counter(rows_that_are_read(run.model, batch))
+    run.model.eval()
+    run.model.calculate_loss = run.model.predict
+    assert Counter(rows_that_are_read(run.model, batch)) == in_loss
+
+
 TERMS = {
-    "DNN": ["bce", "embedding_l2"],
-    "MIDPG": ["alpha*bce", "beta*mir", "embedding_l2"],
-    "ESMM_DNN": ["CTR bce", "CTCVR bce", "embedding_l2"],
-    "DeepFM": ["loss", "embedding_l2"],
+    "DNN": ["bce", "embedding_l2", "embedding_prior"],
+    "MIDPG": ["alpha*bce", "beta*mir", "embedding_l2", "embedding_prior"],
+    "ESMM_DNN": ["CTR bce", "CTCVR bce", "embedding_l2", "embedding_prior"],
+    "DeepFM": ["loss", "embedding_l2", "embedding_prior"],
 }
 
 
 @pytest.mark.parametrize("model", TERMS)
-def test_the_term_is_named_in_the_history(model, tmp_path):
+def test_the_terms_are_named_in_the_history(model, tmp_path):
     is_of_clicks = model.startswith("ESMM_")
-    values = {"embedding_l2": 0.1, "epochs": 1}
+    values = {"embedding_l2": 0.1, "embedding_prior": 0.1, "epochs": 1}
     run = Run.prepare(
         purchases_config(model, tmp_path, **values)
         if is_of_clicks
@@ -152,10 +216,11 @@ def test_the_term_is_named_in_the_history(model, tmp_path):
     assert all(value > 0 for value in run.trainer.history[-1].loss.values())
 
 
-def test_embeddings_end_shorter():
+@pytest.mark.parametrize("key", ["embedding_l2", "embedding_prior"])
+def test_embeddings_end_shorter(key):
     lengths = []
     for factor in (0.0, 10.0):
-        run = Run.prepare(gaps_config("DNN", embedding_l2=factor, epochs=200, learning_rate=0.01))
+        run = Run.prepare(gaps_config("DNN", **{key: factor}, epochs=200, learning_rate=0.01))
         run.train(saved=False, verbose=False)
         lengths.append(run.model.token_embedding_table.embedding.weight.detach().norm().item())
     assert lengths[1] < 0.8 * lengths[0]
@@ -164,17 +229,23 @@ def test_embeddings_end_shorter():
 def test_a_trainer_that_does_not_have_the_term_is_refused():
     run = Run.prepare(gaps_config("DeepFM"))
     assert type(run.trainer) is Trainer
-    config = gaps_config("DeepFM", embedding_l2=0.1)
-    assert type(Run.prepare(config).trainer) is ScenarioTrainer
-    with pytest.raises(UsageError, match="embedding_l2: Trainer, the trainer of DeepFM, does not"):
-        Trainer(config, run.model)
+    for key in ("embedding_l2", "embedding_prior"):
+        config = gaps_config("DeepFM", **{key: 0.1})
+        assert type(Run.prepare(config).trainer) is ScenarioTrainer
+        with pytest.raises(UsageError, match=f"{key}: Trainer, the trainer of DeepFM, does not"):
+            Trainer(config, run.model)
 
 
 def some_config(**values):
     return Config("DPG", "some", config_dict=settings(learning_rate=2**-8, **values))
 
 
-ALL = {"embedding_l2": 0.01, "dense_weight_decay": 0.1, "embedding_dropout": 0.2}
+ALL = {
+    "embedding_l2": 0.01,
+    "embedding_prior": 0.5,
+    "dense_weight_decay": 0.1,
+    "embedding_dropout": 0.2,
+}
 
 
 def test_by_the_row_training_goes_as_with_whole_tables(tmp_path):
@@ -203,4 +274,4 @@ def test_a_run_that_was_cut_off_ends_as_the_uninterrupted_one(monkeypatch, tmp_p
     assert resumed.trainer.start_epoch == 2
     assert_same(found, expected)
     assert told(resumed) == told(run)
-    assert "embedding_l2" in resumed.trainer.history[-1].loss
+    assert {"embedding_l2", "embedding_prior"} <= resumed.trainer.history[-1].loss.keys()
