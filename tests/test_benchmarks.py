@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -223,3 +224,48 @@ def test_placebo_scenarios_are_those_of_other_items(monkeypatch, tmp_path, capsy
     with pytest.raises(SystemExit):
         script.main(["--dataset=ciao", "--of=item"])
     assert "there is no field 'item', found user_id, item_id" in capsys.readouterr().err
+
+
+def test_simple_effects_are_the_ridge_regression_that_normal_equations_solve(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    script = importlib.import_module("benchmarks.simple_effects")
+    draw = np.random.default_rng(3)
+    users, items = draw.integers(0, 6, 80), draw.integers(0, 9, 80)
+    rows = script.Rows((draw.random(80) < 0.4).astype(float), [users, items])
+    mean, effects = script.fit(rows, [7, 9], [2.0, 5.0])
+    design = np.hstack([np.eye(7)[users], np.eye(9)[items]])
+    ridge = np.diag([2.0] * 7 + [5.0] * 9)
+    expected = np.linalg.solve(design.T @ design + ridge, design.T @ (rows.labels - mean))
+    np.testing.assert_allclose(np.concatenate(effects), expected, atol=1e-4)
+    assert effects[0][6] == 0.0  # of a user that no row has
+    new = [np.array([6, 0]), np.array([0, 0])]
+    np.testing.assert_allclose(
+        script.scores((mean, effects), new), mean + expected[7] + [0.0, expected[0]], atol=1e-4
+    )
+
+
+def test_simple_effects_find_what_users_like_in_each_scenario(monkeypatch, tmp_path, capsys):
+    """Labels that follow from user and scenario together, and from neither alone."""
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.chdir(tmp_path)
+    script = importlib.import_module("benchmarks.simple_effects")
+    draw = np.random.default_rng(4)
+    users, items = draw.integers(0, 40, 4000), draw.integers(0, 50, 4000)
+    columns = {
+        "user_id:token": users,
+        "item_id:token": items,
+        "category:token": items % 2,
+        "rating:float": 1 + 4 * ((users + items) % 2),
+    }
+    (tmp_path / "dataset" / "ciao").mkdir(parents=True)
+    pd.DataFrame(columns).to_csv("dataset/ciao/ciao.inter", sep="\t", index=False)
+    aucs = []
+    for effects in (["user_id", "item_id"], ["user_id", "user_id:category"]):
+        script.main(["--dataset=ciao", "--trials=1", "--effects", *effects])
+        header, line = capsys.readouterr().out.splitlines()
+        assert header.split(",")[:4] == ["model", "seed", "valid auc", "test auc"]
+        aucs.append(float(line.split(",")[3]))
+    assert aucs[0] < 0.6 and aucs[1] == 1.0
+    with pytest.raises(SystemExit):
+        script.main(["--dataset=ciao", "--trials=1", "--effects", "user"])
+    assert "--effects: 'user' is no field of tokens, expected user_id" in capsys.readouterr().err
