@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import getLogger
 from typing import Any
 
 from recbole.utils import ModelType
@@ -20,26 +21,31 @@ REGULARISATION_RULES: Rules = {
 
 
 def check_regularisation(config: Any) -> None:
-    """Refuse a key where it would do nothing.
+    """Refuse a key where it would do nothing, or leave it out where it is the dataset's default.
 
     Args:
         config: RecBole's ``Config``.
 
     Raises:
-        UsageError: a key is set for a model that does not have it.
+        UsageError: the user sets a key for a model or a training that does not have it.
     """
     for key in REGULARISATION_RULES:
-        if config[key] and config["MODEL_TYPE"] != ModelType.CONTEXT:
-            raise UsageError(f"{key}: {config['model']} is not context-aware, expected 0.")
-    obstacle = obstacle_to_parts(config)
-    if config["embedding_prior"] and obstacle is not None:
-        raise UsageError(
-            f"embedding_prior: {config['embedding_prior']} is not allowed, since {obstacle}, "
-            "expected 0."
+        obstacle = _obstacle(key, config) if config[key] else None
+        if obstacle is None:
+            continue
+        if key in config.external_config_dict:
+            raise UsageError(f"{key}: {obstacle}, expected 0.")
+        getLogger().info(
+            f"{key}: {config[key]} of the dataset's config is left out, as {obstacle}."
         )
+        config.final_config_dict[key] = 0.0
+
+
+def _obstacle(key: str, config: Any) -> str | None:
+    """Why a key would do nothing; ``None`` where it does something."""
+    if config["MODEL_TYPE"] != ModelType.CONTEXT:
+        return f"{config['model']} is not context-aware"
     is_own = issubclass(config.model_class, ScenarioRecommender)
-    if config["embedding_dropout"] and not is_own:
-        raise UsageError(
-            f"embedding_dropout: {config['model']} embeds by itself, as it is no "
-            "ScenarioRecommender of this package, expected 0."
-        )
+    if key == "embedding_dropout" and not is_own:
+        return f"{config['model']} embeds by itself, being no ScenarioRecommender of this package"
+    return obstacle_to_parts(config) if key == "embedding_prior" else None

@@ -1,5 +1,6 @@
 """What regularises a training: the keys' values, and which models have them."""
 
+import logging
 import shutil
 from collections import Counter
 
@@ -42,7 +43,7 @@ RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
         (
             "DNN",
             {"embedding_prior": 1, "train_neg_sample_args": {"sample_num": 1}},
-            "embedding_prior: 1 is not allowed, since RecBole makes the training batches of DNN",
+            "embedding_prior: RecBole makes the training batches of DNN here, .*, expected 0",
         ),
         ("DNN", {"dense_weight_decay": -0.1}, "dense_weight_decay: -0.1 is not allowed"),
         ("BPR", RANKED | {"dense_weight_decay": 1}, "BPR is not context-aware, expected 0"),
@@ -53,6 +54,28 @@ RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
 def test_what_would_do_nothing_is_refused(model, values, problem):
     with pytest.raises(UsageError, match=problem):
         gaps_config(model, **values)
+
+
+def test_a_dataset_s_default_is_left_out_where_it_would_do_nothing(tmp_path, caplog):
+    """The prior of ml-100k's config, in a training with sampled rows, and of a decision tree."""
+    assert Config("DeepFM", "ml-100k")["embedding_prior"] > 0
+    sampling = {
+        "threshold": None,
+        "LABEL_FIELD": "click",
+        "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
+        "eval_args": {"split": {"RS": [8, 1, 1]}, "mode": "uni20", "group_by": "user"},
+        "metrics": ["Recall"],
+        "valid_metric": "Recall@10",
+        "topk": [10],
+    }
+    with caplog.at_level(logging.INFO):
+        sampled = Config("DeepFM", "ml-100k", config_dict=sampling)
+        assert sampled["embedding_prior"] == 0.0
+        assert "of the dataset's config is left out, as RecBole makes the training" in caplog.text
+        assert Config("LightGBM", "ml-100k")["embedding_prior"] == 0.0
+        assert "left out, as LightGBM takes all training rows" in caplog.text
+    with pytest.raises(UsageError, match="embedding_prior: RecBole makes the training batches"):
+        Config("DeepFM", "ml-100k", config_dict={**sampling, "embedding_prior": 5})
 
 
 @pytest.mark.parametrize("model", ["MIDPG", "ESMM_DNN"])
