@@ -65,6 +65,7 @@ COMMON = [
     "dropout_prob",
     "embedding_dropout",
     "dense_weight_decay",
+    "embedding_l2",
     "embedding_prior",
     "embedding_init",
 ]
