@@ -63,10 +63,12 @@ class ScenarioTrainer(Trainer):
         # The optimizer, which RecBole's constructor builds, keeps its counters on the device then.
         self.captures = self._can_capture(config)
         super().__init__(config, model)
-        # Those that are on. None in a checkpoint of an earlier version.
-        self._penalties: dict[str, float] = {key: config[key] for key in PENALTIES if config[key]}
+        # The factors of those that are on. None in a checkpoint of an earlier version.
+        self._penalties: dict[str, float] = {}
+        if config["embedding_l2"]:
+            self._penalties["embedding_l2"] = config["embedding_l2"]
         self._looked_up = LookedUp(model, _tables_of_sequences(model))
-        # Of each lookup in a penalty; a prior's are known once the training rows are.
+        # Of each lookup in a penalty, 1 where there are none.
         self._weights: dict[str, list[Tensor] | None] = {"embedding_l2": None}
         self._amp_dtype = AMP_DTYPES[config["amp_dtype"] or "auto"]
         self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
@@ -126,8 +128,8 @@ class ScenarioTrainer(Trainer):
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train as RecBole's trainer does, then log what the model has to remark."""
-        if "embedding_prior" in self._penalties:
-            self._weights["embedding_prior"] = self._prior_weights(train_data)
+        if self.config["embedding_prior"]:
+            self._set_prior(train_data)
         result = super().fit(train_data, *args, **kwargs)
         for remark in self._remarks():
             self.logger.warning(remark)
@@ -140,18 +142,21 @@ class ScenarioTrainer(Trainer):
         return (*of_model, *self._penalties)
 
     @torch.no_grad()
-    def _prior_weights(self, train_data: Any) -> list[Tensor]:
-        r"""One over how often a pass over the training rows looks up each row of each table.
+    def _set_prior(self, train_data: Any) -> None:
+        r"""Let the loss have the term of ``embedding_prior``, for which training rows are counted.
 
-        With them a row is drawn to 0 by the same amount in a pass, however often it is read: the
-        pass has the loss :math:`\sum_i L_i + \lambda \sum_v \lVert e_v \rVert^2`, of a Gaussian
-        prior (probabilistic matrix factorisation, Salakhutdinov and Mnih, 2007, equation 4).
+        A lookup has the weight of one over how often a pass over the training rows looks up its row
+        of a table. So a row is drawn to 0 by the same amount in a pass, however often it is read:
+        the pass has the loss :math:`\sum_i L_i + \lambda \sum_v \lVert e_v \rVert^2`, of a
+        Gaussian prior (probabilistic matrix factorisation, Salakhutdinov and Mnih, 2007, eq. 4).
         """
         self.model.eval()
         with self._looked_up.counts() as counts:
             for rows in train_data.all_rows():
                 self.model.predict(rows)
-        return [1.0 / of_table.clamp(min=1) for of_table in counts]
+        self._weights["embedding_prior"] = [1.0 / of_table.clamp(min=1) for of_table in counts]
+        self._penalties["embedding_prior"] = self.config["embedding_prior"]
+        self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
 
     def _remarks(self) -> list[str]:
         """What a user should know of the model, its loss and its training after that."""

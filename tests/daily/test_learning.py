@@ -50,8 +50,13 @@ def test_known_rows_and_moments_stay_where_a_day_does_not_touch_them(shop, tmp_p
     torch.testing.assert_close(after.optimizer["state"][table]["exp_avg"][unmet], decayed)
 
 
-def test_the_same_steps_as_a_plain_loop(shop, tmp_path):
-    """Learning a day is torch's Adam on the day's batches, going on from the checkpoint's."""
+@pytest.mark.parametrize("values", [{}, {"embedding_prior": 50.0}])
+def test_the_same_steps_as_a_plain_loop(tmp_path, values):
+    """Learning a day is torch's Adam on the day's batches, going on from the checkpoint's.
+
+    A prior of the embeddings is of the training before; the weights so far are in its place.
+    """
+    shop = shop_checkpoint(tmp_path, **values)
     known = day_rows(3, users=["u1", "u2", "u3"], items=["i1", "i2"], rows=40)
     path = write_day(tmp_path / "day.csv", known)
     before = read_learning_state(shop)

@@ -123,6 +123,8 @@ def learn_rows(
         for group in trainer.optimizer.param_groups:
             group["lr"] = config["learning_rate"]
         loader = RowsInOrder(tables, config["train_batch_size"])
+        # Not fit, and so without embedding_prior, which would draw to 0: what the rows before have
+        # made of the weights is in its place.
         trainer._train_epoch(loader, number - 1, show_progress=show_progress)
         learned = trainer.optimizer.state_dict()
     trained = model.eval().requires_grad_(False)

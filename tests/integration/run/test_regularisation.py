@@ -196,7 +196,7 @@ def test_the_prior_draws_each_row_once_in_a_pass(model, switch, tmp_path):
         else gaps_config(model, **values)
     )
     trainer, tables = run.trainer, dict(run.model.named_modules())
-    trainer._weights["embedding_prior"] = trainer._prior_weights(run.train_data)
+    trainer._set_prior(run.train_data)
     batches = [batch.to(run.model.device) for batch in run.train_data]
     assert len(batches) > 1
     read = {row for batch in batches for row in rows_that_are_read(run.model, batch)}
