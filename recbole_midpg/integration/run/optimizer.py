@@ -14,6 +14,7 @@ from torch import nn
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Choice
+from recbole_midpg.integration.run.regularisation import leave_out
 from recbole_midpg.layers.row_wise_embedding import make_row_wise, tables_of
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam
@@ -152,10 +153,8 @@ def with_check_of_penalties(stock: Any) -> Any:
     def build_optimizer(self: Trainer, **kwargs: Any) -> torch.optim.Optimizer:
         for key in PENALTIES:
             if self.config[key] and not isinstance(self, ScenarioTrainer):
-                raise UsageError(
-                    f"{key}: {type(self).__name__}, the trainer of {self.config['model']}, does "
-                    "not have it, expected 0."
-                )
+                trainer = f"{type(self).__name__}, the trainer of {self.config['model']},"
+                leave_out(key, f"{trainer} does not have it", self.config)
         return stock(self, **kwargs)
 
     return build_optimizer

@@ -31,14 +31,25 @@ def check_regularisation(config: Any) -> None:
     """
     for key in REGULARISATION_RULES:
         obstacle = _obstacle(key, config) if config[key] else None
-        if obstacle is None:
-            continue
-        if key in config.external_config_dict:
-            raise UsageError(f"{key}: {obstacle}, expected 0.")
-        getLogger().info(
-            f"{key}: {config[key]} of the dataset's config is left out, as {obstacle}."
-        )
-        config.final_config_dict[key] = 0.0
+        if obstacle is not None:
+            leave_out(key, obstacle, config)
+
+
+def leave_out(key: str, obstacle: str, config: Any) -> None:
+    """Refuse a key that would do nothing, or set it to 0 where it is the dataset's default.
+
+    Args:
+        key: a key of :data:`REGULARISATION_RULES`.
+        obstacle: why it would do nothing.
+        config: RecBole's ``Config``.
+
+    Raises:
+        UsageError: the user has set it.
+    """
+    if key in config.external_config_dict:
+        raise UsageError(f"{key}: {obstacle}, expected 0.")
+    getLogger().info(f"{key}: {config[key]} of the dataset's config is left out, as {obstacle}.")
+    config.final_config_dict[key] = 0.0
 
 
 def _obstacle(key: str, config: Any) -> str | None:

@@ -257,6 +257,9 @@ def test_a_trainer_that_does_not_have_the_term_is_refused():
         assert type(Run.prepare(config).trainer) is ScenarioTrainer
         with pytest.raises(UsageError, match=f"{key}: Trainer, the trainer of DeepFM, does not"):
             Trainer(config, run.model)
+    of_dataset = Config("DeepFM", "ml-100k")
+    Trainer(of_dataset, run.model)
+    assert of_dataset["embedding_prior"] == 0.0
 
 
 def some_config(**values):

@@ -82,7 +82,7 @@ def test_the_report_has_each_epoch(finished):
     folder, result, report = finished
     first, second = report["epochs"]
     assert (first["epoch"], second["epoch"]) == (0, 1)
-    assert first["loss"].keys() == {"alpha*bce", "beta*mir"}
+    assert first["loss"].keys() == {"alpha*bce", "beta*mir", "embedding_prior"}
     assert second["loss"]["alpha*bce"] < first["loss"]["alpha*bce"]
     assert second["valid"] == dict(result["best_valid_result"])
     assert len(second["scenario_auc"]) == 21
