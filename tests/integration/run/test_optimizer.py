@@ -30,6 +30,7 @@ def trainer_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "epochs": 1,
             "train_batch_size": 4096,
             "learning_rate": 0.001,
+            "embedding_prior": 0.0,  # or RecBole's models would have this package's trainer
             "show_progress": False,
         } | settings
         config = Config(model=model, dataset="ml-100k", config_dict=settings)
