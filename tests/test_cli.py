@@ -98,7 +98,7 @@ def test_a_built_in_model_gives_what_stock_recbole_gives(tmp_path):
 from recbole.quick_start import run_recbole
 # ours has other defaults for this dataset
 settings = dict(learning_rate=0.001, train_batch_size=2048, epochs=2, gpu_id="")
-settings["show_progress"] = False
+settings |= dict(show_progress=False, embedding_prior=0.0)
 print(run_recbole(model="DeepFM", dataset="ml-100k", config_dict=settings, saved=False))
 """
     stock = run_python(run, tmp_path)
