@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.experiments.statistics import Spread
+from recbole_midpg.experiments.table_files import spread_text
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
 
@@ -185,9 +186,8 @@ def main(arguments: Sequence[str]) -> None:
             sys.stdout.flush()
     except UsageError as error:
         parser.error(str(error))
-    spread = Spread.of([line[3] for line in found])
-    assert spread is not None
-    print(f"test AUC {spread.mean:.4f} ± {spread.sd:.4f}", file=sys.stderr)
+    spread = spread_text(Spread.of([line[3] for line in found]), 4)
+    print(f"test AUC, mean ± sd over seeds: {spread}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -171,15 +171,11 @@ def notes(summary: Summary) -> list[str]:
 
 def _doubts(summary: Summary) -> list[str]:
     """Of which models some trials' results cannot be right or say nothing."""
-    doubtful = {
-        model.label: [trial.doubts[-1] for trial in model.trials if trial.doubts]
-        for model in summary.models
-    }
     return [
         f"{model.label}: {len(found)} of {len(model.trials)} trials are doubtful, the last one: "
         f"{found[-1]}"
         for model in summary.models
-        if (found := doubtful[model.label])
+        if (found := [trial.doubts[-1] for trial in model.trials if trial.doubts])
     ]
 
 
