@@ -15,7 +15,7 @@ from recbole_midpg.integration.run.checkpoint import load_best
 from recbole_midpg.layers.across_processes import SharedBatch, shared
 from recbole_midpg.layers.shared_batch_norm import share_batch_norms
 from recbole_midpg.training.gradient_exchange import GradientExchange, align
-from recbole_midpg.training.trainer import ScenarioTrainer
+from recbole_midpg.training.trainer import PENALTIES, ScenarioTrainer
 
 
 def trainer_of(config: Any, model: Any) -> Any:
@@ -29,8 +29,7 @@ def trainer_of(config: Any, model: Any) -> Any:
         is_stock = trainer_class is Trainer and config["MODEL_TYPE"] == ModelType.CONTEXT
         asks_for_ours = (
             config["cuda_graph"]
-            or config["embedding_l2"]
-            or config["embedding_prior"]
+            or any(config[key] for key in PENALTIES)
             or config["amp_dtype"] not in (None, "auto")
         )
         return (ScenarioTrainer if is_stock and asks_for_ours else trainer_class)(config, model)
