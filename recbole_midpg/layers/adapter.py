@@ -78,8 +78,9 @@ class Adapter(nn.Module):
     .. math:: \text{DN}_s(o), \qquad o = \text{cell}(h, I)
 
     The paper's domain norm is :class:`PartitionedNorm`. Its shared scale starts at 0, so that the
-    term does: a norm's output has size 1 from the first step, whatever the cell's is, while hidden
-    layers on fresh embeddings are a hundred times smaller, and the random cell would drown them.
+    term does: a norm's output has size 1 from the first step where the cell's is well above the
+    root of its epsilon, 0.003, while hidden layers on fresh embeddings are a hundred times smaller,
+    and the random cell would drown them.
     Parameters: the cell's, and :math:`2 (S + 1) m`.
 
     Args:

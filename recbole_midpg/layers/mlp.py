@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from recbole_midpg.layers.precision import at_least_float32
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
@@ -97,13 +99,13 @@ class SamplesLastMLP(MLP):
 
 
 def mean_or_zero(values: Tensor) -> Tensor:
-    """Mean of a vector; zero, not NaN, where it is empty."""
-    return values.sum() / max(values.numel(), 1)
+    """Mean of all values, at least in float32; zero, not NaN, where there are none."""
+    return at_least_float32(values).sum() / max(values.numel(), 1)
 
 
 def masked_mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Mean of the values that a boolean mask keeps; zero where it keeps none."""
-    return (values * kept).sum() / kept.sum().clamp(min=1)
+    """Mean of the values that a mask keeps, at least in float32; zero where it keeps none."""
+    return at_least_float32(values * kept).sum() / kept.sum().clamp(min=1)
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

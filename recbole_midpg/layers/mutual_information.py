@@ -52,14 +52,15 @@ class PairDiscriminator(nn.Module):
         self.activation = ACTIVATIONS[activation]()
         self.head = MLP(hidden_sizes[0], hidden_sizes[1:], 1, activation)
 
-    def map_scenario(self, scenario: Tensor, kept: Tensor | None = None) -> Tensor:
+    def map_scenario(self, scenario: Tensor, counts: Tensor | None = None) -> Tensor:
         """Map scenario-aware embeddings, ``(B, d_s)`` to ``(B, H)``.
 
         Args:
             scenario: the embeddings.
-            kept: which rows count where they are standardized, ``(B,)``; all by default.
+            counts: how often each row counts where they are standardized, ``(B,)``; once by
+                default.
         """
-        return self.scenario_map(standardized(scenario, kept) if self.standardize else scenario)
+        return self.scenario_map(standardized(scenario, counts) if self.standardize else scenario)
 
     def map_matrices(self, matrices: Tensor) -> Tensor:
         """Map weighting matrices, ``(B, matrix_size)`` to ``(B, H)``."""
@@ -74,7 +75,7 @@ class PairDiscriminator(nn.Module):
         return self.score(self.map_scenario(scenario), self.map_matrices(matrices))
 
 
-def standardized(values: Tensor, kept: Tensor | None = None) -> Tensor:
+def standardized(values: Tensor, counts: Tensor | None = None) -> Tensor:
     r"""Columns with mean 0 and standard deviation 1 over the rows; the gradient passes unchanged.
 
     .. math:: \hat x_{ij} = \frac{x_{ij} - \bar x_j}{\sqrt{\text{var}_j + 10^{-12}}},
@@ -86,21 +87,21 @@ def standardized(values: Tensor, kept: Tensor | None = None) -> Tensor:
 
     Args:
         values: ``(B, width)``.
-        kept: which rows the mean and the deviation are of, ``(B,)``, boolean; all by default.
+        counts: how often each row counts in the mean and the deviation, ``(B,)``; once by default.
 
     Returns:
         ``(B, width)``; a column whose values are all equal is 0.
     """
     plain = values.detach()
-    centred = plain - _column_means(plain, kept)
-    scaled = centred * torch.rsqrt(_column_means(centred.square(), kept) + _LEAST_VARIANCE)
+    centred = plain - _column_means(plain, counts)
+    scaled = centred * torch.rsqrt(_column_means(centred.square(), counts) + _LEAST_VARIANCE)
     return scaled + (values - plain)
 
 
-def _column_means(values: Tensor, kept: Tensor | None) -> Tensor:
-    if kept is None:
+def _column_means(values: Tensor, counts: Tensor | None) -> Tensor:
+    if counts is None:
         return values.mean(dim=0)
-    return (values * kept.unsqueeze(1)).sum(0) / kept.sum()
+    return (values * counts.unsqueeze(1)).sum(0) / counts.sum()
 
 
 def jensen_shannon_loss(positive: Tensor, negative: Tensor, kept: Tensor) -> Tensor:
@@ -233,10 +234,7 @@ class InfoNCELoss(nn.Module):
             return mean_or_zero(self.discriminator(scenario, matrices))
         own, examples = self._number(scenario_tokens)
         counts = torch.zeros_like(examples).scatter_add_(0, own, torch.ones_like(own))
-        is_present = counts > 0
-        scenario_part = self.discriminator.map_scenario(
-            scenario.index_select(0, examples), is_present
-        )
+        scenario_part = self.discriminator.map_scenario(scenario.index_select(0, examples), counts)
         matrix_part = self.discriminator.map_matrices(matrices)
         scores = self.discriminator.score(scenario_part, matrix_part.unsqueeze(1))
         log_counts = torch.log(counts.to(scores.dtype)).expand_as(scores)
@@ -244,7 +242,7 @@ class InfoNCELoss(nn.Module):
             log_counts = log_counts.scatter(1, own.unsqueeze(1), 0.0)
         positive = scores.gather(1, own.unsqueeze(1)).squeeze(1)
         loss = mean_or_zero(torch.logsumexp(scores + log_counts, dim=1) - positive)
-        return loss.masked_fill(is_present.sum() <= 1, 0.0)  # of one scenario alone
+        return loss.masked_fill((counts > 0).sum() <= 1, 0.0)  # of one scenario alone
 
     def _number(self, scenario_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The number of each row's scenario, and a row of each scenario."""

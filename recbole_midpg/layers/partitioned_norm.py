@@ -97,7 +97,8 @@ class PartitionedNorm(nn.Module):
         min_rows: fewest rows of a scenario in a batch whose own statistics are used, at least 2.
         momentum: weight of a batch in the running statistics.
         epsilon: added to the variance.
-        initial_scale: size of the outputs at the start, whatever that of the inputs.
+        initial_scale: size of the outputs at the start, where that of the inputs is well above the
+            root of ``epsilon``.
     """
 
     running_mean: Tensor

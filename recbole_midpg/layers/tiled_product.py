@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from recbole_midpg.layers.precision import at_least_float32
+
 
 def weighted_linear(inputs: Tensor, weight: Tensor, bias: Tensor, matrix: Tensor) -> Tensor:
     r"""Linear map with a weight that every sample scales by its own tiled matrix.
@@ -89,7 +91,8 @@ def gates(values: Tensor, shared: Tensor | None, gate_scale: float) -> Tensor:
     logits = values
     if shared is not None:
         logits = torch.bmm(shared.T.expand(len(values), -1, -1), values)
-    gated = torch.sigmoid(logits)
+    # Not in autocast's smaller types: next to a half, where gates start, they round all to one.
+    gated = torch.sigmoid(at_least_float32(logits))
     return gated if gate_scale == 1.0 else gate_scale * gated
 
 

@@ -191,9 +191,9 @@ class ScenarioRecommender(ContextRecommender):
         """Embed a batch.
 
         In training each value of ``h0`` is zeroed with the probability ``embedding_dropout``, and
-        the others are scaled up. ``s`` stays whole: what a scenario's rows have in common, as
-        weights generated from it, is the same for all of them. Values are drawn for the rows as
-        they stand in the batch, before any layout by scenario.
+        the others are scaled up. The ``s`` that comes beside it stays whole: what a scenario's rows
+        have in common, as weights generated from it, is the same for all of them. Values are drawn
+        for the rows as they stand in the batch, before any layout by scenario.
 
         Args:
             interaction: a batch of ``B`` rows.

@@ -83,6 +83,13 @@ def test_masked_mean_counts_only_what_is_kept():
     assert masked_mean(values, torch.tensor([False, False, False])).item() == 0.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_means_of_more_values_than_the_smaller_types_can_count(dtype):
+    ones = torch.ones(70_000, dtype=dtype)  # the largest float16 is 65,504
+    assert mean_or_zero(ones).item() == 1.0
+    assert masked_mean(ones, torch.arange(70_000) > 0).item() == 1.0
+
+
 def test_binary_cross_entropy_equals_values_worked_out_by_hand():
     # sigmoid(log 3) = 3/4, sigmoid(-log 4) = 1/5
     logits = torch.tensor([math.log(3), -math.log(4)], dtype=torch.float64)

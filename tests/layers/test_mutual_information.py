@@ -384,3 +384,15 @@ def test_shuffled_pairs_of_a_standardized_discriminator_match_its_own_scores():
     negative = discriminator(scenario[shuffled], matrices)
     kept = ids[:, 0] != ids[shuffled, 0]
     torch.testing.assert_close(loss, jensen_shannon_loss(positive, negative, kept))
+
+
+def test_infonce_standardizes_scenarios_over_the_rows_of_the_batch():
+    """A scenario counts as often as it occurs, as in the other estimators."""
+    discriminator = random_discriminator()
+    scenario, matrices, ids = random_batch([0, 0, 0, 1, 2, 0, 0, 1])
+    expected = infonce_loss(
+        discriminator, standardized(scenario), standardized(matrices), ids, True
+    )
+    discriminator.standardize = True
+    found = InfoNCELoss(discriminator, True)(scenario, matrices, ids).item()
+    assert found == pytest.approx(expected, **EXACT)

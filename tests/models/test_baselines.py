@@ -203,10 +203,11 @@ def test_dropout_changes_training_only(build):
     assert torch.equal(model(batch), model(batch))
 
 
-def test_it_runs_in_lower_precision(build):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_runs_in_lower_precision(build, dtype):
     model = build()
     batch = toy_batch(20)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         loss = total_loss(model, batch)
     loss.backward()
     assert loss.isfinite()

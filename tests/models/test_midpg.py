@@ -37,6 +37,25 @@ def gradients_of(model, loss):
     }
 
 
+# --- lower precision -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("estimator", MI_ESTIMATORS)
+def test_the_regularisation_sees_gates_that_differ_in_lower_precision(estimator, dtype):
+    """Embeddings of a large table start small, so that the gates start next to a half."""
+    dataset = toy_dataset(sizes={"user_id": 500_000, "item_id": 9, "shop_id": 5})
+    model = make(MIDPG, dataset, mi_estimator=estimator, mi_standardize=True)
+    batch = toy_batch(200, dataset=dataset)
+    with torch.autocast("cpu", dtype=dtype):
+        matrices = flatten_matrices(model.weighting_matrices(batch))
+        terms = model.calculate_loss(batch)
+    assert (matrices != matrices[:1]).any(dim=0).all()
+    sum(terms).backward()
+    assert all(term.isfinite() for term in terms)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
 # --- beside DPG ------------------------------------------------------------------------------
 
 
