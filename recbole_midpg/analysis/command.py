@@ -262,13 +262,14 @@ def analyze_sizes(
     """Train models on a generated set of several sizes, and draw their learning curves."""
     import_matplotlib()
     sizes = check_sizes(dataset, rows)
-    file, tuned = tuned_settings(dataset, settings_file)
+    models = model_names(models)
+    file, tuned = tuned_settings(dataset, settings_file, models)
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")
     curves = run_sizes(
         dataset,
         Path(output) / "sizes.jsonl",
         sizes,
-        model_names(models),
+        models,
         trials=trials,
         seed=seed,
         jobs=jobs,

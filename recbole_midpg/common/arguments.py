@@ -55,20 +55,23 @@ def _parse_collection(text: str) -> Any:
 
 
 def load_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
-    """Read YAML that holds as many values as it seems to.
+    """Read YAML that holds as many values as it seems to, each under a key of its own.
 
     References to references can stand for more values than fit the memory, or for themselves;
-    whoever prints such a value, as RecBole's log does, does not come back.
+    whoever prints such a value, as RecBole's log does, does not come back. And of a key that stands
+    twice PyYAML takes the later value without a word.
 
     Args:
         text: the YAML.
         loader: a safe loader.
 
     Raises:
-        YAMLError: the text is no YAML, or it stands for too many values.
+        YAMLError: the text is no YAML, stands for too many values, or has a key twice.
         Exception: one of :data:`YAML_VALUE_ERRORS`.
     """
-    _count(yaml.compose(text, Loader=loader), {})
+    root = yaml.compose(text, Loader=loader)
+    _count(root, {})
+    _refuse_repeated_keys(root)
     return yaml.load(text, Loader=loader)
 
 
@@ -85,6 +88,23 @@ def _count(node: yaml.Node | None, known: dict[int, int]) -> int:
         problem = f"it stands for {_MOST_VALUES:,} values or more"
         raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
     return known[id(node)]
+
+
+def _refuse_repeated_keys(node: yaml.Node | None) -> None:
+    """Raise where a mapping, or one within it, has a key twice; it holds itself nowhere."""
+    if isinstance(node, yaml.SequenceNode):
+        for part in node.value:
+            _refuse_repeated_keys(part)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in lines:
+                problem = f"the key {key.value!r} stands in line {lines[key.value]} already"
+                raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+            lines[key.value] = key.start_mark.line + 1
+        _refuse_repeated_keys(value)
 
 
 def split_arguments(arguments: Sequence[str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ import yaml
 
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.config_files import read_config_file
-from recbole_midpg.common.errors import UsageError
+from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult
 from recbole_midpg.generated import GENERATED, bayes_of_split
+from recbole_midpg.integration.models.model_names import (
+    defaults_of,
+    own_model_names,
+    recbole_models,
+)
 from recbole_midpg.integration.models.outside_models import class_name_of
 
 _COMMON = "common"
@@ -36,14 +42,20 @@ def find_settings(dataset: str) -> Path | None:
     return None
 
 
-def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
+def read_settings(path: str | Path, compared: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Read tuned settings: config values by model, and under ``common`` those of all models.
 
+    Args:
+        path: the file.
+        compared: labels of models that are known besides this package's and RecBole's, as those of
+            models from outside.
+
     Raises:
-        UsageError: the file cannot be read or is not of that form.
+        UsageError: the file cannot be read, is not of that form, or names what is no model.
     """
     content = read_config_file(path)
     for model, values in content.items():
+        _check_name(model, path, compared)
         if not isinstance(values, dict):
             raise UsageError(
                 f"settings {str(path)!r}: {model} has {values!r}, expected config keys and values."
@@ -51,8 +63,25 @@ def read_settings(path: str | Path) -> dict[str, dict[str, Any]]:
     return content
 
 
-def tuned_settings(dataset: str, file: str | None) -> tuple[Path | None, dict[str, dict[str, Any]]]:
+def _check_name(name: str, path: str | Path, compared: Collection[str]) -> None:
+    """Raise where a name in a file of settings is of no model: its values would be left unread."""
+    known = [_COMMON, *own_model_names(), *recbole_models(), *compared]
+    if defaults_of(name) not in known:
+        raise UsageError(
+            f"settings {str(path)!r}: {name!r} is no model that is compared or known, expected "
+            f"{_COMMON} or the name of a model{did_you_mean(name, known) or '.'}"
+        )
+
+
+def tuned_settings(
+    dataset: str, file: str | None, models: Sequence[str]
+) -> tuple[Path | None, dict[str, dict[str, Any]]]:
     """Read the tuned settings of a file, or of the dataset's own where there is one.
+
+    Args:
+        dataset: the dataset.
+        file: the file, if one is named.
+        models: the models that are compared.
 
     Returns:
         The file, ``None`` where nothing is tuned, and what :func:`read_settings` gives.
@@ -61,7 +90,7 @@ def tuned_settings(dataset: str, file: str | None) -> tuple[Path | None, dict[st
         UsageError: see :func:`read_settings`.
     """
     path = find_settings(dataset) if file is None else Path(file)
-    return path, {} if path is None else read_settings(path)
+    return path, {} if path is None else read_settings(path, [*map(class_name_of, models)])
 
 
 def settings_text(
@@ -125,7 +154,8 @@ class ModelSummary:
             ``None`` of the baseline itself, and where no seed has both.
         tests: its test AUC against the best baseline's, corrected for all comparisons.
         better: whether it is significantly better by the t-test, which earns the paper's star.
-        gap_closed: the share of the way from DNN's AUC to the best possible that it goes.
+        gap_closed: the share of the way from DNN's AUC to the best possible that it goes, over the
+            seeds that it and DNN have.
         paper: AUC and LogLoss of the paper's Table 1.
     """
 
@@ -163,7 +193,8 @@ class Summary:
     Attributes:
         dataset: the dataset.
         models: a line a model.
-        best_baseline: the baseline that is best on validation, ``None`` without baselines.
+        best_baseline: the baseline that is best on validation, over the seeds that all share which
+            have at least half as many trials as any; ``None`` without baselines.
         bayes: the mean of the best possible AUC and LogLoss on the seeds' test splits, where the
             data is generated.
     """
@@ -191,48 +222,83 @@ def summarize(
     for result in results:
         by_label.setdefault(result.label, []).append(result)
     finished = {
-        label: tuple(trial for trial in trials if not trial.problem)
+        label: tuple(_without_undefined(trial) for trial in trials if not trial.problem)
         for label, trials in by_label.items()
     }
     metric = config["valid_metric"].lower()
-    sign = 1.0 if config["valid_metric_bigger"] else -1.0
-    valid_scores = {
-        label: spread.mean if spread else None
+    valid = {
+        label: {
+            trial.seed: score
+            for trial in trials
+            for name, score in trial.valid.items()
+            if name.lower() == metric  # RecBole's config has no capitals, a scenario's name may
+        }
         for label, trials in finished.items()
-        for spread in [Spread.of([trial.valid[metric] for trial in trials])]
     }
-    baselines = {
-        label: sign * score
-        for label, score in valid_scores.items()
-        if label not in proposed and score is not None
+    test = {
+        label: {trial.seed: trial.test["auc"] for trial in trials if "auc" in trial.test}
+        for label, trials in finished.items()
     }
-    best = max(baselines, key=lambda label: baselines[label], default=None)
-    differences = _differences_from(best, finished)
+    best = _best_of(
+        {label: scores for label, scores in valid.items() if label not in proposed and scores},
+        bigger=config["valid_metric_bigger"],
+    )
+    differences = _differences_from(best, test)
     tests = _corrected_tests(differences)
-    bayes = best_possible(config, sorted({result.seed for result in results}))
+    best_aucs = best_possible_by_seed(config, {result.seed for result in results})
     paper = paper_numbers(config["dataset"])
-    dnn = _mean_auc(finished.get("DNN", ()))
 
     models = []
     for label, trials in finished.items():
-        auc = _mean_auc(trials)
-        best_auc = _mean_auc(finished[best]) if best else None
-        t = tests[label].t
+        gained, t = Spread.of(differences[label]), tests[label].t
+        mean_valid = Spread.of(list(valid[label].values()))
         models.append(
             ModelSummary(
                 label,
                 trials,
                 tuple(trial.problem for trial in by_label[label] if trial.problem),
                 _test_scores(trials),
-                valid_scores[label],
-                Spread.of(differences[label]),
+                mean_valid.mean if mean_valid else None,
+                gained,
                 tests[label],
-                t is not None and t < _SIGNIFICANT and (auc or 0.0) > (best_auc or 0.0),
-                _share(auc, dnn, bayes[0] if bayes else None),
+                t is not None and t < _SIGNIFICANT and gained is not None and gained.mean > 0,
+                _share(
+                    test[label],
+                    test.get("DNN", {}),
+                    {seed: auc for seed, (auc, _) in best_aucs.items()},
+                ),
                 paper.get(label),
             )
         )
-    return Summary(config["dataset"], tuple(models), best, bayes)
+    return Summary(config["dataset"], tuple(models), best, _means(best_aucs))
+
+
+def _without_undefined(trial: TrialResult) -> TrialResult:
+    """Leave out the metrics that its rows do not define, as an AUC of rows of one class."""
+    valid, test = (
+        {name: value for name, value in scores.items() if math.isfinite(value)}
+        for scores in (trial.valid, trial.test)
+    )
+    return replace(trial, valid=valid, test=test)
+
+
+def _best_of(scores: Mapping[str, Mapping[int, float]], *, bigger: bool) -> str | None:
+    """The model with the best mean score over seeds that the models share.
+
+    One with less than half as many seeds as another is left out, as few seeds may be easy ones.
+
+    Args:
+        scores: by model and seed; at least one of each model.
+        bigger: whether a higher score is better.
+    """
+    most = max(map(len, scores.values()), default=0)
+    tried = {label: of_seeds for label, of_seeds in scores.items() if 2 * len(of_seeds) >= most}
+    shared = set.intersection(*map(set, tried.values())) if tried else set()
+    means = {
+        label: sum(of_seeds[seed] for seed in shared or of_seeds) / len(shared or of_seeds)
+        for label, of_seeds in tried.items()
+    }
+    return (max if bigger else min)(means, key=lambda label: means[label], default=None)
 
 
 def _test_scores(trials: Sequence[TrialResult]) -> dict[str, Spread]:
@@ -244,31 +310,25 @@ def _test_scores(trials: Sequence[TrialResult]) -> dict[str, Spread]:
     return {name: spread for name, spread in spreads.items() if spread is not None}
 
 
-def _mean_auc(trials: Sequence[TrialResult]) -> float | None:
-    spread = Spread.of([trial.test["auc"] for trial in trials if "auc" in trial.test])
-    return spread.mean if spread else None
-
-
-def _share(auc: float | None, dnn: float | None, best_possible: float | None) -> float | None:
-    if auc is None or dnn is None or best_possible is None or best_possible == dnn:
-        return None
-    return (auc - dnn) / (best_possible - dnn)
+def _share(
+    auc: Mapping[int, float], dnn: Mapping[int, float], best_possible: Mapping[int, float]
+) -> float | None:
+    """The share of the way from DNN's AUC to the best possible, over the seeds that all have."""
+    seeds = auc.keys() & dnn.keys() & best_possible.keys()
+    way = sum(best_possible[seed] - dnn[seed] for seed in seeds)
+    return sum(auc[seed] - dnn[seed] for seed in seeds) / way if way else None
 
 
 def _differences_from(
-    best: str | None, finished: Mapping[str, Sequence[TrialResult]]
+    best: str | None, auc: Mapping[str, Mapping[int, float]]
 ) -> dict[str, list[float]]:
     """Subtract the best baseline's test AUC from every other model's, seed by seed."""
-    by_seed = {
-        label: {trial.seed: trial.test["auc"] for trial in trials if "auc" in trial.test}
-        for label, trials in finished.items()
-    }
-    base = by_seed.get(best, {}) if best is not None else {}
+    base = auc.get(best, {}) if best is not None else {}
     return {
         label: []
         if label == best
         else [scores[seed] - base[seed] for seed in sorted(scores.keys() & base.keys())]
-        for label, scores in by_seed.items()
+        for label, scores in auc.items()
     }
 
 
@@ -292,7 +352,7 @@ def paper_numbers(dataset: str) -> dict[str, tuple[float, float]]:
     return {model: (auc, logloss) for model, (auc, logloss) in numbers.items()}
 
 
-def best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | None:
+def best_possible(config: Any, seeds: Collection[int]) -> tuple[float, float] | None:
     """Compute the best possible AUC and LogLoss on the labels as drawn.
 
     Args:
@@ -300,8 +360,29 @@ def best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | No
         seeds: of the trials; each draws a split.
 
     Returns:
-        The means over the seeds' test splits; ``None`` where the dataset is not a generated one, or
-        is not split at random over all rows.
+        The means over the seeds' test splits; ``None`` where there are none, see
+        :func:`best_possible_by_seed`.
+    """
+    return _means(best_possible_by_seed(config, seeds))
+
+
+def _means(scores: Mapping[int, tuple[float, float]]) -> tuple[float, float] | None:
+    if not scores:
+        return None
+    auc, logloss = (sum(of_seeds) / len(scores) for of_seeds in zip(*scores.values(), strict=True))
+    return auc, logloss
+
+
+def best_possible_by_seed(config: Any, seeds: Collection[int]) -> dict[int, tuple[float, float]]:
+    """Compute the best possible AUC and LogLoss on the labels as drawn, of each seed's test split.
+
+    Args:
+        config: RecBole's ``Config`` of a trial on the dataset, which was generated before.
+        seeds: of the trials; each draws a split.
+
+    Returns:
+        Both of each seed whose test split has rows of both classes; empty where the dataset is not
+        a generated one, or is not split at random over all rows.
     """
     split = config["eval_args"]["split"]
     if (
@@ -311,12 +392,12 @@ def best_possible(config: Any, seeds: Sequence[int]) -> tuple[float, float] | No
         or config["eval_args"]["group_by"]
         or config["time_split"] is not None
     ):
-        return None
+        return {}
     folder = Path(config["data_path"])
-    tests = [bayes_of_split(folder, split["RS"], seed)["test"] for seed in seeds]
-    means = [
-        Spread.of([float(test[name] or "nan") for test in tests])
-        for name in ("auc_of_drawn_labels", "logloss_of_drawn_labels")
-    ]
-    auc, logloss = (spread.mean if spread else float("nan") for spread in means)
-    return auc, logloss
+    scores = {}
+    for seed in sorted(seeds):
+        test = bayes_of_split(folder, split["RS"], seed)["test"]
+        auc, logloss = test["auc_of_drawn_labels"], test["logloss_of_drawn_labels"]
+        if auc is not None and logloss is not None:
+            scores[seed] = (auc, logloss)
+    return scores

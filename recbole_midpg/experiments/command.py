@@ -181,7 +181,7 @@ def compare_models(
     require_positive("jobs", jobs)
     models = model_names(models)
     proposed = _proposed_models(proposed, models)
-    file, tuned = tuned_settings(dataset, settings_file)
+    file, tuned = tuned_settings(dataset, settings_file, models)
     given = config_values(settings)
     # What is on the command line wins over what was tuned, and that over config files.
     plans = plan_trials(models, trials, seed, tuned, given)

@@ -148,7 +148,7 @@ def markdown(summary: Summary, blocks: Sequence[Block]) -> str:
 def notes(summary: Summary) -> list[str]:
     """What is to be known to read the table, and what failed: a paragraph each."""
     sentences = ["Mean ± sd of the test split over seeds."]
-    if summary.best_baseline:
+    if any(model.gained for model in summary.models):
         best = summary.best_baseline
         sentences.append(
             f"AUC over {best}: that of the same seed less that of {best}, the best baseline on "
@@ -158,7 +158,7 @@ def notes(summary: Summary) -> list[str]:
     if summary.bayes:
         sentences.append(
             "Best possible: the true probabilities on the labels as drawn; gap closed: the share "
-            "of the way from DNN's AUC to it."
+            "of the way from DNN's AUC to it, over the seeds that both have."
         )
     failed = [
         f"{model.label}: {len(model.problems)} of {len(model.problems) + len(model.trials)} trials "
@@ -166,7 +166,31 @@ def notes(summary: Summary) -> list[str]:
         for model in summary.models
         if model.problems
     ]
-    return [" ".join(sentences), *_places_of_best(summary), *_doubts(summary), *failed]
+    return [
+        " ".join(sentences),
+        *_places_of_best(summary),
+        *_undefined(summary),
+        *_doubts(summary),
+        *failed,
+    ]
+
+
+def _undefined(summary: Summary) -> list[str]:
+    """Of which models some trials' rows do not define a metric that others have."""
+    metrics = dict.fromkeys(name for model in summary.models for name in model.scores)
+    missing = {
+        (model.label, name): len(model.trials) - (spread.count if spread else 0)
+        for model in summary.models
+        for name in metrics
+        if "/" not in name
+        for spread in [model.scores.get(name)]
+    }
+    return [
+        f"{label}: {_METRIC_NAMES.get(name, name)} is not defined on the test rows of {count} "
+        "trials, which are left out of its mean."
+        for (label, name), count in missing.items()
+        if count
+    ]
 
 
 def _doubts(summary: Summary) -> list[str]:

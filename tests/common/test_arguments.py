@@ -2,10 +2,17 @@ import re
 import warnings
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_midpg.common.arguments import listed_names, model_names, parse_value, split_arguments
+from recbole_midpg.common.arguments import (
+    listed_names,
+    load_yaml,
+    model_names,
+    parse_value,
+    split_arguments,
+)
 from recbole_midpg.common.errors import UsageError
 
 
@@ -127,3 +134,25 @@ def test_a_name_that_begins_as_a_number_is_text_without_a_warning():
         warnings.simplefilter("error")
         assert parse_value("4.inter") == "4.inter"
         assert parse_value("2is.csv") == "2is.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line", "before"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "a", 3, 1),
+        ("a: {b: 1,\n  b: 2}\n", "b", 2, 1),
+        ("- {c: 1}\n- d: 1\n  c: {}\n  d: 2\n", "d", 4, 2),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_at_any_depth(text, key, line, before):
+    with pytest.raises(yaml.YAMLError, match=f"'{key}' stands in line {before}") as raised:
+        load_yaml(text)
+    assert raised.value.problem_mark.line + 1 == line
+
+
+def test_equal_keys_of_different_mappings_are_kept():
+    assert load_yaml("a: {b: 1}\nc: {b: 2}\nd: [{b: 3}, {b: 4}]\n") == {
+        "a": {"b": 1},
+        "c": {"b": 2},
+        "d": [{"b": 3}, {"b": 4}],
+    }

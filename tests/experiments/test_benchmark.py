@@ -119,6 +119,62 @@ def test_a_difference_is_of_the_seeds_that_both_have(results):
     assert (gained.count, gained.mean) == (5, pytest.approx(0.014))
 
 
+def test_a_star_is_of_the_seeds_that_both_have(results):
+    """MIDPG is behind on each seed it has, and those are DNN's easy ones."""
+    dnn = {0: 0.70, 1: 0.71, 2: 0.69, 3: 0.60, 4: 0.59, 5: 0.61}
+    behind = {0: 0.695, 1: 0.7049, 2: 0.6851}
+    trials = [trial("DNN", seed, auc) for seed, auc in dnn.items()]
+    trials += [trial("MIDPG", seed, auc) for seed, auc in behind.items()]
+    line = line_of(summarize(trials, CONFIG), "MIDPG")
+    assert line.scores["auc"].mean > 0.69 > sum(dnn.values()) / 6
+    assert line.tests.t < 0.05
+    assert line.gained.mean < 0
+    assert not line.better
+
+
+def test_the_best_baseline_is_of_seeds_that_the_others_have_too():
+    """STAR finished an easy seed alone, and PLE one more of those than DNN."""
+    valid = {
+        "DNN": {0: 0.80, 1: 0.70, 2: 0.60},
+        "STAR": {0: 0.90},
+        "PLE": {0: 0.79, 1: 0.69, 2: 0.59, 3: 0.90},
+    }
+    trials = [
+        replace(trial("DNN", seed, 0.6, valid={"auc": auc}), label=model)
+        for model, of_seeds in valid.items()
+        for seed, auc in of_seeds.items()
+    ]
+    assert summarize(trials, CONFIG).best_baseline == "DNN"
+    of_other_seeds = [replace(t, seed=9) if t.label == "STAR" else t for t in trials[:4]]
+    assert summarize(of_other_seeds, CONFIG).best_baseline == "DNN"
+    assert summarize([], CONFIG).best_baseline is None
+
+
+def test_a_metric_that_is_not_defined_is_left_out_and_told(results, tmp_path):
+    """As an AUC of a test split of one class: the other models' tests stay as they were."""
+    broken = [
+        replace(r, test={**r.test, "auc": float("nan")}) if (r.label, r.seed) == ("PLE", 2) else r
+        for r in results
+    ]
+    summary = summarize(broken, CONFIG)
+    assert line_of(summary, "PLE").scores["auc"].count == 5
+    assert line_of(summary, "PLE").gained.count == 5
+    (told,) = notes(summary)[1:]
+    assert told.startswith("PLE: AUC is not defined on the test rows of 1 trials")
+    write_tables(summary, tmp_path, {}, scenarios=True)
+    assert "NaN" not in (tmp_path / "table.json").read_text()
+
+    unscored = [replace(r, valid={"auc": float("nan")}) if r.label == "PLE" else r for r in results]
+    assert summarize(unscored, CONFIG).best_baseline == "DNN"
+    assert line_of(summarize(unscored, CONFIG), "PLE").valid_score is None
+
+
+def test_a_validation_metric_may_be_a_scenarios_whose_name_has_capitals(results):
+    scored = [replace(r, valid={"auc": 0.5, "auc/App": r.valid["auc"]}) for r in results]
+    summary = summarize(scored, CONFIG | {"valid_metric": "auc/app"})
+    assert line_of(summary, "PLE").valid_score == pytest.approx(0.65)
+
+
 def test_a_lower_validation_metric_may_be_better(results):
     config = CONFIG | {"valid_metric": "LogLoss", "valid_metric_bigger": False}
     changed = [
@@ -277,3 +333,21 @@ def test_settings_are_the_users_before_the_packages():
     (folder / "bad.yaml").write_text("DNN: 3\n")
     with pytest.raises(UsageError, match="DNN has 3, expected config keys"):
         read_settings(folder / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("MIDGP", "MIDPG"), ("comon", "common"), ("ESMM_MIDGP", "")]
+)
+def test_settings_of_what_is_no_model_are_refused(name, nearest):
+    Path("bad.yaml").write_text(f"{name}: {{learning_rate: 0.1}}\n")
+    with pytest.raises(UsageError, match=f"'bad.yaml': '{name}' is no model .*{nearest}"):
+        read_settings("bad.yaml")
+
+
+def test_settings_may_be_of_models_that_are_not_compared():
+    Path("good.yaml").write_text(
+        "common: {a: 1}\nMIDPG: {}\nDeepFM: {}\nESMM_DNN: {}\nMine: {b: 2}\n"
+    )
+    assert read_settings("good.yaml", ["Mine"])["Mine"] == {"b": 2}
+    with pytest.raises(UsageError, match="'Mine' is no model that is compared or known"):
+        read_settings("good.yaml")

@@ -264,6 +264,7 @@ def test_a_malformed_header_is_named(tmp_path):
         ("beta: [1", ["line 1"]),
         ("beta: 1\n  k: 2", ["line 2"]),
         ("- beta", ["key: value"]),
+        ("beta: 1\nk: 2\nbeta: 3", ["line 3: the key 'beta' stands in line 1 already."]),
         ("beta: !!python/object/apply:os.getcwd []", ["line 1"]),
     ],
 )
