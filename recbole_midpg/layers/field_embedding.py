@@ -5,9 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# RecBole's: what keeps the mean of an empty sequence at zero.
-_NO_ELEMENTS = 1e-8
-
 
 def mean_of_present(embeddings: Tensor, is_present: Tensor) -> Tensor:
     """Average the elements of sequences that are there.
@@ -20,7 +17,8 @@ def mean_of_present(embeddings: Tensor, is_present: Tensor) -> Tensor:
         ``(B, D)``; zero where no element is there.
     """
     weights = is_present.to(embeddings.dtype).unsqueeze(1)  # [B, 1, length]
-    return torch.bmm(weights, embeddings).squeeze(1) / (weights.sum(2) + _NO_ELEMENTS)
+    # By 1 where there are none, and not by RecBole's 1e-8, which float16 gradients cannot hold.
+    return torch.bmm(weights, embeddings).squeeze(1) / weights.sum(2).clamp(min=1)
 
 
 def split_numbers(fields: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,7 +47,11 @@ from recbole_midpg.integration.config.time_split import (
 )
 from recbole_midpg.integration.dataset.batches import check_epochs_per_pass
 from recbole_midpg.integration.dataset.datasets import find_dataset_config, require_dataset
-from recbole_midpg.integration.dataset.number_scaling import NUMERIC, NUMERICAL_SCALING
+from recbole_midpg.integration.dataset.number_scaling import (
+    NUMERIC,
+    NUMERICAL_SCALING,
+    embeds_numbers,
+)
 from recbole_midpg.integration.dataset.rare_tokens import (
     MinCount,
     check_min_count,
@@ -415,16 +419,39 @@ def _check_rows(config: Config) -> dict[str, AtomicField] | None:
 
 
 def _report_unread_values(config: Config) -> None:
-    """Warn of ``preload_weight``, which no context-aware model reads, and of trees' ``numeric``."""
+    """Warn of values that the model does not read, or not with this data, though others do."""
     is_users_own = config.model_class.__module__.partition(".")[0] not in _PACKAGES
     if config["preload_weight"] and not is_users_own:
         _warn_once(
             f"preload_weight: {config.model} does not read it: its embeddings start at random. "
             "numerical_features embeds a float_seq column of the user's or the item's file."
         )
-    if config["numeric"] and config["MODEL_TYPE"] != ModelType.CONTEXT:
+    if config["numeric"] and not embeds_numbers(config):
         _warn_once(f"numeric: {config.model} takes numbers as they are, a missing one as the mean.")
+    given = config.external_config_dict
+    if config.model in TREE_MODELS and (unread := [key for key in _OF_STEPS if key in given]):
+        _warn_once(
+            f"{', '.join(unread)}: not used, as {config.model} grows trees from all rows at once."
+        )
+    arguments = given.get("eval_args") or {}
+    if config["benchmark_filename"] is not None and (
+        unread := [key for key in ("split", "order", "group_by") if key in arguments]
+    ):
+        _warn_once(
+            f"eval_args: {', '.join(unread)}: not used, as the files of benchmark_filename are the "
+            "splits."
+        )
 
+
+# Keys of trainings that take steps from batches.
+_OF_STEPS = (
+    "learner",
+    "learning_rate",
+    "weight_decay",
+    "clip_grad_norm",
+    "sparse_updates",
+    "enable_amp",
+)
 
 _PACKAGES = ("recbole", "recbole_midpg")
 

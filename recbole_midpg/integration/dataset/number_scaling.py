@@ -25,6 +25,7 @@ from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import ByName, Choice, Integer, OrNone, Parts
 from recbole_midpg.integration.dataset.compact_interaction import CompactInteraction, kept_columns
 from recbole_midpg.integration.dataset.split_columns import column_of
+from recbole_midpg.integration.models.model_names import TREES
 from recbole_midpg.loading.number_scalers import (
     UNSCALED,
     Method,
@@ -93,11 +94,16 @@ def scaling_methods(config: Any, field2type: Mapping[str, FeatureType]) -> dict[
     Returns:
         The method of each field that is scaled; none for a model that does not embed numbers.
     """
-    if config["MODEL_TYPE"] != ModelType.CONTEXT:
+    if not embeds_numbers(config):
         return {}
     chosen, other = config["numeric"] or {}, config["numerical_scaling"] or UNSCALED
     methods = {name: chosen.get(name, other) for name in unchanged_numbers(config, field2type)}
     return {name: method for name, method in methods.items() if method != UNSCALED}
+
+
+def embeds_numbers(config: Any) -> bool:
+    """Whether a config's model embeds numbers, which trees take as they are."""
+    return config["MODEL_TYPE"] == ModelType.CONTEXT and config["model"] not in TREES
 
 
 def unchanged_numbers(config: Any, field2type: Mapping[str, FeatureType]) -> list[str]:
@@ -208,7 +214,7 @@ def _report_others(train: Any, standardised: Sequence[str]) -> None:
     config = train.config
     normalized = normalized_numbers(config, train.field2type)
     scales_others = config["numerical_scaling"] == StandardScaler.method
-    if normalized and scales_others and config["MODEL_TYPE"] == ModelType.CONTEXT:
+    if normalized and scales_others and embeds_numbers(config):
         key = "normalize_field" if config["normalize_field"] else "normalize_all"
         getLogger().info(
             f"{_listed(normalized)}: not standardised, as {key} scales them by the least and the "

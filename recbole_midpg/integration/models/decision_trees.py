@@ -28,6 +28,7 @@ from recbole_midpg.evaluation.binary_metrics import log_loss
 from recbole_midpg.integration.dataset.number_scaling import scalers_of
 from recbole_midpg.integration.dataset.rare_tokens import rare_tokens_of
 from recbole_midpg.integration.dataset.split_columns import MODEL_SOURCES
+from recbole_midpg.integration.models.model_names import TREES
 
 Features: TypeAlias = "NDArray[np.float32] | scipy.sparse.csr_matrix"
 _ErrorClass: TypeAlias = type[Exception]  # the models' attribute type hides the word
@@ -50,7 +51,8 @@ def _features_of(config: Any, dataset: Any) -> list[_Feature]:
 
     A token is its id, or a column each where ``convert_token_to_onehot`` asks for it and there are
     at most ``token_num_threhold`` (RecBole's spelling) of them; a sequence of tokens is a column
-    each, with how often it occurs; a number is itself, a sequence of numbers its mean.
+    each, with how often it occurs; a number is itself or, where ``discretization`` names it, its
+    bucket, a sequence of numbers its mean.
     """
     features = []
     for field in dataset.fields(source=MODEL_SOURCES):
@@ -69,7 +71,7 @@ def _features_of(config: Any, dataset: Any) -> list[_Feature]:
         elif field not in config["numerical_features"]:
             continue
         else:
-            encode = _numbers
+            encode = _buckets if field in (config["discretization"] or ()) else _numbers
         features.append(_Feature(field, encode))
     return features
 
@@ -106,6 +108,11 @@ def _numbers(values: Tensor) -> Features:
     there = pairs[:, :, 1] != 0
     sums = (pairs[:, :, 0] * there).sum(axis=1, keepdims=True)
     return sums / np.maximum(there.sum(axis=1, keepdims=True), 1)
+
+
+def _buckets(values: Tensor) -> Features:
+    """The bucket of a row's number, ``(B, 2)`` of 1 and its index to ``(B, 1)``."""
+    return values.reshape(len(values), 2)[:, 1:].numpy().astype(np.float32)
 
 
 def _side_by_side(parts: list[Features]) -> Features:
@@ -290,7 +297,7 @@ class LightGBM(DecisionTrees):
         return importlib.import_module(self.library).Booster(model_str=content.decode())
 
 
-TREE_MODELS: dict[str, type[DecisionTrees]] = {"LightGBM": LightGBM, "XGBoost": XGBoost}
+TREE_MODELS: dict[str, type[DecisionTrees]] = dict(zip(TREES, (LightGBM, XGBoost), strict=True))
 
 
 def tree_model(name: str) -> type[DecisionTrees]:

@@ -16,6 +16,9 @@ def own_model_names() -> list[str]:
     return sorted((path.stem for path in MODEL_PROPERTIES.glob("*.yaml")), key=str.lower)
 
 
+TREES = ("LightGBM", "XGBoost")
+"""Models of boosted trees: context-aware in what they read, but without embeddings or steps."""
+
 ENTIRE_SPACE = "ESMM_"
 """How the names of entire-space models begin; the rest is the name of their tower."""
 

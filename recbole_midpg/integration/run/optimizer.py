@@ -57,12 +57,18 @@ def check_optimizer(values: dict[str, Any]) -> None:
             "learner: 'sparse_adam' takes sparse gradients alone, and a context-aware model has "
             "dense ones, expected 'lazy_adam', which updates the rows of a batch."
         )
+    obstacle = _obstacle(values) if is_context else "a model that is not context-aware"
     if learner == "lazy_adam":
-        obstacle = "sparse_updates: off" if switch == "off" else _obstacle(values)
-        if not is_context:
-            obstacle = "a model that is not context-aware"
+        obstacle = "sparse_updates: off" if switch == "off" else obstacle
         if obstacle:
             raise _no_lazy_adam(obstacle)
+    if switch == "on":
+        obstacle = obstacle if learner in ("adam", "lazy_adam") else f"learner: {learner}"
+        if obstacle:
+            raise UsageError(
+                f"sparse_updates: on does not go with {obstacle}, which walks over whole tables, "
+                "expected auto or off."
+            )
 
 
 def _no_lazy_adam(obstacle: str) -> UsageError:

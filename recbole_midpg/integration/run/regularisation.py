@@ -10,6 +10,7 @@ from recbole.utils import ModelType
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import Number, Rules
 from recbole_midpg.integration.dataset.batches import obstacle_to_parts
+from recbole_midpg.integration.models.model_names import TREES
 from recbole_midpg.models.base import ScenarioRecommender
 
 REGULARISATION_RULES: Rules = {
@@ -56,6 +57,8 @@ def _obstacle(key: str, config: Any) -> str | None:
     """Why a key would do nothing; ``None`` where it does something."""
     if config["MODEL_TYPE"] != ModelType.CONTEXT:
         return f"{config['model']} is not context-aware"
+    if config["model"] in TREES:
+        return f"{config['model']} grows trees"
     is_own = issubclass(config.model_class, ScenarioRecommender)
     if key == "embedding_dropout" and not is_own:
         return f"{config['model']} embeds by itself, being no ScenarioRecommender of this package"

@@ -25,7 +25,11 @@ from recbole_midpg.evaluation.run_results import RunResults
 from recbole_midpg.evaluation.scenario_table import ScenarioRow, ScenarioTable
 from recbole_midpg.integration.dataset import trust
 from recbole_midpg.integration.dataset.batches import obstacle_to_parts
-from recbole_midpg.integration.dataset.number_scaling import scaling_methods, unchanged_numbers
+from recbole_midpg.integration.dataset.number_scaling import (
+    embeds_numbers,
+    scaling_methods,
+    unchanged_numbers,
+)
 from recbole_midpg.integration.dataset.saved_dataset import create_dataset
 from recbole_midpg.integration.dataset.vocabulary import vocabulary_of
 from recbole_midpg.integration.metrics.metrics import scores_and_labels, table_of_scenarios
@@ -248,7 +252,7 @@ class Run:
         unscaled = {*unchanged_numbers(config, types)} - scaling_methods(config, types).keys()
         advice = (
             "numerical_features as large as in the file do that (numerical_scaling: standard)"
-            if unscaled
+            if unscaled and embeds_numbers(config)
             else "a lower learning_rate or fewer epochs may help"
         )
         for doubt in doubts(labels, scores):
@@ -258,6 +262,9 @@ class Run:
         """Warn of a best epoch that may rank the validation split no better than chance does."""
         if "auc" not in self.best_valid:
             return
+        if not hasattr(self.trainer.evaluator, "evaluated"):
+            # In a run that was resumed after its last validation.
+            self.trainer.evaluate(self.valid_data, load_best_model=False)
         labels = self.trainer.evaluator.evaluated.column("data.label")
         positives = int((labels == 1).sum())
         doubt = chance_doubt(self.best_valid["auc"], positives, len(labels) - positives)

@@ -360,7 +360,7 @@ def test_files_of_splits_are_two_or_three(model, names):
     )
 
 
-def test_a_file_may_be_two_splits(tmp_path):
+def test_a_file_may_be_two_splits(tmp_path, caplog):
     (tmp_path / "clicks").mkdir()
     for name in ("train", "test"):
         (tmp_path / "clicks" / f"clicks.{name}.inter").write_text(
@@ -369,6 +369,21 @@ def test_a_file_may_be_two_splits(tmp_path):
     names = ["train", "test", "test"]
     made = config("DNN", "clicks", data_path=str(tmp_path), benchmark_filename=names)
     assert made["benchmark_filename"] == names
+    assert "not used" not in caplog.text
+    asked = {"split": {"RS": [5, 2, 3]}, "order": "RO", "group_by": None, "mode": "labeled"}
+    config("DNN", "clicks", data_path=str(tmp_path), benchmark_filename=names, eval_args=asked)
+    assert (
+        "eval_args: split, order, group_by: not used, as the files of benchmark_filename are the "
+        "splits."
+    ) in caplog.text
+
+
+def test_keys_of_steps_are_not_used_by_trees(caplog):
+    config("LightGBM", "ml-100k", learner="sgd", weight_decay=0.1)
+    assert "learner, weight_decay: not used, as LightGBM grows trees from all rows" in caplog.text
+    caplog.clear()
+    config("DNN", "ml-100k", learner="sgd", weight_decay=0.1)
+    assert "not used" not in caplog.text
 
 
 def test_splits_that_recbole_can_make():

@@ -14,7 +14,9 @@ from recbole.quick_start import load_data_and_model
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.integration.config.config import _warn_once
 from recbole_midpg.integration.dataset.split_columns import column_of
+from recbole_midpg.integration.models.model_names import TREES
 from recbole_midpg.integration.run.checkpoint import load_checkpoint
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.scoring.scoring import write_scoring_model
@@ -496,9 +498,11 @@ def test_named_fields_are_features():
     assert config["numerical_features"] == ["age", "price"]
 
 
-def test_trees_take_numbers_as_they_are(caplog):
-    pytest.importorskip("xgboost")
+@pytest.mark.parametrize("model", TREES)
+def test_trees_take_numbers_as_they_are(model, caplog):
+    pytest.importorskip(model.lower())
+    _warn_once.cache_clear()  # of what another test has been told
     values = {"numeric": {"price": "log"}, "numerical_features": []}
-    columns = [column_of(splits_of(config_of("XGBoost", **values))[0], "price")]
+    columns = [column_of(splits_of(config_of(model, **values))[0], "price")]
     assert columns[0][..., 0].max() > 100
-    assert "numeric: XGBoost takes numbers as they are, a missing one as the mean." in caplog.text
+    assert f"numeric: {model} takes numbers as they are, a missing one as the mean." in caplog.text

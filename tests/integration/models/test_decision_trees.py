@@ -1,6 +1,7 @@
 """Trees train on the columns that are worked out by hand here, as their library does by itself."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def test_columns_are_ids_counts_and_means(model_class):
         [3, 0, 1, 0, 0, 0, 2, 0, 2.5, 2.5, 1],
         [0, 0, 0, 1, 0, 0, 0, 0, -1.0, 3.0, 2],
     ]
+
+
+def test_a_number_in_buckets_is_its_bucket(model_class):
+    """Its value is 1 in all of them."""
+    dataset = toy_dataset(mixed_types=True, sizes={"user_id": 12})
+    batch = toy_batch(2, dataset=dataset)
+    batch.update(Interaction({"price": torch.tensor([[[1.0, 3.0]], [[1.0, 7.0]]])}))
+    config = tree_config(model_class, discretization={"price": {"method": "ED", "bucket": 9}})
+    columns = model_class(config, dataset).encode(batch).toarray()
+    assert columns[:, 8].tolist() == [3.0, 7.0]
 
 
 def test_tokens_get_columns_where_they_are_few(model_class):
@@ -189,6 +200,25 @@ def rows_that_tell(tmp_path):
     columns = {"hour:token": hours, "label:float": [int(hour in (3, 7, 8, 20)) for hour in hours]}
     write_rows(tmp_path / "dataset" / "clicks" / "clicks.inter", seed=0, columns=columns)
     return tmp_path
+
+
+def test_numbers_are_taken_as_they_are(model_class, rows_that_tell, capsys):
+    """However others would scale them: an order is all that trees see."""
+    results = []
+    for scaling in (
+        "--numerical_scaling=none",
+        "--numerical_scaling=standard",
+        "--numeric={price: quantile}",
+    ):
+        arguments = [
+            *(f"--model={model_class.__name__}", "--dataset=clicks", "--load_col=~", "--epochs=1"),
+            *("--numerical_features=[price]", "--show_progress=False", scaling),
+        ]
+        assert run_recbole_command(arguments) == 0, capsys.readouterr().err
+        (report,) = Path("saved").glob("*.json")
+        results.append(json.loads(report.read_text(encoding="utf-8"))["test"])
+        shutil.rmtree("saved")
+    assert results[0] == results[1] == results[2]
 
 
 def test_a_run_learns_and_its_checkpoint_predicts(model_class, rows_that_tell, capsys):

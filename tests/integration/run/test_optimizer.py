@@ -185,7 +185,8 @@ def test_what_needs_whole_gradients_is_updated_as_a_whole(
     trainer_of: Any, caplog: pytest.LogCaptureFixture, settings: dict[str, Any], words: str
 ) -> None:
     caplog.set_level(logging.INFO)
-    trainer, *_ = trainer_of("DNN", sparse_updates="on", **settings)
+    # A table of 100 rows is large beside a batch of one.
+    trainer, *_ = trainer_of("DNN", train_batch_size=1, **settings)
     assert type(trainer.optimizer) is torch.optim.Adam
     assert trainer.optimizer.param_groups[0]["weight_decay"] == settings.get("weight_decay", 0)
     assert words in caplog.text
@@ -208,7 +209,7 @@ def test_lazy_adam_without_a_large_table_is_adam(
 
 
 def test_other_learners_stay_with_recbole(trainer_of: Any) -> None:
-    trainer, *_ = trainer_of("DNN", learner="sgd", sparse_updates="on")
+    trainer, *_ = trainer_of("DNN", learner="sgd")
     assert type(trainer.optimizer) is torch.optim.SGD
 
 
@@ -226,6 +227,16 @@ def test_other_learners_stay_with_recbole(trainer_of: Any) -> None:
         (
             {"learner": "Lazy_Adam", "weight_decay": 0.1},
             "learner: 'lazy_adam' does not go with weight_decay: 0.1, expected 'adam'.",
+        ),
+        (
+            {"sparse_updates": True, "learner": "AdamW"},
+            "sparse_updates: on does not go with learner: adamw, which walks over whole tables, "
+            "expected auto or off.",
+        ),
+        (
+            {"sparse_updates": "on", "weight_decay": 0.1},
+            "sparse_updates: on does not go with weight_decay: 0.1, which walks over whole "
+            "tables, expected auto or off.",
         ),
     ],
 )

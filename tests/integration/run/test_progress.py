@@ -169,6 +169,7 @@ def whole(tmp_path_factory):
         ("DNN", {"sparse_updates": "on"}),
         ("DNN", {"sparse_updates": "off", "learner": "adagrad"}),
         ("DNN", {"sparse_updates": "on", "eval_step": 2}),
+        ("DNN", {"sparse_updates": "on", "eval_step": 4}),  # the last epochs are not validated
         ("DNN", {"epochs_per_pass": 3}),
         ("DNN", {"eval_args": WITHOUT_VALIDATION}),
         ("MIDPG", {"sparse_updates": "on"}),

@@ -73,7 +73,10 @@ def test_a_dataset_s_default_is_left_out_where_it_would_do_nothing(tmp_path, cap
         assert sampled["embedding_prior"] == 0.0
         assert "of the dataset's config is left out, as RecBole makes the training" in caplog.text
         assert Config("LightGBM", "ml-100k")["embedding_prior"] == 0.0
-        assert "left out, as LightGBM takes all training rows" in caplog.text
+        assert "left out, as LightGBM grows trees" in caplog.text
+        for key in ("embedding_l2", "dense_weight_decay", "embedding_dropout"):
+            with pytest.raises(UsageError, match=f"{key}: LightGBM grows trees, expected 0"):
+                Config("LightGBM", "ml-100k", config_dict={key: 0.1})
     with pytest.raises(UsageError, match="embedding_prior: RecBole makes the training batches"):
         Config("DeepFM", "ml-100k", config_dict={**sampling, "embedding_prior": 5})
 
