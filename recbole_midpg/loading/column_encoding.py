@@ -26,7 +26,11 @@ from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.loading.atomic_reader import MISSING, Integers, Tokens
-from recbole_midpg.loading.number_scalers import NumberScaler, scaler_from_plain
+from recbole_midpg.loading.number_scalers import (
+    NumberScaler,
+    is_finite_float32,
+    scaler_from_plain,
+)
 from recbole_midpg.loading.rare_tokens import RareTokens
 
 _MISSING = frozenset(MISSING)
@@ -321,9 +325,9 @@ class NumberEncoder(Encoder):
         codes, distinct = distinct_values(column)
         texts = [None if value in _MISSING else value for value in distinct]
         numbers = _read_numbers(texts)
-        for code in np.flatnonzero(~np.isfinite(numbers)).tolist():
+        for code in np.flatnonzero(~is_finite_float32(numbers)).tolist():
             if texts[code] is not None:
-                raise self.refuse(_first(codes, code), texts[code], "a finite number")
+                raise self.refuse(_first(codes, code), texts[code], f"a finite number{_BELOW}")
         return self.scale.apply(np.append(numbers, np.nan))[codes]
 
 
@@ -348,10 +352,15 @@ class NumberSequenceEncoder(NumberEncoder):
                 numbers = np.array([float(item) for item in elements_of(value, self.separator)])
             except (ValueError, TypeError, OverflowError):
                 numbers = np.array([np.nan])
-            if not np.isfinite(numbers).all():
-                raise self.refuse(_first(codes, code), value, "a sequence of finite numbers")
+            if not is_finite_float32(numbers).all():
+                problem = f"a sequence of finite numbers{_BELOW}"
+                raise self.refuse(_first(codes, code), value, problem)
             rows[code, : len(numbers)] = self.scale.apply(numbers[: self.width])
         return rows[codes]
+
+
+# What models compute with holds no larger numbers.
+_BELOW = " below 3.4e38"
 
 
 def _read_numbers(values: list[Any]) -> NDArray[np.float64]:

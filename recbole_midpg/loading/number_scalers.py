@@ -29,6 +29,12 @@ Method = str | Mapping[str, int]
 _ROUNDING = 1e-5
 
 
+def is_finite_float32(numbers: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which numbers are finite as float32 too, in which models compute; of the same shape."""
+    with np.errstate(over="ignore"):
+        return np.isfinite(numbers.astype(np.float32))
+
+
 @dataclass(frozen=True)
 class NumberScaler(ABC):
     """What training learned of a field's numbers.
@@ -90,7 +96,8 @@ class NumberScaler(ABC):
             ``(*shape, 2)``. An infinite number stays one, and so can be refused.
         """
         missing = np.isnan(numbers)
-        present = np.where(missing, 0, numbers).astype(np.float32).astype(np.float64)
+        with np.errstate(over="ignore"):  # infinite, to be refused
+            present = np.where(missing, 0, numbers).astype(np.float32).astype(np.float64)
         embedded = self.embed_present(present)
         embedded[missing] = self.missing
         return embedded

@@ -155,6 +155,14 @@ def test_sequences_of_numbers():
     [
         (NumberEncoder("x", NumberScale(0.0)), "1,5", "'1,5' is not a finite number"),
         (NumberEncoder("x", NumberScale(0.0)), "inf", "'inf' is not a finite number"),
+        # Finite, and infinite in the float32 that a model computes with.
+        (NumberEncoder("x", NumberScale(0.0)), "1e39", "'1e39' is not a finite number below 3.4e"),
+        (NumberEncoder("x", NumberScale(0.0)), -1e300, r"-1e\+300 is not a finite number below"),
+        (
+            NumberSequenceEncoder("x", NumberScale(0.0), " ", 2),
+            "1 1e39",
+            "'1 1e39' is not a sequence of finite numbers below 3.4e38",
+        ),
         (
             NumberSequenceEncoder("x", NumberScale(0.0), " ", 2),
             "1 nan",

@@ -430,7 +430,8 @@ class FastDataset(ReadsRareTokens):
             if values.dtype.kind == "f":
                 values = values.astype(np.int64)
             return torch.from_numpy(np.array(values))
-        numbers = torch.from_numpy(values.astype(np.float32))
+        with np.errstate(over="ignore"):  # infinite, to be refused
+            numbers = torch.from_numpy(values.astype(np.float32))
         if field not in self.config["numerical_features"]:
             return numbers
         ones = torch.ones_like(numbers)
