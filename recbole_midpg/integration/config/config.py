@@ -654,14 +654,18 @@ def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> Non
     """Check ``numerical_features``.
 
     Raises:
-        UsageError: a name is not a field of numbers.
+        UsageError: a name is not a field of numbers, or is not loaded.
     """
     names = config["numerical_features"]
-    numbers = [name for name, field in (fields or {}).items() if field.type.startswith("float")]
+    numbers = [
+        name
+        for name, field in (fields or {}).items()
+        if field.loaded and field.type.startswith("float")
+    ]
     for name in names if fields is not None else ():
         if name not in numbers:
             raise UsageError(
-                f"numerical_features: {name!r} is not a field of numbers"
+                f"numerical_features: {name!r} is not a loaded field of numbers"
                 f"{expected_some_of(numbers, name)}"
             )
 

@@ -393,7 +393,10 @@ def test_splits_that_recbole_can_make():
 
 
 def test_a_field_of_numbers_that_is_none():
-    with pytest.raises(UsageError, match=r"numerical_features: 'job' is not a field of numbers"):
+    with pytest.raises(UsageError, match=r"numerical_features: 'job' is not a loaded field of"):
         gaps_config("DNN", numerical_features=["job"])
-    with pytest.raises(UsageError, match=r"'prices' is not a field of numbers.*'price'"):
+    with pytest.raises(UsageError, match=r"'prices' is not a loaded field of numbers.*'price'"):
         gaps_config("DNN", numerical_features=["prices"])
+    of_file = "'age' is not a loaded field of numbers, expected some of rating, price, sizes"
+    with pytest.raises(UsageError, match=of_file):
+        gaps_config("DNN", unload_col={"user": ["age"]})
