@@ -18,7 +18,16 @@ from recbole_midpg.event_logs.schema import (
     Outcome,
     outcome_word,
 )
-from recbole_midpg.event_logs.times import ISO, UNITS, TimeForm, guess_unit, require_zone
+from recbole_midpg.event_logs.times import (
+    ISO,
+    PLAUSIBLE_YEARS,
+    UNITS,
+    TimeForm,
+    require_time_format,
+    require_zone,
+    shown_time,
+    unit_of,
+)
 
 FEW_WHOLE_NUMBERS = 100
 """Whole numbers of at most so many distinct values are tokens."""
@@ -114,6 +123,8 @@ class ColumnRoles:
                 )
         if self.time is None and self.time_format is not None:
             raise UsageError(f"--time-format: {self.time_format!r} is for --time, which is absent.")
+        if self.time_format is not None:
+            require_time_format("--time-format", self.time_format)
         require_zone("--zone", self.zone)
 
     @staticmethod
@@ -321,24 +332,32 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _time_form(column: ColumnProfile, name: str, roles: ColumnRoles) -> TimeForm:
-    given = roles.time_format
-    if given is not None:
-        if given not in {*UNITS, ISO} and "%" not in given:
-            raise UsageError(
-                f"--time-format: {given!r} is not allowed, expected one of {', '.join(UNITS)}, "
-                f"{ISO}, or a pattern as '%d.%m.%Y %H:%M'."
-            )
-        return TimeForm(given, roles.zone)
-    if column.numbers >= _MOSTLY * column.present:
-        return TimeForm(guess_unit(column.largest), roles.zone)
+    if roles.time_format is not None:
+        return TimeForm(roles.time_format, roles.zone)
+    unit = unit_of(column.latest)
+    if unit is not None and column.unix_times >= _MOSTLY * column.present:
+        return TimeForm(unit, roles.zone, PLAUSIBLE_YEARS)
     if column.dates >= _MOSTLY * column.present:
         return TimeForm(ISO, roles.zone)
+    first, last = PLAUSIBLE_YEARS
+    example = f"{column.example!r}{_as_unix_time(column.example)}"
     raise UsageError(
-        f"--time: of {column.present:,} values of column {name!r}, as {column.example!r}, "
-        f"{column.dates:,} are times in ISO 8601 and {column.numbers:,} are numbers since 1970, "
-        "expected nine in ten to be one of the two; --time-format says how others are written, as "
-        "'%d.%m.%Y %H:%M'."
+        f"--time: of {column.present:,} values of column {name!r}, as {example}, {column.dates:,} "
+        f"are times in ISO 8601 and {column.unix_times:,} are numbers since 1970 of the years "
+        f"{first} to {last}, expected nine in ten to be one of the two; --time-format says how "
+        "others are written, as '%d.%m.%Y %H:%M', %Y%m%d of 20261120, or seconds where they are "
+        "in any year."
     )
+
+
+def _as_unix_time(text: str) -> str:
+    """What a number would be as seconds since 1970, as words in brackets; else nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return ""
+    shown = shown_time(seconds)
+    return f" ({shown} as seconds since 1970)" if shown else ""
 
 
 def time_words(form: TimeForm) -> str:

@@ -45,8 +45,9 @@ from recbole_midpg.event_logs.schema import (
     read_plain_schema,
     schema_path,
 )
+from recbole_midpg.event_logs.times import TimesRead
 
-FORMAT_VERSION = "log 1"
+FORMAT_VERSION = "log 2"
 """To be raised when the same log and options make something else than before."""
 
 # A smaller log is done before further processes have started.
@@ -63,6 +64,7 @@ class PreparedLog:
         columns: what became of each column, as a table.
         copies: rows that are exact copies of an earlier one, in what is kept of them.
         not_given: rows left out because the ``--given`` outcome is not 1.
+        times: what ``--time`` has been read as, if there is one.
         config: the dataset's config file.
         wrote_config: whether it was written; False where there was one.
     """
@@ -72,6 +74,7 @@ class PreparedLog:
     columns: str
     copies: int
     not_given: int
+    times: TimesRead | None
     config: Path
     wrote_config: bool
 
@@ -79,12 +82,7 @@ class PreparedLog:
         """All of it in lines of text."""
         schema, report = self.schema, self.report
         lines = [self.columns, ""]
-        lines += [
-            f"{column.name}: {time_words(column.time)}, kept as Unix seconds."
-            for column in schema.columns
-            if column.time is not None
-        ]
-        lines += [report.summary()]
+        lines += [*self._time_lines(), report.summary()]
         if schema.given is not None:
             lines.append(
                 f"{self.not_given:,} rows are left out, in which {schema.given.name} is not 1."
@@ -97,6 +95,18 @@ class PreparedLog:
             lines.append(f"Config: {self.config} stays as it is (--force writes over it).")
         lines.append(f"Next: run_recbole --model=MIDPG --dataset={report.name}")
         return "\n".join(lines)
+
+    def _time_lines(self) -> list[str]:
+        """How the times are written, and what they have been read as."""
+        return [
+            f"{column.name}: {sentence}"
+            for column in self.schema.columns
+            if column.time is not None and self.times is not None
+            for sentence in (
+                f"{time_words(column.time)}, kept as Unix seconds.",
+                *self.times.sentences(column.time.zone),
+            )
+        ]
 
 
 def prepare_log(
@@ -172,6 +182,7 @@ def prepare_log(
         columns=made.columns,
         copies=made.copies,
         not_given=made.not_given,
+        times=made.times,
         config=config,
         wrote_config=writes_config,
     )
@@ -185,6 +196,24 @@ class _Made:
     columns: str
     copies: int
     not_given: int
+    times: TimesRead | None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        times = None if self.times is None else asdict(self.times)
+        return {**vars(self), "report": self.report.to_json(), "times": times}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> _Made:
+        """Undo :meth:`to_plain`, of values among which others are."""
+        times = plain["times"]
+        return cls(
+            report=ConversionReport.from_json(plain["report"]),
+            columns=plain["columns"],
+            copies=plain["copies"],
+            not_given=plain["not_given"],
+            times=None if times is None else TimesRead(**times),
+        )
 
 
 def _origin(log: _Log, form: LogForm, roles: ColumnRoles, on_error: str) -> dict[str, Any]:
@@ -213,10 +242,10 @@ def _made_before(files: DatasetFiles, origin: Mapping[str, Any]) -> _Made | None
         path = files.folder / name
         if not path.is_file() or _described(path) != written:
             return None
-    report = ConversionReport.from_json(manifest["report"])
-    report.changed = False
-    report.folder = str(files.folder)
-    return _Made(report, manifest["columns"], manifest["copies"], manifest["not_given"])
+    made = _Made.from_plain(manifest)
+    made.report.changed = False
+    made.report.folder = str(files.folder)
+    return made
 
 
 def _described(path: Path) -> dict[str, object]:
@@ -253,11 +282,13 @@ def _make(
         report = writer.report(name, outcome.folder)
         report.seconds = round(time.monotonic() - start, 3)
         fields = {raw: field for field, raw in schema.raw_names.items()}
-        made = _Made(report, table(profile, kinds, fields), writer.copies, writer.not_given)
+        columns = table(profile, kinds, fields)
+        times = writer.times if roles.time is not None else None
+        made = _Made(report, columns, writer.copies, writer.not_given, times)
         content = {
             **origin,
             "files": {path.name: _described(path) for path in sorted(parts.iterdir())},
-            **{**vars(made), "report": report.to_json()},
+            **made.to_plain(),
         }
         outcome.put_in_place(temporary, parts, content)
     return made
@@ -340,6 +371,7 @@ class _WrittenBlock:
         place: what the numbers count, ``line`` or ``row``.
         not_given: rows left out because the ``--given`` outcome is not 1.
         tallies: rows and positives by scenario.
+        times: what the rows' times have been read as.
     """
 
     text: bytes
@@ -351,6 +383,7 @@ class _WrittenBlock:
     place: str
     not_given: int
     tallies: dict[str, tuple[int, int]]
+    times: TimesRead
 
 
 @dataclass(frozen=True)
@@ -385,6 +418,7 @@ class _RowMaker:
             place=block.place,
             not_given=not_given,
             tallies=self._tallies(columns),
+            times=self._times(block, columns, keep),
         )
 
     def _fields(self, block: LogBlock) -> tuple[dict[str, NDArray[np.object_]], dict[int, str]]:
@@ -403,6 +437,30 @@ class _RowMaker:
                     row, f"column {raw!r}: {shown(text)} is missing, expected a value in each row."
                 )
         return columns, problems
+
+    def _times(
+        self, block: LogBlock, columns: Mapping[str, NDArray[np.object_]], keep: NDArray[np.bool_]
+    ) -> TimesRead:
+        """What the times of a block's rows have been read as.
+
+        Args:
+            block: all of its rows.
+            columns: the fields of those that are kept.
+            keep: which these are.
+        """
+        read = TimesRead()
+        if not keep.any():
+            return read
+        for column in self.schema.columns:
+            if column.time is not None:
+                seconds = columns[column.field].astype(np.float64)
+                raw = Distinct.of(block.columns[column.name]).take(keep)
+                counts = [
+                    int(changed[raw.codes].sum())
+                    for changed in column.time.clock_changes(raw.values)
+                ]
+                read.add(TimesRead(float(seconds.min()), float(seconds.max()), *counts))
+        return read
 
     def _needed(self) -> list[str]:
         """The fields that must not be missing."""
@@ -439,6 +497,7 @@ class _Writer:
     not_given: int = 0
     copies: int = 0
     tallies: dict[str, list[int]] = field(default_factory=dict)
+    times: TimesRead = field(default_factory=TimesRead)
 
     def write(self, log: _Log, workers: Workers, inter: Path, rejected: Path) -> None:
         """Write all rows, and list those that are bad.
@@ -496,6 +555,7 @@ class _Writer:
             tally = self.tallies.setdefault(text, [0, 0])
             tally[0] += rows
             tally[1] += positives
+        self.times.add(block.times)
 
     def report(self, name: str, folder: Path) -> ConversionReport:
         """The counts as those of the converters."""

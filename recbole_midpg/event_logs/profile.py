@@ -15,7 +15,7 @@ from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.event_logs.distinct import Distinct, spread, text_of, texts_of
 from recbole_midpg.event_logs.log_files import LogPart
 from recbole_midpg.event_logs.schema import PADDING, Outcome, outcome_word
-from recbole_midpg.event_logs.times import ISO, TimeForm
+from recbole_midpg.event_logs.times import ISO, TimeForm, are_plausible
 from recbole_midpg.loading.atomic_reader import MISSING
 
 FEW = 1_000
@@ -44,7 +44,8 @@ class ColumnFacts:
         rows: how many rows there are.
         missing: those without a value.
         numbers: those with a finite number.
-        largest: the largest number's size.
+        unix_times: those with a number that is a plausible time since 1970.
+        latest: the largest of these numbers.
         dates: those with a point in time in ISO 8601.
         is_whole: whether all numbers are whole ones.
         is_boolean: whether all values are true or false.
@@ -58,7 +59,8 @@ class ColumnFacts:
     rows: int = 0
     missing: int = 0
     numbers: int = 0
-    largest: float = 0.0
+    unix_times: int = 0
+    latest: float = 0.0
     dates: int = 0
     is_whole: bool = True
     is_boolean: bool = True
@@ -78,7 +80,8 @@ class ColumnFacts:
         self.rows += later.rows
         self.missing += later.missing
         self.numbers += later.numbers
-        self.largest = max(self.largest, later.largest)
+        self.unix_times += later.unix_times
+        self.latest = max(self.latest, later.latest)
         self.dates += later.dates
         self.is_whole &= later.is_whole
         self.is_boolean &= later.is_boolean
@@ -198,7 +201,9 @@ def _find_out(
     if numbers.any():
         values = tried[numbers].astype(np.float64)
         facts.is_whole = bool((values % 1 == 0).all())
-        facts.largest = float(np.abs(values).max())
+        times = are_plausible(values)
+        facts.unix_times = int(counts[: len(tried)][numbers][times].sum())
+        facts.latest = float(values[times].max(initial=0.0))
 
 
 def _numbers(texts: NDArray[np.object_]) -> NDArray[np.bool_]:

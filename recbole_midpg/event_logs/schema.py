@@ -84,7 +84,7 @@ class LogColumn:
     def from_plain(cls, plain: Mapping[str, Any]) -> LogColumn:
         """Undo ``asdict``."""
         time = plain.get("time")
-        return cls(**{**plain, "time": None if time is None else TimeForm(**time)})
+        return cls(**{**plain, "time": None if time is None else TimeForm.from_plain(time)})
 
     @property
     def allowed(self) -> str:

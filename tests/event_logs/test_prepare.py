@@ -197,6 +197,8 @@ def test_an_edited_config_stays(log):
         (["--encoding", "utf-16"], "--encoding: 'utf-16' is not allowed"),
         (["--time", "channel"], "column 'channel': --scenario and --time name it"),
         (["--time-format", "x"], "--time-format: 'x' is not allowed"),
+        (["--time-format", "%H:%M"], "'%H:%M' is not allowed, as it reads .* as 1900-01-01"),
+        (["--time-format", "%Q"], "'%Q' is not allowed, as it is no pattern.*year, month and day"),
         (["--duplicates", "stop"], "--duplicates: 'stop' is for --raw"),
         (["--sample", "0.5"], "--sample: 0.5 is for --raw"),
         (["--csv", "nothing.csv"], "--csv: there is no file 'nothing.csv'"),
@@ -235,6 +237,78 @@ def test_label_of_several_positive_values(tmp_path):
     assert schema.label.positive == ("4", "5")
     assert schema.form == LogForm()
     assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
+
+
+def with_times(log, times):
+    """The log with other values of its time, ``(rows,)`` or one."""
+    log_of(1_500).assign(event_time=times).to_csv(log / "log.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    "value, would_be",
+    [
+        (20261101, " (1970-08-23 12:05:01 as seconds since 1970)"),
+        (2026, " (1970-01-01 00:33:46 as seconds since 1970)"),
+        (46327.5, " (1970-01-01 12:52:07 as seconds since 1970)"),
+        (20261101120000, ""),
+        (0, " (1970-01-01 00:00:00 as seconds since 1970)"),
+    ],
+)
+def test_numbers_that_are_hardly_unix_times(log, value, would_be):
+    with_times(log, value)
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert f"column 'event_time', as '{value}'{would_be}, 0 are times in ISO" in refused.stderr
+    assert "years 1980 to 2099," in refused.stderr
+    assert "%Y%m%d of 20261120" in refused.stderr
+    assert not list((log / "dataset" / "shop").glob("*"))
+
+
+def test_dates_as_whole_numbers(log):
+    with_times(log, [20261101 + day % 3 for day in range(1_500)])
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--time-format")
+    made = midpg(*words, "%Y%m%d", cwd=log)
+    assert made.returncode == 0, made.stderr
+    line = "event_time: from 2026-11-01 00:00:00 to 2026-11-03 00:00:00 (UTC)."
+    assert line in made.stdout
+    again = midpg(*words, "%Y%m%d", cwd=log)
+    assert line in again.stdout
+    # Who names the unit is believed: a log may count from its own beginning.
+    made = midpg(*words, "seconds", "--force", cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert "from 1970-08-23 12:05:01 to 1970-08-23 12:05:03 (UTC)." in made.stdout
+
+
+def test_a_few_numbers_that_are_hardly_unix_times_are_bad_lines(log):
+    with_times(log, [1_793_515_404 if row % 100 else 0 for row in range(1_500)])
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES)
+    refused = midpg(*words, cwd=log)
+    assert refused.returncode == 2
+    assert (
+        "log.csv, line 2: column 'event_time': '0' is not allowed, expected sec" in refused.stderr
+    )
+    made = midpg(*words, "--on-error", "skip", cwd=log)
+    assert "1,500 rows in = 1,485 rows out + 15 rows rejected" in made.stdout
+    assert "from 2026-11-01 06:43:24 to 2026-11-01 06:43:24 (UTC)." in made.stdout
+
+
+def test_times_around_the_change_of_clocks_are_counted(log):
+    times = ["2026-03-29 02:30:00", "2026-10-25 02:30:00", "2026-10-25 02:30:00+02:00"]
+    with_times(log, times * 500)
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--zone", "Europe/Berlin")
+    made = midpg(*words, cwd=log)
+    assert made.returncode == 0, made.stderr
+    for sentence in (
+        "event_time: 500 rows have a time that Europe/Berlin leaves out as summer time begins, ",
+        "read as the first moment after it.",
+        "event_time: 500 rows have a time that Europe/Berlin has twice as summer time ends, read ",
+        "as the second.",
+    ):
+        assert sentence in made.stdout
+    assert "from 2026-03-29 03:00:00 to 2026-10-25 02:30:00 (Europe/Berlin)." in made.stdout
+    again = midpg(*words, cwd=log)
+    assert "nothing to do" in again.stdout
+    assert "500 rows have a time that Europe/Berlin has twice" in again.stdout
 
 
 @pytest.mark.slow
