@@ -46,6 +46,7 @@ _IN_SEQUENCE = 0.2
 _IDS = re.compile(r"(^|[_\W])(id|ids|code|key|no|nr|zip|hash|sku|ean)$|Id$|ID$")
 _NOT_IN_NAMES = re.compile(r"[\s:,;'\"#\[\]{}\0-\x1f]+")
 _LONGEST_EXAMPLE = 24
+_MOST_NAMED = 20
 _SEQ_SEPARATOR = "|"
 
 
@@ -108,28 +109,26 @@ class ColumnRoles:
         Raises:
             UsageError: a column is not there, or has two meanings.
         """
-        meanings: dict[str, str] = {}
+        meanings: dict[str, list[str]] = {}
         for option, name in self.options():
             if name not in names:
                 raise UsageError(
                     f"{option}: there is no column {name!r}{expected_some_of(names, name)}"
                 )
-            before = meanings.setdefault(name, option)
-            together = {before, option}
-            both_fine = together in ({"--number", "--multi"}, {"--token", "--multi"})
-            if before != option and not both_fine and not self._is_scenario_token(together):
-                raise UsageError(
-                    f"column {name!r}: {before} and {option} name it, expected one of them."
-                )
+            before = meanings.setdefault(name, [])
+            if option in before:
+                raise UsageError(f"{option}: column {name!r} is named twice, expected once.")
+            for other in before:
+                if not _go_together({other, option}):
+                    raise UsageError(
+                        f"column {name!r}: {other} and {option} name it, expected one of them."
+                    )
+            before.append(option)
         if self.time is None and self.time_format is not None:
             raise UsageError(f"--time-format: {self.time_format!r} is for --time, which is absent.")
         if self.time_format is not None:
             require_time_format("--time-format", self.time_format)
         require_zone("--zone", self.zone)
-
-    @staticmethod
-    def _is_scenario_token(options: set[str]) -> bool:
-        return options <= {"--scenario", "--token", "--user", "--item"} and "--token" in options
 
     def label_outcome(self) -> Outcome:
         """The label."""
@@ -153,6 +152,30 @@ class ColumnKind:
     name: str
     kind: str
     reason: str
+
+
+def _go_together(options: set[str]) -> bool:
+    """Whether two options may name the same column."""
+    if "--multi" in options:
+        return not options.isdisjoint({"--number", "--token"})
+    return "--token" in options and options <= {"--scenario", "--token", "--user", "--item"}
+
+
+def require_positives(profile: LogProfile, roles: ColumnRoles) -> None:
+    """Check that each value of ``--positive`` is there.
+
+    Raises:
+        UsageError: no row has one of them.
+    """
+    absent = [word for word in roles.positive if outcome_word(word) not in profile.positives]
+    if absent:
+        label = profile.columns[roles.label]
+        allowed = f"its values, as {label.example!r}"
+        if label.few is not None and len(label.few) <= _MOST_NAMED:
+            allowed = f"some of {', '.join(sorted(label.few))}"
+        raise UsageError(
+            f"--positive: no row has {absent[0]!r} in column {roles.label!r}, expected {allowed}."
+        )
 
 
 def field_name(name: str) -> str:

@@ -25,6 +25,7 @@ from recbole_midpg.event_logs.column_kinds import (
     ColumnRoles,
     decide,
     make_schema,
+    require_positives,
     table,
     time_words,
 )
@@ -65,6 +66,7 @@ class PreparedLog:
         copies: rows that are exact copies of an earlier one, in what is kept of them.
         not_given: rows left out because the ``--given`` outcome is not 1.
         times: what ``--time`` has been read as, if there is one.
+        unseen_missing: the words of ``--missing`` that no column has as a whole value.
         config: the dataset's config file.
         wrote_config: whether it was written; False where there was one.
     """
@@ -75,6 +77,7 @@ class PreparedLog:
     copies: int
     not_given: int
     times: TimesRead | None
+    unseen_missing: list[str]
     config: Path
     wrote_config: bool
 
@@ -83,6 +86,14 @@ class PreparedLog:
         schema, report = self.schema, self.report
         lines = [self.columns, ""]
         lines += [*self._time_lines(), report.summary()]
+        lines += [
+            f"--missing: no column has {word!r} as a whole value." for word in self.unseen_missing
+        ]
+        if report.positives in {0, report.rows_out}:
+            same = int(report.positives > 0)
+            lines.append(
+                f"The label {schema.label.name} is {same} in all rows: there is nothing to learn."
+            )
         if schema.given is not None:
             lines.append(
                 f"{self.not_given:,} rows are left out, in which {schema.given.name} is not 1."
@@ -183,6 +194,7 @@ def prepare_log(
         copies=made.copies,
         not_given=made.not_given,
         times=made.times,
+        unseen_missing=made.unseen_missing,
         config=config,
         wrote_config=writes_config,
     )
@@ -197,6 +209,7 @@ class _Made:
     copies: int
     not_given: int
     times: TimesRead | None
+    unseen_missing: list[str]
 
     def to_plain(self) -> dict[str, Any]:
         """As plain values."""
@@ -213,6 +226,7 @@ class _Made:
             copies=plain["copies"],
             not_given=plain["not_given"],
             times=None if times is None else TimesRead(**times),
+            unseen_missing=plain["unseen_missing"],
         )
 
 
@@ -267,6 +281,7 @@ def _make(
     _profiled(log, profile, workers)
     if not profile.rows:
         raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
+    require_positives(profile, roles)
     kinds = decide(profile, roles, files[0].unusable)
     schema = make_schema(profile, roles, kinds, form)
     writer = _Writer(_RowMaker(schema, roles), origin["options"]["on_error"] == "skip")
@@ -284,7 +299,9 @@ def _make(
         fields = {raw: field for field, raw in schema.raw_names.items()}
         columns = table(profile, kinds, fields)
         times = writer.times if roles.time is not None else None
-        made = _Made(report, columns, writer.copies, writer.not_given, times)
+        made = _Made(
+            report, columns, writer.copies, writer.not_given, times, profile.unseen_missing
+        )
         content = {
             **origin,
             "files": {path.name: _described(path) for path in sorted(parts.iterdir())},
@@ -335,7 +352,7 @@ class _Log:
 
 def _profiled(log: _Log, profile: LogProfile, workers: Workers) -> None:
     """Read all of a log for its profile."""
-    work = partial(summarise, missing=profile.missing_words)
+    work = partial(summarise, label=profile.label, missing=profile.missing_words)
     parts = ((part, profile.step) for part in log.parts(profile.names))
     with closing(log.progress("columns")) as progress:
         for block in workers.results(work, parts):

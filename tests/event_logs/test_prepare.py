@@ -202,6 +202,18 @@ def test_an_edited_config_stays(log):
         (["--duplicates", "stop"], "--duplicates: 'stop' is for --raw"),
         (["--sample", "0.5"], "--sample: 0.5 is for --raw"),
         (["--csv", "nothing.csv"], "--csv: there is no file 'nothing.csv'"),
+        (["--delimiter", ""], "--delimiter: '' is not allowed, expected one character"),
+        (["--zone", ""], "--zone: '' is no time zone"),
+        (["--encoding", ""], "--encoding: '' is not allowed"),
+        (["--missing", "-", ""], "--missing: '' is not allowed, expected words"),
+        (["--multi", "tags="], "--multi: 'tags=' is not allowed, expected COLUMN=SEPARATOR"),
+        (["--multi", "tags=|", "tags=;"], "--multi: column 'tags' is named twice"),
+        (["--scenario", "channel", "channel"], "--scenario: column 'channel' is named twice"),
+        (["--drop", "age", "age"], "--drop: column 'age' is named twice"),
+        (["--number", "tags", "--token", "tags"], "column 'tags': --number and --token name it"),
+        (["--positive", "7"], "--positive: no row has '7' in column 'clicked', expected some of"),
+        (["--positive", "1", "99"], "no row has '99' in column 'clicked', expected some of 0, 1"),
+        (["--positive", "NA"], "--positive: no row has 'NA' in column 'clicked'"),
     ],
 )
 def test_wrong_words(log, words, problem):
@@ -237,6 +249,39 @@ def test_label_of_several_positive_values(tmp_path):
     assert schema.label.positive == ("4", "5")
     assert schema.form == LogForm()
     assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
+
+
+def test_a_word_for_missing_values_that_is_nowhere_is_said(log):
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--missing", "v1", "nosuchword", "NA")
+    for _ in ("written", "up to date"):
+        made = midpg(*words, cwd=log)
+        assert made.returncode == 0, made.stderr
+        said = [line for line in made.stdout.splitlines() if line.startswith("--missing")]
+        assert said == ["--missing: no column has 'nosuchword' as a whole value."]
+
+
+def test_a_label_that_is_the_same_in_all_rows_is_said(log):
+    log_of(1_500).assign(clicked=0).to_csv(log / "log.csv", index=False)
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert "The label clicked is 0 in all rows: there is nothing to learn." in made.stdout
+
+
+def test_a_positive_value_of_a_label_with_many_values(tmp_path):
+    frame = log_of(3_000).assign(clicked=np.arange(3_000))
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--positive", "2999")
+    refused = midpg(*words, "3000", cwd=tmp_path)
+    assert "no row has '3000' in column 'clicked', expected its values, as '0'." in refused.stderr
+    assert midpg(*words, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "iaac_time", "teacher_dnn_synth"])
+def test_a_dataset_that_has_a_config_file_in_the_package_is_no_name(log, name):
+    refused = midpg("prepare", name, "--csv", "log.csv", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert f"NAME: {name!r} is a known dataset, expected a name of your own." in refused.stderr
+    assert not (log / "dataset").exists()
 
 
 def with_times(log, times):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.atomic_data_scripts.raw_files import are_in
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
+from recbole_midpg.dataset_configs import packaged_config
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.generated.generate import DEFAULT_SEED, FORMAT_VERSION
 from recbole_midpg.integration.recbole_files import recbole_folder
@@ -35,9 +35,7 @@ def find_dataset_config(dataset: str) -> Path | None:
     Returns:
         The file, ``None`` where there is none.
     """
-    packaged = Path(str(resources.files("recbole_midpg.dataset_configs")))
-    for folder in (Path("dataset_configs"), packaged):
-        path = folder / f"{dataset}.yaml"
+    for path in (Path("dataset_configs", f"{dataset}.yaml"), packaged_config(dataset)):
         if path.is_file():
             return path
     return None
