@@ -422,7 +422,12 @@ def table(profile: LogProfile, kinds: Sequence[ColumnKind], names: Mapping[str, 
                 kind.reason,
             )
         )
-    return _aligned(rows, to_the_right={2, 3})
+    return _aligned([list(map(_on_one_line, row)) for row in rows], to_the_right={2, 3})
+
+
+def _on_one_line(text: str) -> str:
+    """A text with what would break or colour a line written as Python writes it."""
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
 
 
 def _aligned(rows: Sequence[Sequence[str]], to_the_right: Collection[int]) -> str:

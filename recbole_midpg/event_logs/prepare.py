@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -104,7 +105,7 @@ class PreparedLog:
             lines.append(f"Config, to be edited: {self.config}")
         else:
             lines.append(f"Config: {self.config} stays as it is (--force writes over it).")
-        lines.append(f"Next: run_recbole --model=MIDPG --dataset={report.name}")
+        lines.append(f"Next: run_recbole --model=MIDPG --dataset={shlex.quote(report.name)}")
         return "\n".join(lines)
 
     def _time_lines(self) -> list[str]:
@@ -280,7 +281,7 @@ def _make(
     profile = LogProfile(list(files[0].names), roles.label_outcome(), roles.missing)
     _profiled(log, profile, workers)
     if not profile.rows:
-        raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
+        raise _without_rows(log)
     require_positives(profile, roles)
     kinds = decide(profile, roles, files[0].unusable)
     schema = make_schema(profile, roles, kinds, form)
@@ -372,6 +373,25 @@ class _Problem(NamedTuple):
     line: int
     sentence: str
     is_text: bool = True
+
+
+def _bad_line(path: str, place: str, problem: _Problem, advice: str) -> UsageError:
+    """The error on a bad line; of one that is no text the advice is on encodings instead."""
+    if not problem.is_text:
+        advice = f"; {encoding_advice(path, problem.line)}"
+    sentence = problem.sentence.removesuffix(".")
+    return UsageError(f"{path}, {place} {problem.line}: {sentence}{advice}")
+
+
+def _without_rows(log: _Log) -> UsageError:
+    """The error on a log in which no line is a row, with the first bad line if there is one."""
+    for part in log.parts(log.files[0].names):
+        block = part.block()
+        if block.bad:
+            line = min(block.bad, key=lambda bad: bad.line)
+            problem = _Problem(line.line, line.problem, line.is_text)
+            return _bad_line(block.path, block.place, problem, "; no line of the log is a row.")
+    return UsageError(f"{log.files[0].path}: there are no rows below the columns' names.")
 
 
 @dataclass(frozen=True)
@@ -553,12 +573,8 @@ class _Writer:
 
     def _list_problems(self, block: _WrittenBlock, bad: TextIO) -> None:
         if block.problems and not self.skips:
-            first = block.problems[0]
-            start = f"{block.path}, {block.place} {first.line}:"
-            if not first.is_text:
-                advice = encoding_advice(block.path, first.line)
-                raise UsageError(f"{start} {first.sentence.removesuffix('.')}; {advice}")
-            raise UsageError(f"{start} {first.sentence} --on-error skip leaves it out.")
+            advice = ". --on-error skip leaves it out."
+            raise _bad_line(block.path, block.place, block.problems[0], advice)
         bad.writelines(
             f"{block.path}\t{problem.line}\t{problem.sentence}\n" for problem in block.problems
         )

@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -236,6 +238,60 @@ def test_an_empty_log(tmp_path):
     refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=tmp_path)
     assert refused.returncode == 2
     assert "there are no rows below the columns' names" in refused.stderr
+
+
+@pytest.mark.parametrize("mode", ["stop", "skip"])
+def test_a_log_of_bad_lines_alone_names_the_first(log, mode):
+    header, *rows = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    (log / "log.csv").write_text("\n".join([header, "", *(f"{row}," for row in rows)]) + "\n")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--on-error", mode, cwd=log)
+    assert refused.returncode == 2
+    assert "log.csv, line 3: 16 values, expected 15 as in line 1, in '0," in refused.stderr
+    assert refused.stderr.endswith("; no line of the log is a row.\n")
+    assert not list((log / "dataset" / "shop").glob("*"))
+
+
+def test_a_log_in_another_encoding_alone_is_told_so(log):
+    header, *rows = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    text = "\n".join([header, *(row for row in rows if "Außen" in row), ""])
+    (log / "log.csv").write_text(text, encoding="latin-1")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert "log.csv, line 2: byte 0xdf is not UTF-8 text" in refused.stderr
+    assert "--encoding names another one, as latin-1" in refused.stderr
+
+
+def test_the_table_has_a_line_for_each_column(log):
+    rows = log_of(1_500).assign(note="a\nb\x1b[31m\tlong enough to be cut", empty="")
+    rows.to_csv(log / "log.csv", index=False)
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    table = made.stdout.partition("\n\n")[0].splitlines()
+    assert len(table) == 1 + len(rows.columns)
+    (line,) = [line for line in table if line.startswith("note ")]
+    assert r"  a\nb\x1b[31m\tlong enough to  " in line
+
+
+def test_a_name_with_a_space_is_printed_as_it_is_typed(log):
+    made = midpg("prepare", "my shop's", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    words = shlex.split(made.stdout.splitlines()[-1])
+    assert words == ["Next:", "run_recbole", "--model=MIDPG", "--dataset=my shop's"]
+    trained = run_recbole(*words[3:], "--model=DNN", "--epochs=1", cwd=log)
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_what_is_no_file_of_a_log(log):
+    (log / "days").mkdir()
+    refused = midpg("prepare", "shop", "--csv", "days", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert "--csv: 'days' is a folder, expected files, as 'days/*.csv'." in refused.stderr
+    with zipfile.ZipFile(log / "model.pth", "w") as archive:
+        for member in range(90):
+            archive.writestr(f"archive/data/{member}", "x")
+    refused = midpg("prepare", "shop", "--csv", "model.pth", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert "model.pth: holds archive/data/0, archive/data/1, " in refused.stderr
+    assert "archive/data/4 and 85 others, expected exactly one file" in refused.stderr
 
 
 def test_label_of_several_positive_values(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
@@ -111,7 +112,7 @@ def require_unbroken_conversion(folder: Path, name: str) -> None:
     if was_cut_off(folder):
         raise UsageError(
             f"dataset: {folder} is incomplete, as its conversion was killed; "
-            f"the same recbole-midpg prepare {name} completes it."
+            f"the same recbole-midpg prepare {shlex.quote(name)} completes it."
         )
 
 
