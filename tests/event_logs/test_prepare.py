@@ -82,6 +82,7 @@ def test_a_log_becomes_a_dataset_that_trains(log):
     assert "1,500 rows in = 1,500 rows out + 0 rows rejected" in made.stdout
     config = read_config_file(log / "dataset_configs" / "shop.yaml")
     assert config["scenario_fields"] == ["channel"]
+    assert config["eval_args"]["order"] == "TO"
     assert config["numerical_features"] == ["price", "stock"]
     assert not {"dwell", "bought", "impression"} & set(config["load_col"]["inter"])
     trained = run_recbole("--dataset=shop", "--model=DNN", "--epochs=1", cwd=log)
