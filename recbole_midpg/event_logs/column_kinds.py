@@ -124,8 +124,12 @@ class ColumnRoles:
                         f"column {name!r}: {other} and {option} name it, expected one of them."
                     )
             before.append(option)
-        if self.time is None and self.time_format is not None:
-            raise UsageError(f"--time-format: {self.time_format!r} is for --time, which is absent.")
+        for option, value, usual in (
+            ("--time-format", self.time_format, None),
+            ("--zone", self.zone, "UTC"),
+        ):
+            if self.time is None and value != usual:
+                raise UsageError(f"{option}: {value!r} is for --time, which is absent.")
         if self.time_format is not None:
             require_time_format("--time-format", self.time_format)
         require_zone("--zone", self.zone)

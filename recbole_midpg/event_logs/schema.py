@@ -398,7 +398,7 @@ class LogSchema:
                 left_out=dict(values["left_out"]),
                 seq_separator=str(values["seq_separator"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"log_schema: it is no {KIND} ({error!r}).") from error
 
 

@@ -63,7 +63,10 @@ class TimeForm:
     def from_plain(cls, plain: Mapping[str, Any]) -> TimeForm:
         """Undo ``asdict``, of JSON's lists too."""
         years = plain.get("years")
-        return cls(**{**plain, "years": None if years is None else (int(years[0]), int(years[1]))})
+        if years is not None:
+            first, last = years
+            years = int(first), int(last)
+        return cls(**{**plain, "years": years})
 
     @property
     def allowed(self) -> str:

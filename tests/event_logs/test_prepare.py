@@ -226,6 +226,14 @@ def test_wrong_words(log, words, problem):
     assert not (log / "dataset" / "shop" / "shop.inter").exists()
 
 
+@pytest.mark.parametrize("option, value", [("--zone", "Asia/Tokyo"), ("--time-format", "iso")])
+def test_what_is_said_of_times_is_for_a_time(log, option, value):
+    words = [word for word in ROLES if word not in ("--time", "event_time")]
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *words, option, value, cwd=log)
+    assert refused.returncode == 2
+    assert f"{option}: {value!r} is for --time, which is absent." in refused.stderr
+
+
 def test_options_of_logs_are_for_logs(tmp_path):
     refused = midpg("prepare", "iaac", "--raw", "x.txt", "--label", "clicked", cwd=tmp_path)
     assert refused.returncode == 2
