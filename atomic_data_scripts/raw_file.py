@@ -8,7 +8,7 @@ import io
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,6 +29,7 @@ values of at most so many characters."""
 LONGEST_SHOWN = 80
 """Characters of a value that a message shows."""
 
+_MOST_NAMED = 5
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
@@ -187,7 +188,7 @@ class RawFile:
         data = names if len(names) == 1 else named
         if len(data) != 1:
             raise UsageError(
-                f"{self.path}: holds {', '.join(names) or 'no file'}, "
+                f"{self.path}: holds {_some_of(names) or 'no file'}, "
                 f"expected exactly one file, or one named {self.member}."
             )
         info = archive.getinfo(data[0])
@@ -197,6 +198,13 @@ class RawFile:
             return archive.open(info)
         except (RuntimeError, NotImplementedError) as error:
             raise UsageError(f"{self.path}: cannot be unpacked, {error}.") from error
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """The first of some names, and how many others there are."""
+    others = len(names) - _MOST_NAMED
+    named = ", ".join(names[:_MOST_NAMED])
+    return f"{named} and {others:,} others" if others > 1 else ", ".join(names)
 
 
 def check_member(archive: Path, info: zipfile.ZipInfo) -> None:

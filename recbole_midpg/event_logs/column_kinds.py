@@ -18,7 +18,16 @@ from recbole_midpg.event_logs.schema import (
     Outcome,
     outcome_word,
 )
-from recbole_midpg.event_logs.times import ISO, UNITS, TimeForm, guess_unit, require_zone
+from recbole_midpg.event_logs.times import (
+    ISO,
+    PLAUSIBLE_YEARS,
+    UNITS,
+    TimeForm,
+    require_time_format,
+    require_zone,
+    shown_time,
+    unit_of,
+)
 
 FEW_WHOLE_NUMBERS = 100
 """Whole numbers of at most so many distinct values are tokens."""
@@ -37,6 +46,7 @@ _IN_SEQUENCE = 0.2
 _IDS = re.compile(r"(^|[_\W])(id|ids|code|key|no|nr|zip|hash|sku|ean)$|Id$|ID$")
 _NOT_IN_NAMES = re.compile(r"[\s:,;'\"#\[\]{}\0-\x1f]+")
 _LONGEST_EXAMPLE = 24
+_MOST_NAMED = 20
 _SEQ_SEPARATOR = "|"
 
 
@@ -99,26 +109,30 @@ class ColumnRoles:
         Raises:
             UsageError: a column is not there, or has two meanings.
         """
-        meanings: dict[str, str] = {}
+        meanings: dict[str, list[str]] = {}
         for option, name in self.options():
             if name not in names:
                 raise UsageError(
                     f"{option}: there is no column {name!r}{expected_some_of(names, name)}"
                 )
-            before = meanings.setdefault(name, option)
-            together = {before, option}
-            both_fine = together in ({"--number", "--multi"}, {"--token", "--multi"})
-            if before != option and not both_fine and not self._is_scenario_token(together):
-                raise UsageError(
-                    f"column {name!r}: {before} and {option} name it, expected one of them."
-                )
-        if self.time is None and self.time_format is not None:
-            raise UsageError(f"--time-format: {self.time_format!r} is for --time, which is absent.")
+            before = meanings.setdefault(name, [])
+            if option in before:
+                raise UsageError(f"{option}: column {name!r} is named twice, expected once.")
+            for other in before:
+                if not _go_together({other, option}):
+                    raise UsageError(
+                        f"column {name!r}: {other} and {option} name it, expected one of them."
+                    )
+            before.append(option)
+        for option, value, usual in (
+            ("--time-format", self.time_format, None),
+            ("--zone", self.zone, "UTC"),
+        ):
+            if self.time is None and value != usual:
+                raise UsageError(f"{option}: {value!r} is for --time, which is absent.")
+        if self.time_format is not None:
+            require_time_format("--time-format", self.time_format)
         require_zone("--zone", self.zone)
-
-    @staticmethod
-    def _is_scenario_token(options: set[str]) -> bool:
-        return options <= {"--scenario", "--token", "--user", "--item"} and "--token" in options
 
     def label_outcome(self) -> Outcome:
         """The label."""
@@ -142,6 +156,30 @@ class ColumnKind:
     name: str
     kind: str
     reason: str
+
+
+def _go_together(options: set[str]) -> bool:
+    """Whether two options may name the same column."""
+    if "--multi" in options:
+        return not options.isdisjoint({"--number", "--token"})
+    return "--token" in options and options <= {"--scenario", "--token", "--user", "--item"}
+
+
+def require_positives(profile: LogProfile, roles: ColumnRoles) -> None:
+    """Check that each value of ``--positive`` is there.
+
+    Raises:
+        UsageError: no row has one of them.
+    """
+    absent = [word for word in roles.positive if outcome_word(word) not in profile.positives]
+    if absent:
+        label = profile.columns[roles.label]
+        allowed = f"its values, as {label.example!r}"
+        if label.few is not None and len(label.few) <= _MOST_NAMED:
+            allowed = f"some of {', '.join(sorted(label.few))}"
+        raise UsageError(
+            f"--positive: no row has {absent[0]!r} in column {roles.label!r}, expected {allowed}."
+        )
 
 
 def field_name(name: str) -> str:
@@ -321,24 +359,32 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _time_form(column: ColumnProfile, name: str, roles: ColumnRoles) -> TimeForm:
-    given = roles.time_format
-    if given is not None:
-        if given not in {*UNITS, ISO} and "%" not in given:
-            raise UsageError(
-                f"--time-format: {given!r} is not allowed, expected one of {', '.join(UNITS)}, "
-                f"{ISO}, or a pattern as '%d.%m.%Y %H:%M'."
-            )
-        return TimeForm(given, roles.zone)
-    if column.numbers >= _MOSTLY * column.present:
-        return TimeForm(guess_unit(column.largest), roles.zone)
+    if roles.time_format is not None:
+        return TimeForm(roles.time_format, roles.zone)
+    unit = unit_of(column.latest)
+    if unit is not None and column.unix_times >= _MOSTLY * column.present:
+        return TimeForm(unit, roles.zone, PLAUSIBLE_YEARS)
     if column.dates >= _MOSTLY * column.present:
         return TimeForm(ISO, roles.zone)
+    first, last = PLAUSIBLE_YEARS
+    example = f"{column.example!r}{_as_unix_time(column.example)}"
     raise UsageError(
-        f"--time: of {column.present:,} values of column {name!r}, as {column.example!r}, "
-        f"{column.dates:,} are times in ISO 8601 and {column.numbers:,} are numbers since 1970, "
-        "expected nine in ten to be one of the two; --time-format says how others are written, as "
-        "'%d.%m.%Y %H:%M'."
+        f"--time: of {column.present:,} values of column {name!r}, as {example}, {column.dates:,} "
+        f"are times in ISO 8601 and {column.unix_times:,} are numbers since 1970 of the years "
+        f"{first} to {last}, expected nine in ten to be one of the two; --time-format says how "
+        "others are written, as '%d.%m.%Y %H:%M', %Y%m%d of 20261120, or seconds where they are "
+        "in any year."
     )
+
+
+def _as_unix_time(text: str) -> str:
+    """What a number would be as seconds since 1970, as words in brackets; else nothing."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return ""
+    shown = shown_time(seconds)
+    return f" ({shown} as seconds since 1970)" if shown else ""
 
 
 def time_words(form: TimeForm) -> str:
@@ -380,7 +426,12 @@ def table(profile: LogProfile, kinds: Sequence[ColumnKind], names: Mapping[str, 
                 kind.reason,
             )
         )
-    return _aligned(rows, to_the_right={2, 3})
+    return _aligned([list(map(_on_one_line, row)) for row in rows], to_the_right={2, 3})
+
+
+def _on_one_line(text: str) -> str:
+    """A text with what would break or colour a line written as Python writes it."""
+    return "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in text)
 
 
 def _aligned(rows: Sequence[Sequence[str]], to_the_right: Collection[int]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.file_names import require_file_name
+from recbole_midpg.dataset_configs import packaged_config
 from recbole_midpg.event_logs.column_kinds import ColumnRoles
 from recbole_midpg.event_logs.log_files import find_files
 from recbole_midpg.event_logs.prepare import prepare_log
@@ -48,7 +49,8 @@ def prepare_own_log(
         UsageError: an option is wrong, or see ``prepare_log``.
     """
     require_file_name("NAME", name)
-    if name in CONVERTERS or name in GENERATED:
+    # A run would read the package's config file of that name, and the files that RecBole ships.
+    if name in CONVERTERS or name in GENERATED or packaged_config(name).is_file():
         raise UsageError(f"NAME: {name!r} is a known dataset, expected a name of your own.")
     if duplicates != "keep":
         raise UsageError(f"--duplicates: {duplicates!r} is for --raw; copies in a log are counted.")
@@ -84,7 +86,7 @@ def _form(kind: str, options: Mapping[str, Any]) -> LogForm:
     given = [option for option in _OF_CSV if options[option] is not None]
     if kind == "parquet" and given:
         raise UsageError(f"--{given[0].replace('_', '-')}: it is for --csv.")
-    delimiter = options["delimiter"] or ","
+    delimiter = "," if options["delimiter"] is None else options["delimiter"]
     separator = "\t" if delimiter in {"\\t", "tab"} else delimiter
     if len(separator) != 1 or not separator.isascii() or separator in '"\r\n\0':
         raise UsageError(
@@ -96,7 +98,7 @@ def _form(kind: str, options: Mapping[str, Any]) -> LogForm:
 def _encoding(name: str | None) -> str:
     """The name of an encoding in which separators and line ends are bytes of their own."""
     try:
-        found = codecs.lookup(name or "utf-8")
+        found = codecs.lookup("utf-8" if name is None else name)
         fine = _ASCII_SIGNS.encode(found.name) == _ASCII_SIGNS.encode()
     except (LookupError, UnicodeError, ValueError):
         fine = False
@@ -109,11 +111,8 @@ def _encoding(name: str | None) -> str:
 
 
 def _roles(options: Mapping[str, Any]) -> ColumnRoles:
-    multi = {}
-    for word in options["multi"] or ():
-        column, _, separator = word.partition("=")
-        separator = "\t" if separator == "\\t" else separator
-        multi[column] = separator or "|"
+    if "" in (options["missing"] or ()):
+        raise UsageError("--missing: '' is not allowed, expected words; an empty value is missing.")
     return ColumnRoles(
         label=options["label"],
         user=options["user"],
@@ -123,14 +122,29 @@ def _roles(options: Mapping[str, Any]) -> ColumnRoles:
         positive=tuple(options["positive"] or ()),
         given=options["given"],
         outcomes=tuple(options["outcome"] or ()),
-        multi=multi,
+        multi=_separators(options["multi"] or ()),
         number=tuple(options["number"] or ()),
         token=tuple(options["token"] or ()),
         drop=tuple(options["drop"] or ()),
         time_format=options["time_format"],
-        zone=options["zone"] or "UTC",
+        zone="UTC" if options["zone"] is None else options["zone"],
         missing=tuple(options["missing"] or ()),
     )
+
+
+def _separators(words: Sequence[str]) -> dict[str, str]:
+    """What stands between the elements of each column that ``--multi`` names."""
+    separators: dict[str, str] = {}
+    for word in words:
+        column, equals, separator = word.partition("=")
+        if equals and not separator:
+            raise UsageError(
+                f"--multi: {word!r} is not allowed, expected COLUMN=SEPARATOR or COLUMN alone."
+            )
+        if column in separators:
+            raise UsageError(f"--multi: column {column!r} is named twice, expected once.")
+        separators[column] = "\t" if separator == "\\t" else separator or "|"
+    return separators
 
 
 def _typed(options: Mapping[str, Any]) -> str:

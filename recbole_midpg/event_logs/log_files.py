@@ -130,16 +130,30 @@ def open_log(path: str | os.PathLike[str], form: LogForm) -> LogFile:
 def find_files(option: str, words: Sequence[str]) -> list[str]:
     """The files that names and patterns as ``days/*.csv`` stand for, each once.
 
+    Args:
+        option: ``--csv`` or ``--parquet``, which files of such a log are named after.
+        words: names and patterns.
+
     Raises:
-        UsageError: there is none for a word.
+        UsageError: there is none for a word, or it is a folder.
     """
     found: dict[str, None] = {}
     for word in words:
         paths = [word] if Path(word).exists() else sorted(glob.glob(word, recursive=True))  # noqa: PTH207 - patterns of whole paths
         if not paths:
             raise UsageError(f"{option}: there is no file {word!r}.")
+        for path in filter(os.path.isdir, paths):
+            files = f"{path.rstrip('/')}/*.{option.removeprefix('--')}"
+            raise UsageError(f"{option}: {path!r} is a folder, expected files, as {files!r}.")
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _raw_file(path: Path, member: str) -> RawFile:
+    """A file of a log; ``member`` is the file of a zip archive with several."""
+    if path.is_dir():
+        raise UsageError(f"{path}: it is a folder, expected a file of a log.")
+    return RawFile(path, member)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -184,7 +198,7 @@ class CsvLog:
         self.path = os.fspath(path)
         self.unusable: Mapping[str, str] = {}
         self._form = form
-        self._raw = RawFile(Path(path), Path(path).stem)
+        self._raw = _raw_file(Path(path), Path(path).stem)
         self.names = self._header()
 
     def _header(self) -> list[str]:
@@ -193,12 +207,17 @@ class CsvLog:
         if first.startswith(_UTF16):
             raise UsageError(f"{start} it is UTF-16 text, expected UTF-8 (save the file as that).")
         try:
-            line = first.decode(self._form.encoding).removesuffix("\r")
+            line = first.decode(self._form.encoding).rstrip("\r")
         except UnicodeDecodeError as error:
             raise UsageError(
                 f"{start} it is no {self._form.encoding} text; --encoding names another one, as "
                 "latin-1."
             ) from error
+        if "\r" in line:
+            raise UsageError(
+                f"{start} it has carriage returns without line feeds, expected lines that end in a "
+                f"line feed, in {shown(line)}."
+            )
         names = [name.strip() for name in self._split_names(line)]
         if not any(names):
             raise UsageError(f"{start} it is empty, expected the columns' names.")
@@ -340,7 +359,7 @@ class ParquetLog:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._raw = RawFile(Path(path), Path(path).name)
+        self._raw = _raw_file(Path(path), Path(path).name)
         with self._reading() as (pyarrow, file):
             schema = file.schema_arrow
             self.unusable: Mapping[str, str] = {

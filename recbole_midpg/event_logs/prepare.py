@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from recbole_midpg.event_logs.column_kinds import (
     ColumnRoles,
     decide,
     make_schema,
+    require_positives,
     table,
     time_words,
 )
@@ -45,8 +47,9 @@ from recbole_midpg.event_logs.schema import (
     read_plain_schema,
     schema_path,
 )
+from recbole_midpg.event_logs.times import TimesRead
 
-FORMAT_VERSION = "log 1"
+FORMAT_VERSION = "log 2"
 """To be raised when the same log and options make something else than before."""
 
 # A smaller log is done before further processes have started.
@@ -63,6 +66,8 @@ class PreparedLog:
         columns: what became of each column, as a table.
         copies: rows that are exact copies of an earlier one, in what is kept of them.
         not_given: rows left out because the ``--given`` outcome is not 1.
+        times: what ``--time`` has been read as, if there is one.
+        unseen_missing: the words of ``--missing`` that no column has as a whole value.
         config: the dataset's config file.
         wrote_config: whether it was written; False where there was one.
     """
@@ -72,6 +77,8 @@ class PreparedLog:
     columns: str
     copies: int
     not_given: int
+    times: TimesRead | None
+    unseen_missing: list[str]
     config: Path
     wrote_config: bool
 
@@ -79,12 +86,15 @@ class PreparedLog:
         """All of it in lines of text."""
         schema, report = self.schema, self.report
         lines = [self.columns, ""]
+        lines += [*self._time_lines(), report.summary()]
         lines += [
-            f"{column.name}: {time_words(column.time)}, kept as Unix seconds."
-            for column in schema.columns
-            if column.time is not None
+            f"--missing: no column has {word!r} as a whole value." for word in self.unseen_missing
         ]
-        lines += [report.summary()]
+        if report.positives in {0, report.rows_out}:
+            same = int(report.positives > 0)
+            lines.append(
+                f"The label {schema.label.name} is {same} in all rows: there is nothing to learn."
+            )
         if schema.given is not None:
             lines.append(
                 f"{self.not_given:,} rows are left out, in which {schema.given.name} is not 1."
@@ -95,8 +105,20 @@ class PreparedLog:
             lines.append(f"Config, to be edited: {self.config}")
         else:
             lines.append(f"Config: {self.config} stays as it is (--force writes over it).")
-        lines.append(f"Next: run_recbole --model=MIDPG --dataset={report.name}")
+        lines.append(f"Next: run_recbole --model=MIDPG --dataset={shlex.quote(report.name)}")
         return "\n".join(lines)
+
+    def _time_lines(self) -> list[str]:
+        """How the times are written, and what they have been read as."""
+        return [
+            f"{column.name}: {sentence}"
+            for column in self.schema.columns
+            if column.time is not None and self.times is not None
+            for sentence in (
+                f"{time_words(column.time)}, kept as Unix seconds.",
+                *self.times.sentences(column.time.zone),
+            )
+        ]
 
 
 def prepare_log(
@@ -172,6 +194,8 @@ def prepare_log(
         columns=made.columns,
         copies=made.copies,
         not_given=made.not_given,
+        times=made.times,
+        unseen_missing=made.unseen_missing,
         config=config,
         wrote_config=writes_config,
     )
@@ -185,6 +209,26 @@ class _Made:
     columns: str
     copies: int
     not_given: int
+    times: TimesRead | None
+    unseen_missing: list[str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values."""
+        times = None if self.times is None else asdict(self.times)
+        return {**vars(self), "report": self.report.to_json(), "times": times}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> _Made:
+        """Undo :meth:`to_plain`, of values among which others are."""
+        times = plain["times"]
+        return cls(
+            report=ConversionReport.from_json(plain["report"]),
+            columns=plain["columns"],
+            copies=plain["copies"],
+            not_given=plain["not_given"],
+            times=None if times is None else TimesRead(**times),
+            unseen_missing=plain["unseen_missing"],
+        )
 
 
 def _origin(log: _Log, form: LogForm, roles: ColumnRoles, on_error: str) -> dict[str, Any]:
@@ -213,10 +257,10 @@ def _made_before(files: DatasetFiles, origin: Mapping[str, Any]) -> _Made | None
         path = files.folder / name
         if not path.is_file() or _described(path) != written:
             return None
-    report = ConversionReport.from_json(manifest["report"])
-    report.changed = False
-    report.folder = str(files.folder)
-    return _Made(report, manifest["columns"], manifest["copies"], manifest["not_given"])
+    made = _Made.from_plain(manifest)
+    made.report.changed = False
+    made.report.folder = str(files.folder)
+    return made
 
 
 def _described(path: Path) -> dict[str, object]:
@@ -237,7 +281,8 @@ def _make(
     profile = LogProfile(list(files[0].names), roles.label_outcome(), roles.missing)
     _profiled(log, profile, workers)
     if not profile.rows:
-        raise UsageError(f"{files[0].path}: there are no rows below the columns' names.")
+        raise _without_rows(log)
+    require_positives(profile, roles)
     kinds = decide(profile, roles, files[0].unusable)
     schema = make_schema(profile, roles, kinds, form)
     writer = _Writer(_RowMaker(schema, roles), origin["options"]["on_error"] == "skip")
@@ -253,11 +298,15 @@ def _make(
         report = writer.report(name, outcome.folder)
         report.seconds = round(time.monotonic() - start, 3)
         fields = {raw: field for field, raw in schema.raw_names.items()}
-        made = _Made(report, table(profile, kinds, fields), writer.copies, writer.not_given)
+        columns = table(profile, kinds, fields)
+        times = writer.times if roles.time is not None else None
+        made = _Made(
+            report, columns, writer.copies, writer.not_given, times, profile.unseen_missing
+        )
         content = {
             **origin,
             "files": {path.name: _described(path) for path in sorted(parts.iterdir())},
-            **{**vars(made), "report": report.to_json()},
+            **made.to_plain(),
         }
         outcome.put_in_place(temporary, parts, content)
     return made
@@ -304,7 +353,7 @@ class _Log:
 
 def _profiled(log: _Log, profile: LogProfile, workers: Workers) -> None:
     """Read all of a log for its profile."""
-    work = partial(summarise, missing=profile.missing_words)
+    work = partial(summarise, label=profile.label, missing=profile.missing_words)
     parts = ((part, profile.step) for part in log.parts(profile.names))
     with closing(log.progress("columns")) as progress:
         for block in workers.results(work, parts):
@@ -326,6 +375,25 @@ class _Problem(NamedTuple):
     is_text: bool = True
 
 
+def _bad_line(path: str, place: str, problem: _Problem, advice: str) -> UsageError:
+    """The error on a bad line; of one that is no text the advice is on encodings instead."""
+    if not problem.is_text:
+        advice = f"; {encoding_advice(path, problem.line)}"
+    sentence = problem.sentence.removesuffix(".")
+    return UsageError(f"{path}, {place} {problem.line}: {sentence}{advice}")
+
+
+def _without_rows(log: _Log) -> UsageError:
+    """The error on a log in which no line is a row, with the first bad line if there is one."""
+    for part in log.parts(log.files[0].names):
+        block = part.block()
+        if block.bad:
+            line = min(block.bad, key=lambda bad: bad.line)
+            problem = _Problem(line.line, line.problem, line.is_text)
+            return _bad_line(block.path, block.place, problem, "; no line of the log is a row.")
+    return UsageError(f"{log.files[0].path}: there are no rows below the columns' names.")
+
+
 @dataclass(frozen=True)
 class _WrittenBlock:
     """A block's rows as they stand in the atomic file, and their counts.
@@ -340,6 +408,7 @@ class _WrittenBlock:
         place: what the numbers count, ``line`` or ``row``.
         not_given: rows left out because the ``--given`` outcome is not 1.
         tallies: rows and positives by scenario.
+        times: what the rows' times have been read as.
     """
 
     text: bytes
@@ -351,6 +420,7 @@ class _WrittenBlock:
     place: str
     not_given: int
     tallies: dict[str, tuple[int, int]]
+    times: TimesRead
 
 
 @dataclass(frozen=True)
@@ -385,6 +455,7 @@ class _RowMaker:
             place=block.place,
             not_given=not_given,
             tallies=self._tallies(columns),
+            times=self._times(block, columns, keep),
         )
 
     def _fields(self, block: LogBlock) -> tuple[dict[str, NDArray[np.object_]], dict[int, str]]:
@@ -403,6 +474,30 @@ class _RowMaker:
                     row, f"column {raw!r}: {shown(text)} is missing, expected a value in each row."
                 )
         return columns, problems
+
+    def _times(
+        self, block: LogBlock, columns: Mapping[str, NDArray[np.object_]], keep: NDArray[np.bool_]
+    ) -> TimesRead:
+        """What the times of a block's rows have been read as.
+
+        Args:
+            block: all of its rows.
+            columns: the fields of those that are kept.
+            keep: which these are.
+        """
+        read = TimesRead()
+        if not keep.any():
+            return read
+        for column in self.schema.columns:
+            if column.time is not None:
+                seconds = columns[column.field].astype(np.float64)
+                raw = Distinct.of(block.columns[column.name]).take(keep)
+                counts = [
+                    int(changed[raw.codes].sum())
+                    for changed in column.time.clock_changes(raw.values)
+                ]
+                read.add(TimesRead(float(seconds.min()), float(seconds.max()), *counts))
+        return read
 
     def _needed(self) -> list[str]:
         """The fields that must not be missing."""
@@ -439,6 +534,7 @@ class _Writer:
     not_given: int = 0
     copies: int = 0
     tallies: dict[str, list[int]] = field(default_factory=dict)
+    times: TimesRead = field(default_factory=TimesRead)
 
     def write(self, log: _Log, workers: Workers, inter: Path, rejected: Path) -> None:
         """Write all rows, and list those that are bad.
@@ -477,12 +573,8 @@ class _Writer:
 
     def _list_problems(self, block: _WrittenBlock, bad: TextIO) -> None:
         if block.problems and not self.skips:
-            first = block.problems[0]
-            start = f"{block.path}, {block.place} {first.line}:"
-            if not first.is_text:
-                advice = encoding_advice(block.path, first.line)
-                raise UsageError(f"{start} {first.sentence.removesuffix('.')}; {advice}")
-            raise UsageError(f"{start} {first.sentence} --on-error skip leaves it out.")
+            advice = ". --on-error skip leaves it out."
+            raise _bad_line(block.path, block.place, block.problems[0], advice)
         bad.writelines(
             f"{block.path}\t{problem.line}\t{problem.sentence}\n" for problem in block.problems
         )
@@ -496,6 +588,7 @@ class _Writer:
             tally = self.tallies.setdefault(text, [0, 0])
             tally[0] += rows
             tally[1] += positives
+        self.times.add(block.times)
 
     def report(self, name: str, folder: Path) -> ConversionReport:
         """The counts as those of the converters."""

@@ -15,7 +15,7 @@ from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.event_logs.distinct import Distinct, spread, text_of, texts_of
 from recbole_midpg.event_logs.log_files import LogPart
 from recbole_midpg.event_logs.schema import PADDING, Outcome, outcome_word
-from recbole_midpg.event_logs.times import ISO, TimeForm
+from recbole_midpg.event_logs.times import ISO, TimeForm, are_plausible
 from recbole_midpg.loading.atomic_reader import MISSING
 
 FEW = 1_000
@@ -43,8 +43,10 @@ class ColumnFacts:
     Attributes:
         rows: how many rows there are.
         missing: those without a value.
+        missing_words: the words that stand for a missing value in some of them.
         numbers: those with a finite number.
-        largest: the largest number's size.
+        unix_times: those with a number that is a plausible time since 1970.
+        latest: the largest of these numbers.
         dates: those with a point in time in ISO 8601.
         is_whole: whether all numbers are whole ones.
         is_boolean: whether all values are true or false.
@@ -57,8 +59,10 @@ class ColumnFacts:
 
     rows: int = 0
     missing: int = 0
+    missing_words: set[str] = field(default_factory=set)
     numbers: int = 0
-    largest: float = 0.0
+    unix_times: int = 0
+    latest: float = 0.0
     dates: int = 0
     is_whole: bool = True
     is_boolean: bool = True
@@ -77,8 +81,10 @@ class ColumnFacts:
         """Take in what is known of further rows, which stand below these."""
         self.rows += later.rows
         self.missing += later.missing
+        self.missing_words |= later.missing_words
         self.numbers += later.numbers
-        self.largest = max(self.largest, later.largest)
+        self.unix_times += later.unix_times
+        self.latest = max(self.latest, later.latest)
         self.dates += later.dates
         self.is_whole &= later.is_whole
         self.is_boolean &= later.is_boolean
@@ -138,11 +144,15 @@ def summarise_column(column: Distinct, missing: frozenset[str], step: int) -> Bl
     """
     counts = np.bincount(column.codes[column.codes >= 0], minlength=len(column.values))
     is_list = len(column.values) > 0 and isinstance(column.values[0], tuple)
-    texts = _stripped(column, missing, is_list)
+    texts = _stripped(column, is_list)
+    is_missing = np.array([text in missing for text in texts], np.bool_)
+    words = set(texts[is_missing])
+    texts[is_missing] = ""
     there = texts != ""
     facts = ColumnFacts(
         rows=len(column),
         missing=len(column) - int(counts[there].sum()),
+        missing_words=words,
         is_list=is_list,
     )
     found, counts = texts[there], counts[there]
@@ -154,8 +164,8 @@ def summarise_column(column: Distinct, missing: frozenset[str], step: int) -> Bl
     return BlockColumn(facts, places, spread(texts, column.codes[::step]))
 
 
-def _stripped(column: Distinct, missing: frozenset[str], is_list: bool) -> NDArray[np.object_]:
-    """The text of each distinct value, empty where it is a missing one."""
+def _stripped(column: Distinct, is_list: bool) -> NDArray[np.object_]:
+    """The text of each distinct value."""
     values: Iterable[str] = texts_of(column.values)
     if is_list:
         values = [
@@ -164,7 +174,7 @@ def _stripped(column: Distinct, missing: frozenset[str], is_list: bool) -> NDArr
         ]
     stripped = [text.strip() for text in values]
     texts = np.empty(len(stripped), dtype=object)
-    texts[:] = ["" if text in missing else text for text in stripped]
+    texts[:] = stripped
     return texts
 
 
@@ -198,7 +208,9 @@ def _find_out(
     if numbers.any():
         values = tried[numbers].astype(np.float64)
         facts.is_whole = bool((values % 1 == 0).all())
-        facts.largest = float(np.abs(values).max())
+        times = are_plausible(values)
+        facts.unix_times = int(counts[: len(tried)][numbers][times].sum())
+        facts.latest = float(values[times].max(initial=0.0))
 
 
 def _numbers(texts: NDArray[np.object_]) -> NDArray[np.bool_]:
@@ -215,18 +227,23 @@ class BlockSummary:
         rows: how many it has.
         columns: its columns.
         step: every so many-th row is in the sample.
+        positives: the label's values that are 1, of those that are there.
     """
 
     rows: int
     columns: Mapping[str, BlockColumn]
     step: int
+    positives: set[str]
 
 
-def summarise(sampled: tuple[LogPart, int], missing: frozenset[str]) -> BlockSummary:
+def summarise(
+    sampled: tuple[LogPart, int], label: Outcome, missing: frozenset[str]
+) -> BlockSummary:
     """Find out about some rows.
 
     Args:
         sampled: the rows, and every how many-th is in the sample.
+        label: the column that is predicted.
         missing: words for missing values.
     """
     part, step = sampled
@@ -234,7 +251,9 @@ def summarise(sampled: tuple[LogPart, int], missing: frozenset[str]) -> BlockSum
     columns = {
         name: summarise_column(column, missing, step) for name, column in block.columns.items()
     }
-    return BlockSummary(len(block), columns, step)
+    texts = {text.strip() for text in block.columns[label.name].texts()} - missing
+    positives = set(map(outcome_word, texts)) & set(label.positive)
+    return BlockSummary(len(block), columns, step, positives)
 
 
 @dataclass
@@ -250,6 +269,7 @@ class LogProfile:
         columns: the profile of each column.
         rows: how many rows there are.
         step: every so many-th row is in the sample.
+        positives: the label's values that are 1, of those that are there.
     """
 
     names: Sequence[str]
@@ -257,6 +277,7 @@ class LogProfile:
     missing: Sequence[str] = ()
     rows: int = 0
     step: int = 1
+    positives: set[str] = field(default_factory=set)
     columns: dict[str, ColumnProfile] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -268,9 +289,16 @@ class LogProfile:
         """All words for missing values."""
         return frozenset((*MISSING, PADDING, *self.missing))
 
+    @property
+    def unseen_missing(self) -> list[str]:
+        """The given words for missing values that no column has as a whole value."""
+        seen = set().union(*(column.missing_words for column in self.columns.values()))
+        return [word for word in self.missing if word not in seen | {*MISSING, PADDING}]
+
     def add(self, block: BlockSummary) -> None:
         """Take in the next block, whose sample may have been taken with an earlier step."""
         self.rows += block.rows
+        self.positives |= block.positives
         rows = slice(None, None, self.step // block.step)
         for name, profile in self.columns.items():
             profile.add_block(block.columns[name])

@@ -84,7 +84,7 @@ class LogColumn:
     def from_plain(cls, plain: Mapping[str, Any]) -> LogColumn:
         """Undo ``asdict``."""
         time = plain.get("time")
-        return cls(**{**plain, "time": None if time is None else TimeForm(**time)})
+        return cls(**{**plain, "time": None if time is None else TimeForm.from_plain(time)})
 
     @property
     def allowed(self) -> str:
@@ -398,7 +398,7 @@ class LogSchema:
                 left_out=dict(values["left_out"]),
                 seq_separator=str(values["seq_separator"]),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"log_schema: it is no {KIND} ({error!r}).") from error
 
 

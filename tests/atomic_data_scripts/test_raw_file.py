@@ -237,6 +237,15 @@ def test_zip_member_that_leaves_the_folder_is_refused(tmp_path, name):
         read(tmp_path / "z.zip")
 
 
+def test_of_many_members_some_are_named(tmp_path):
+    path = zipped(tmp_path / "z.zip", **{f"m{number}": "x" for number in range(6)})
+    with pytest.raises(UsageError, match="holds m0, m1, m2, m3, m4, m5, expected"):
+        read(path)
+    path = zipped(tmp_path / "z.zip", **{f"m{number}": "x" for number in range(1_234)})
+    with pytest.raises(UsageError, match="holds m0, m1, m2, m3, m4 and 1,229 others, expected"):
+        read(path)
+
+
 def test_empty_or_no_member(tmp_path):
     with pytest.raises(UsageError, match="member data is empty"):
         read(zipped(tmp_path / "z.zip", data=""))

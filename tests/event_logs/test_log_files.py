@@ -126,6 +126,8 @@ def test_other_encodings(tmp_path):
         ("a,b\n".encode("utf-16"), "it is UTF-16 text, expected UTF-8"),
         (b"stra\xdfe,b\n", "it is no utf-8 text; --encoding names another one"),
         (b'"a,b\n', "expected the names of several"),
+        (b"a,b\r1,2\r", "line 1: it has carriage returns without line feeds, expected lines that"),
+        (b"a,b\r1,2\n3,4\n", "carriage returns without line feeds"),
     ],
 )
 def test_what_is_no_log_is_told_in_a_sentence(tmp_path, content, problem):
@@ -192,6 +194,30 @@ def test_files_by_patterns(tmp_path):
     assert [path.rpartition("/")[2] for path in found] == ["c[1].csv", "a.csv", "b.csv"]
     with pytest.raises(UsageError, match="--csv: there is no file 'nothing"):
         find_files("--csv", ["nothing*.csv"])
+    (tmp_path / "days").mkdir()
+    for word in (f"{tmp_path}/days", f"{tmp_path}/days/", f"{tmp_path}/d*"):
+        with pytest.raises(UsageError) as error:
+            find_files("--csv", [word])
+        folder = word.replace("d*", "days")
+        assert str(error.value) == (
+            f"--csv: {folder!r} is a folder, expected files, as '{tmp_path}/days/*.csv'."
+        )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_folder_is_no_file_of_a_log(tmp_path, kind):
+    (tmp_path / f"log.{kind}").mkdir()
+    with pytest.raises(
+        UsageError, match=rf"log\.{kind}: it is a folder, expected a file of a log\."
+    ):
+        open_log(tmp_path / f"log.{kind}", LogForm())
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_line_ends_that_were_doubled_are_read(tmp_path, quoted):
+    (tmp_path / "log.csv").write_bytes(b"a,b\r\r\n1,2\r\r\n")
+    log = open_log(tmp_path / "log.csv", LogForm(quoted=quoted))
+    assert log.names == ["a", "b"]
 
 
 def test_a_pyarrow_that_cannot_be_imported_is_said_with_its_reason(tmp_path, monkeypatch):

@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,7 @@ def test_a_log_becomes_a_dataset_that_trains(log):
     assert "1,500 rows in = 1,500 rows out + 0 rows rejected" in made.stdout
     config = read_config_file(log / "dataset_configs" / "shop.yaml")
     assert config["scenario_fields"] == ["channel"]
+    assert config["eval_args"]["order"] == "TO"
     assert config["numerical_features"] == ["price", "stock"]
     assert not {"dwell", "bought", "impression"} & set(config["load_col"]["inter"])
     trained = run_recbole("--dataset=shop", "--model=DNN", "--epochs=1", cwd=log)
@@ -197,9 +200,23 @@ def test_an_edited_config_stays(log):
         (["--encoding", "utf-16"], "--encoding: 'utf-16' is not allowed"),
         (["--time", "channel"], "column 'channel': --scenario and --time name it"),
         (["--time-format", "x"], "--time-format: 'x' is not allowed"),
+        (["--time-format", "%H:%M"], "'%H:%M' is not allowed, as it reads .* as 1900-01-01"),
+        (["--time-format", "%Q"], "'%Q' is not allowed, as it is no pattern.*year, month and day"),
         (["--duplicates", "stop"], "--duplicates: 'stop' is for --raw"),
         (["--sample", "0.5"], "--sample: 0.5 is for --raw"),
         (["--csv", "nothing.csv"], "--csv: there is no file 'nothing.csv'"),
+        (["--delimiter", ""], "--delimiter: '' is not allowed, expected one character"),
+        (["--zone", ""], "--zone: '' is no time zone"),
+        (["--encoding", ""], "--encoding: '' is not allowed"),
+        (["--missing", "-", ""], "--missing: '' is not allowed, expected words"),
+        (["--multi", "tags="], "--multi: 'tags=' is not allowed, expected COLUMN=SEPARATOR"),
+        (["--multi", "tags=|", "tags=;"], "--multi: column 'tags' is named twice"),
+        (["--scenario", "channel", "channel"], "--scenario: column 'channel' is named twice"),
+        (["--drop", "age", "age"], "--drop: column 'age' is named twice"),
+        (["--number", "tags", "--token", "tags"], "column 'tags': --number and --token name it"),
+        (["--positive", "7"], "--positive: no row has '7' in column 'clicked', expected some of"),
+        (["--positive", "1", "99"], "no row has '99' in column 'clicked', expected some of 0, 1"),
+        (["--positive", "NA"], "--positive: no row has 'NA' in column 'clicked'"),
     ],
 )
 def test_wrong_words(log, words, problem):
@@ -207,6 +224,14 @@ def test_wrong_words(log, words, problem):
     assert refused.returncode == 2
     assert re.search(problem, refused.stderr), refused.stderr
     assert not (log / "dataset" / "shop" / "shop.inter").exists()
+
+
+@pytest.mark.parametrize("option, value", [("--zone", "Asia/Tokyo"), ("--time-format", "iso")])
+def test_what_is_said_of_times_is_for_a_time(log, option, value):
+    words = [word for word in ROLES if word not in ("--time", "event_time")]
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *words, option, value, cwd=log)
+    assert refused.returncode == 2
+    assert f"{option}: {value!r} is for --time, which is absent." in refused.stderr
 
 
 def test_options_of_logs_are_for_logs(tmp_path):
@@ -224,6 +249,60 @@ def test_an_empty_log(tmp_path):
     assert "there are no rows below the columns' names" in refused.stderr
 
 
+@pytest.mark.parametrize("mode", ["stop", "skip"])
+def test_a_log_of_bad_lines_alone_names_the_first(log, mode):
+    header, *rows = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    (log / "log.csv").write_text("\n".join([header, "", *(f"{row}," for row in rows)]) + "\n")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, "--on-error", mode, cwd=log)
+    assert refused.returncode == 2
+    assert "log.csv, line 3: 16 values, expected 15 as in line 1, in '0," in refused.stderr
+    assert refused.stderr.endswith("; no line of the log is a row.\n")
+    assert not list((log / "dataset" / "shop").glob("*"))
+
+
+def test_a_log_in_another_encoding_alone_is_told_so(log):
+    header, *rows = (log / "log.csv").read_text(encoding="utf-8").splitlines()
+    text = "\n".join([header, *(row for row in rows if "Außen" in row), ""])
+    (log / "log.csv").write_text(text, encoding="latin-1")
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert "log.csv, line 2: byte 0xdf is not UTF-8 text" in refused.stderr
+    assert "--encoding names another one, as latin-1" in refused.stderr
+
+
+def test_the_table_has_a_line_for_each_column(log):
+    rows = log_of(1_500).assign(note="a\nb\x1b[31m\tlong enough to be cut", empty="")
+    rows.to_csv(log / "log.csv", index=False)
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    table = made.stdout.partition("\n\n")[0].splitlines()
+    assert len(table) == 1 + len(rows.columns)
+    (line,) = [line for line in table if line.startswith("note ")]
+    assert r"  a\nb\x1b[31m\tlong enough to  " in line
+
+
+def test_a_name_with_a_space_is_printed_as_it_is_typed(log):
+    made = midpg("prepare", "my shop's", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    words = shlex.split(made.stdout.splitlines()[-1])
+    assert words == ["Next:", "run_recbole", "--model=MIDPG", "--dataset=my shop's"]
+    trained = run_recbole(*words[3:], "--model=DNN", "--epochs=1", cwd=log)
+    assert trained.returncode == 0, trained.stderr
+
+
+def test_what_is_no_file_of_a_log(log):
+    (log / "days").mkdir()
+    refused = midpg("prepare", "shop", "--csv", "days", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert "--csv: 'days' is a folder, expected files, as 'days/*.csv'." in refused.stderr
+    with zipfile.ZipFile(log / "model.pth", "w") as archive:
+        for member in range(90):
+            archive.writestr(f"archive/data/{member}", "x")
+    refused = midpg("prepare", "shop", "--csv", "model.pth", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert "model.pth: holds archive/data/0, archive/data/1, " in refused.stderr
+    assert "archive/data/4 and 85 others, expected exactly one file" in refused.stderr
+
+
 def test_label_of_several_positive_values(tmp_path):
     frame = log_of(300)
     frame["stars"] = np.arange(300) % 5 + 1
@@ -235,6 +314,111 @@ def test_label_of_several_positive_values(tmp_path):
     assert schema.label.positive == ("4", "5")
     assert schema.form == LogForm()
     assert " 120 " in next(line for line in made.stdout.splitlines() if line.startswith("  all"))
+
+
+def test_a_word_for_missing_values_that_is_nowhere_is_said(log):
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--missing", "v1", "nosuchword", "NA")
+    for _ in ("written", "up to date"):
+        made = midpg(*words, cwd=log)
+        assert made.returncode == 0, made.stderr
+        said = [line for line in made.stdout.splitlines() if line.startswith("--missing")]
+        assert said == ["--missing: no column has 'nosuchword' as a whole value."]
+
+
+def test_a_label_that_is_the_same_in_all_rows_is_said(log):
+    log_of(1_500).assign(clicked=0).to_csv(log / "log.csv", index=False)
+    made = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert "The label clicked is 0 in all rows: there is nothing to learn." in made.stdout
+
+
+def test_a_positive_value_of_a_label_with_many_values(tmp_path):
+    frame = log_of(3_000).assign(clicked=np.arange(3_000))
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--positive", "2999")
+    refused = midpg(*words, "3000", cwd=tmp_path)
+    assert "no row has '3000' in column 'clicked', expected its values, as '0'." in refused.stderr
+    assert midpg(*words, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "iaac_time", "teacher_dnn_synth"])
+def test_a_dataset_that_has_a_config_file_in_the_package_is_no_name(log, name):
+    refused = midpg("prepare", name, "--csv", "log.csv", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert f"NAME: {name!r} is a known dataset, expected a name of your own." in refused.stderr
+    assert not (log / "dataset").exists()
+
+
+def with_times(log, times):
+    """The log with other values of its time, ``(rows,)`` or one."""
+    log_of(1_500).assign(event_time=times).to_csv(log / "log.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    "value, would_be",
+    [
+        (20261101, " (1970-08-23 12:05:01 as seconds since 1970)"),
+        (2026, " (1970-01-01 00:33:46 as seconds since 1970)"),
+        (46327.5, " (1970-01-01 12:52:07 as seconds since 1970)"),
+        (20261101120000, ""),
+        (0, " (1970-01-01 00:00:00 as seconds since 1970)"),
+    ],
+)
+def test_numbers_that_are_hardly_unix_times(log, value, would_be):
+    with_times(log, value)
+    refused = midpg("prepare", "shop", "--csv", "log.csv", *ROLES, cwd=log)
+    assert refused.returncode == 2
+    assert f"column 'event_time', as '{value}'{would_be}, 0 are times in ISO" in refused.stderr
+    assert "years 1980 to 2099," in refused.stderr
+    assert "%Y%m%d of 20261120" in refused.stderr
+    assert not list((log / "dataset" / "shop").glob("*"))
+
+
+def test_dates_as_whole_numbers(log):
+    with_times(log, [20261101 + day % 3 for day in range(1_500)])
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--time-format")
+    made = midpg(*words, "%Y%m%d", cwd=log)
+    assert made.returncode == 0, made.stderr
+    line = "event_time: from 2026-11-01 00:00:00 to 2026-11-03 00:00:00 (UTC)."
+    assert line in made.stdout
+    again = midpg(*words, "%Y%m%d", cwd=log)
+    assert line in again.stdout
+    # Who names the unit is believed: a log may count from its own beginning.
+    made = midpg(*words, "seconds", "--force", cwd=log)
+    assert made.returncode == 0, made.stderr
+    assert "from 1970-08-23 12:05:01 to 1970-08-23 12:05:03 (UTC)." in made.stdout
+
+
+def test_a_few_numbers_that_are_hardly_unix_times_are_bad_lines(log):
+    with_times(log, [1_793_515_404 if row % 100 else 0 for row in range(1_500)])
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES)
+    refused = midpg(*words, cwd=log)
+    assert refused.returncode == 2
+    assert (
+        "log.csv, line 2: column 'event_time': '0' is not allowed, expected sec" in refused.stderr
+    )
+    made = midpg(*words, "--on-error", "skip", cwd=log)
+    assert "1,500 rows in = 1,485 rows out + 15 rows rejected" in made.stdout
+    assert "from 2026-11-01 06:43:24 to 2026-11-01 06:43:24 (UTC)." in made.stdout
+
+
+def test_times_around_the_change_of_clocks_are_counted(log):
+    times = ["2026-03-29 02:30:00", "2026-10-25 02:30:00", "2026-10-25 02:30:00+02:00"]
+    with_times(log, times * 500)
+    words = ("prepare", "shop", "--csv", "log.csv", *ROLES, "--zone", "Europe/Berlin")
+    made = midpg(*words, cwd=log)
+    assert made.returncode == 0, made.stderr
+    for sentence in (
+        "event_time: 500 rows have a time that Europe/Berlin leaves out as summer time begins, ",
+        "read as the first moment after it.",
+        "event_time: 500 rows have a time that Europe/Berlin has twice as summer time ends, read ",
+        "as the second.",
+    ):
+        assert sentence in made.stdout
+    assert "from 2026-03-29 03:00:00 to 2026-10-25 02:30:00 (Europe/Berlin)." in made.stdout
+    again = midpg(*words, cwd=log)
+    assert "nothing to do" in again.stdout
+    assert "500 rows have a time that Europe/Berlin has twice" in again.stdout
 
 
 @pytest.mark.slow

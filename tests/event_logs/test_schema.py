@@ -16,7 +16,7 @@ from recbole_midpg.event_logs.schema import (
     LogSchema,
     Outcome,
 )
-from recbole_midpg.event_logs.times import TimeForm
+from recbole_midpg.event_logs.times import PLAUSIBLE_YEARS, TimeForm
 from recbole_midpg.loading.column_encoding import BadValueError
 
 SCHEMA = LogSchema(
@@ -159,6 +159,20 @@ def test_a_schema_is_the_same_after_json():
     assert LOG_SCHEMA.accepts(plain)
     for wrong in (1, "x", {}, {**plain, "format": "2"}, {**plain, "columns": [1]}, {"a": {}}):
         assert not LOG_SCHEMA.accepts(wrong)
+
+
+def test_the_years_of_times_are_the_same_after_json():
+    column = LogColumn("at", "at", "float", time=TimeForm("seconds", years=PLAUSIBLE_YEARS))
+    schema = LogSchema(LogForm(), (column,), Outcome("clicked", "clicked"))
+    plain = json.loads(json.dumps(schema.to_plain()))
+    assert LogSchema.from_plain(plain) == schema
+    for wrong in ([], [1980], [1980, "x"], 1980):
+        plain["columns"][0]["time"]["years"] = wrong
+        with pytest.raises(UsageError, match="log_schema: it is no schema of a log"):
+            LogSchema.from_plain(plain)
+    # as schemas were written before
+    del plain["columns"][0]["time"]["years"]
+    assert LogSchema.from_plain(plain).columns[0].time == TimeForm("seconds")
 
 
 def test_only_wanted_fields_are_made():

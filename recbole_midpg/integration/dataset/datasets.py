@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from importlib import resources
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from recbole_midpg.atomic_data_scripts.download import download
 from recbole_midpg.atomic_data_scripts.raw_files import are_in
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer
+from recbole_midpg.dataset_configs import packaged_config
 from recbole_midpg.generated import GENERATED, generate, read_bayes
 from recbole_midpg.generated.generate import DEFAULT_SEED, FORMAT_VERSION
 from recbole_midpg.integration.recbole_files import recbole_folder
@@ -35,9 +36,7 @@ def find_dataset_config(dataset: str) -> Path | None:
     Returns:
         The file, ``None`` where there is none.
     """
-    packaged = Path(str(resources.files("recbole_midpg.dataset_configs")))
-    for folder in (Path("dataset_configs"), packaged):
-        path = folder / f"{dataset}.yaml"
+    for path in (Path("dataset_configs", f"{dataset}.yaml"), packaged_config(dataset)):
         if path.is_file():
             return path
     return None
@@ -113,7 +112,7 @@ def require_unbroken_conversion(folder: Path, name: str) -> None:
     if was_cut_off(folder):
         raise UsageError(
             f"dataset: {folder} is incomplete, as its conversion was killed; "
-            f"the same recbole-midpg prepare {name} completes it."
+            f"the same recbole-midpg prepare {shlex.quote(name)} completes it."
         )
 
 
