@@ -24,6 +24,7 @@ from recbole_midpg.event_logs.distinct import Distinct, spread, text_of, texts_o
 from recbole_midpg.event_logs.times import TimeForm
 from recbole_midpg.loading.atomic_reader import MISSING
 from recbole_midpg.loading.column_encoding import BadValueError
+from recbole_midpg.loading.number_scalers import LARGEST_NUMBER
 
 SCHEMA_FORMAT = "recbole-midpg log schema 1"
 KIND = "schema of a log"
@@ -91,7 +92,7 @@ class LogColumn:
         """What its values may be, as words that follow "expected"."""
         if self.time is not None:
             return self.time.allowed
-        return "numbers" if self.type == "float_seq" else "a number"
+        return "numbers below 3.4e38" if self.type == "float_seq" else "a number below 3.4e38"
 
 
 @dataclass(frozen=True)
@@ -469,9 +470,9 @@ def _whole(text: str) -> str:
 
 
 def _number_text(text: str) -> str | None:
-    """The shortest text of a number; ``None`` where it is no finite one."""
+    """The shortest text of a number; ``None`` where it is none that models can compute with."""
     number = float(text) if _NUMBER.fullmatch(text) else math.nan
-    return _shortest(number) if math.isfinite(number) else None
+    return _shortest(number) if abs(number) <= LARGEST_NUMBER else None
 
 
 def _shortest(number: float) -> str:

@@ -402,13 +402,13 @@ def _check_rows(config: Config) -> dict[str, AtomicField] | None:
     of_dataset = getattr(config, "dataset_config_dict", {})
     check_time_split(values, fields, config.external_config_dict, of_dataset)
     check_splits(values, config.external_config_dict)
-    _check_numbers(config, fields)
     _check_clicks(config, fields)
     check_min_count(config, fields)
     _check_unembedded(config, fields)
     _report_unread_values(config)
     if fields is not None:
         check_selected_fields(config, fields)
+        _check_numbers(config, fields)
         check_evaluated_rows(config, fields)
     is_own_model = issubclass(config.model_class, ScenarioRecommender)
     _set_scenario(config, fields, needed=is_own_model and config.model_class.needs_scenario)
@@ -650,7 +650,7 @@ def _check_direction(values: Mapping[str, Any], given: Any) -> None:
         )
 
 
-def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> None:
+def _check_numbers(config: Config, fields: Mapping[str, AtomicField]) -> None:
     """Check ``numerical_features``.
 
     Raises:
@@ -658,11 +658,9 @@ def _check_numbers(config: Config, fields: dict[str, AtomicField] | None) -> Non
     """
     names = config["numerical_features"]
     numbers = [
-        name
-        for name, field in (fields or {}).items()
-        if field.loaded and field.type.startswith("float")
+        name for name, field in fields.items() if field.loaded and field.type.startswith("float")
     ]
-    for name in names if fields is not None else ():
+    for name in names:
         if name not in numbers:
             raise UsageError(
                 f"numerical_features: {name!r} is not a loaded field of numbers"
