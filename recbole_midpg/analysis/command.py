@@ -37,15 +37,22 @@ from recbole_midpg.analysis.sweep import (
     run_sweep,
 )
 from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.common.arguments import config_values, listed_names, model_names
+from recbole_midpg.common.arguments import (
+    config_values,
+    listed_names,
+    model_names,
+    require_seeds,
+    require_trials,
+)
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import refuse_existing, require_folder, write_text
 from recbole_midpg.experiments.benchmark import tuned_settings
 
 
 def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
-    """Refuse to draw over figures; see :func:`refuse_existing`."""
+    """Refuse to draw over figures, or into a file; see :func:`refuse_existing`."""
+    require_folder("--output", folder)
     for name in names:
         for path in figure_paths(folder, name):
             refuse_existing(path, force)
@@ -192,6 +199,8 @@ def analyze_sweep(
 ) -> None:
     """Train models of several sizes, and draw their AUC."""
     import_matplotlib()
+    require_trials(trials, seed, jobs)
+    require_folder("--output", output)
     pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
@@ -261,6 +270,8 @@ def analyze_sizes(
 ) -> None:
     """Train models on a generated set of several sizes, and draw their learning curves."""
     import_matplotlib()
+    require_trials(trials, seed, jobs)
+    require_folder("--output", output)
     sizes = check_sizes(dataset, rows)
     file, tuned = tuned_settings(dataset, settings_file)
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_midpg.analysis.figures import deviation_of, mean_of
 from recbole_midpg.analysis.gains import gain_of
 from recbole_midpg.analysis.learning_curves import BASELINE, LearningCurves, LearningPoint
-from recbole_midpg.common.arguments import require_positive
+from recbole_midpg.common.arguments import require_trials
 from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
@@ -89,8 +89,7 @@ def run_sizes(
     Raises:
         UsageError: a value is not allowed, or every trial failed.
     """
-    require_positive("trials", trials)
-    require_positive("jobs", jobs)
+    require_trials(trials, seed, jobs)
     for model in models:
         get_model(model)  # before a set is generated for the first of them
     common = {**_DEFAULTS, **read_config_files(config_files)}

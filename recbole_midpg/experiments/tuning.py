@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from recbole_midpg.common.arguments import LARGEST_SEED, require_seeds
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.record import Record
@@ -361,8 +362,10 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
     """What is left to search, and the config of the defaults; makes the dataset's files too.
 
     Raises:
-        UsageError: a key is misspelt or all are fixed, or the config is wrong.
+        UsageError: a key is misspelt or all are fixed, a seed is out of range, or the config is
+            wrong.
     """
+    require_seeds(plan.seed)
     space = read_space(plan.space) if plan.space else default_space(plan.model)
     check_key_names(
         {**plan.settings, **{line.key: list(line.values) for line in space}}, plan.model
@@ -375,6 +378,12 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
         )
     config = build_config(plan.model, plan.dataset, plan.config_files, plan.settings)
     require_validation(config, "tuning")
+    largest = LARGEST_SEED - (plan.seeds - 1)
+    if config["seed"] > largest:
+        raise UsageError(
+            f"seed: {config['seed']} is not allowed, expected at most {largest}, as a trial is "
+            f"trained with {plan.seeds} seeds from it on."
+        )
     return left, config
 
 

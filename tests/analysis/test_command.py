@@ -190,6 +190,9 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
         (["--rows", "5000", "--models", "[]"], "--models: '[]' names no model"),
         (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
         (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
+        (["--rows", "5000", "--seed=-1"], "--seed: -1 is not allowed, expected a whole number"),
+        (["--rows", "5000", "--seed=4294967293", "--trials=4"], "to 4294967292, as 4 seeds"),
+        (["--rows", "5000", "--output=mine.yaml"], "--output 'mine.yaml': there is a file"),
         (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),
         (["--rows", "5000", "--synthetic_seed=-1"], "synthetic_seed: -1 is not allowed"),
         (["--rows", "5000", "--data_path=3"], "data_path: 3 is not allowed"),
@@ -199,10 +202,30 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
     ],
 )
 def test_sizes_that_cannot_be_trained_are_told_before_a_set_is_generated(words, told):
+    Path("mine.yaml").touch()
     with pytest.raises(UsageError) as error:
         analyze(*SIZES, "--output", "out", *words)
     assert told in str(error.value)
     assert not Path("dataset").exists() and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trials", "0"], "--trials: 0 is not allowed"),
+        (["--jobs", "0"], "--jobs: 0 is not allowed"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number"),
+        (["--seed=4294967294"], "to 4294967293, as 3 seeds follow from it on."),
+        (["--output=file"], "--output 'file': there is a file 'file'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_done_is_told_before_its_models_are_counted(words, told, capsys):
+    Path("file").touch()
+    where = ["--dataset", "gaps", f"--data_path={GAPS['data_path']}", "--sizes", "2,1"]
+    with pytest.raises(UsageError) as error:
+        analyze("sweep", "--output", "out", *where, *words)
+    assert told in str(error.value)
+    assert capsys.readouterr().out == "" and not Path("out").exists()
 
 
 @pytest.mark.parametrize(

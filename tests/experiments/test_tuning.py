@@ -322,3 +322,12 @@ def test_wrong_settings_are_told_before_the_search(space):
     with pytest.raises(UsageError, match="did you mean 'job'"):
         search(space, settings={**SETTINGS, "scenario_fields": ["jobb"]})
     assert not RECORD.exists()
+
+
+def test_seeds_out_of_range_are_told_before_the_search(space):
+    with pytest.raises(UsageError, match=r"--seed: -1 is not allowed, expected .* to 4294967295"):
+        search(space, seed=-1)
+    told = r"^seed: 4294967295 is not allowed, expected at most 4294967294, as .* 2 seeds from it"
+    with pytest.raises(UsageError, match=told):
+        search(space, seeds=2, settings={**SETTINGS, "seed": 2**32 - 1})
+    assert not RECORD.exists()
