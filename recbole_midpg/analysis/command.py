@@ -41,7 +41,6 @@ from recbole_midpg.common.arguments import (
     config_values,
     listed_names,
     model_names,
-    require_seeds,
     require_trials,
 )
 from recbole_midpg.common.choices import PROPOSED

@@ -19,7 +19,7 @@ from recbole_midpg.common.arguments import require_trials
 from recbole_midpg.common.choices import VARIANTS
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
-from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
+from recbole_midpg.experiments.trials import METRIC_DECIMALS, TrialPlan, TrialResult, run_trials
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.models.base import count_parameters
 
@@ -217,7 +217,11 @@ def run_sweep(
         plans,
         dataset,
         record,
-        settings={**read_config_files(config_files), **(settings or {})},
+        settings={
+            "metric_decimal_place": METRIC_DECIMALS,
+            **read_config_files(config_files),
+            **(settings or {}),
+        },
         jobs=jobs,
     )
     if all(result.problem for result in results):

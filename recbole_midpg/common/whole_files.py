@@ -82,6 +82,6 @@ def refuse_existing(path: str | Path, force: bool, option: str = "output") -> No
     """
     if not force and os.path.lexists(path):
         raise UsageError(
-            f"{option} {os.fspath(path)!r}: it exists already, expected another name, or --force to "
-            "replace it."
+            f"{option} {os.fspath(path)!r}: it exists already, expected another name, or --force "
+            "to replace it."
         )

@@ -36,8 +36,8 @@ from recbole_midpg.experiments.benchmark import (
 from recbole_midpg.experiments.model_table import describe_models
 from recbole_midpg.experiments.side_by_side import Failure
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
-from recbole_midpg.experiments.trials import run_trials
-from recbole_midpg.experiments.tuning import METRIC_DECIMALS, Search, SearchPlan, tune_side_by_side
+from recbole_midpg.experiments.trials import METRIC_DECIMALS, run_trials
+from recbole_midpg.experiments.tuning import Search, SearchPlan, tune_side_by_side
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.models.registry import get_model
 from recbole_midpg.training.threads import choose_threads, n_cores

@@ -29,6 +29,10 @@ from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
 
+METRIC_DECIMALS = 6
+"""Of the scores of trials: RecBole's four would hide differences of the size that seeds show, and
+early stopping, which compares rounded ones, is to end alike wherever models are compared."""
+
 
 @dataclass(frozen=True)
 class TrialPlan:

@@ -32,15 +32,13 @@ from recbole_midpg.experiments.side_by_side import (
     work_side_by_side,
 )
 from recbole_midpg.experiments.statistics import Spread
+from recbole_midpg.experiments.trials import METRIC_DECIMALS
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
 from recbole_midpg.integration.models.outside_models import class_name_of
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
 from recbole_midpg.training.device_faults import DeviceLostError
-
-METRIC_DECIMALS = 6
-"""Of a benchmark's scores too: early stopping compares rounded ones, and is to end alike."""
 
 # Of a space that is nearly tried out, TPE draws what is left once in many draws.
 _DRAWS_A_TRIAL = 50
@@ -131,6 +129,7 @@ class Search:
         bigger_is_better: whether a higher value of it is the better one.
         trials: one of each settings that were tried. The first is of the defaults: the model's, the
             dataset's, and those of the config files and of the command line.
+        default_values: which values the searched keys have there.
     """
 
     model: str
@@ -138,6 +137,7 @@ class Search:
     metric: str
     bigger_is_better: bool
     trials: tuple[Trial, ...]
+    default_values: dict[str, Any] = field(default_factory=dict)
 
     @property
     def defaults(self) -> Trial:
@@ -195,7 +195,8 @@ class Search:
         """That a learning rate lies at an end of those tried, beyond which may be a better one."""
         if key != "learning_rate":
             return ""
-        tried = {trial.parameters[key] for trial in self.trials if key in trial.parameters}
+        settings = [{**self.default_values, **trial.parameters} for trial in self.trials]
+        tried = {values[key] for values in settings if key in values}
         ends = {min(tried): "smallest", max(tried): "largest"} if len(tried) > 1 else {}
         return f", the {ends[value]} of those tried" if value in ends else ""
 
@@ -234,7 +235,8 @@ def tune(plan: SearchPlan, tell: Callable[[Begun | Trial], None] = lambda _: Non
         trials = _try_out(plan, dimensions, config, record, tell)
     bigger = bool(config["valid_metric_bigger"])
     name = class_name_of(plan.model)
-    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(trials))
+    defaults = {dimension.key: config[dimension.key] for dimension in dimensions}
+    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(trials), defaults)
     _ = search.best  # raises where every trial failed
     return search
 

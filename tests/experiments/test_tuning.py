@@ -110,12 +110,12 @@ def test_the_first_trial_is_of_the_settings_as_they_are(space):
     ]
 
 
-def found_of(*trials, metric="AUC", bigger=True):
+def found_of(*trials, metric="AUC", bigger=True, defaults=None):
     tried = [
         Trial(parameters, scores, 1.0, "" if scores else "n: 9 is too large")
         for parameters, *scores in trials
     ]
-    return Search("DPG", "gaps", metric, bigger, tuple(tried))
+    return Search("DPG", "gaps", metric, bigger, tuple(tried), defaults or {})
 
 
 def test_the_winner_is_named_beside_the_defaults():
@@ -140,6 +140,21 @@ def test_a_learning_rate_at_an_end_of_those_tried_is_told():
     told = found_of(({}, 0.5), *rates).summary()
     assert told[1] == "  learning_rate = 0.001, the smallest of those tried"
     assert found_of(({}, 0.5), rates[0]).summary()[1] == "  learning_rate = 0.001"
+
+
+def test_the_defaults_learning_rate_was_tried_too():
+    rates = ({"learning_rate": 0.005}, 0.7), ({"learning_rate": 0.02}, 0.6)
+
+    def told(default):
+        return found_of(({}, 0.5), *rates, defaults={"learning_rate": default}).summary()[1]
+
+    assert told(0.001) == "  learning_rate = 0.005"
+    assert told(0.01) == "  learning_rate = 0.005, the smallest of those tried"
+
+
+def test_a_search_knows_the_defaults_of_what_it_searches(space):
+    found = search(space, trials=1)
+    assert found.default_values == {"learning_rate": 0.001, "n": 8}
 
 
 @pytest.mark.parametrize("tie", [0.78, 0.77])
