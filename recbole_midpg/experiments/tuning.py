@@ -23,6 +23,7 @@ from recbole_midpg.experiments.search_space import (
     default_space,
     hyperopt_space,
     read_space,
+    require_whole_numbers,
 )
 from recbole_midpg.experiments.side_by_side import (
     Death,
@@ -270,7 +271,8 @@ def _try_out(
         return trial
 
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
-        parameters = {key: _plain(value) for key, value in drawn.items()}
+        by_key = {dimension.key: dimension for dimension in dimensions}
+        parameters = {key: by_key[key].value_of(_plain(value)) for key, value in drawn.items()}
         trial = tried({} if parameters.items() <= config.final_config_dict.items() else parameters)
         if trial.score is None:
             return {"status": hyperopt.STATUS_FAIL}
@@ -380,6 +382,7 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
         )
     config = build_config(plan.model, plan.dataset, plan.config_files, plan.settings)
     require_validation(config, "tuning")
+    require_whole_numbers(left, config)
     largest = LARGEST_SEED - (plan.seeds - 1)
     if config["seed"] > largest:
         raise UsageError(

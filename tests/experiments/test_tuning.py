@@ -346,3 +346,25 @@ def test_seeds_out_of_range_are_told_before_the_search(space):
     with pytest.raises(UsageError, match=told):
         search(space, seeds=2, settings={**SETTINGS, "seed": 2**32 - 1})
     assert not RECORD.exists()
+
+
+def test_whole_numbers_are_drawn_for_a_key_that_needs_them(space):
+    space.write_text("embedding_size quniform 8,16,8\n")
+    found = search(space, trials=2)
+    assert [trial.problem for trial in found.trials] == ["", ""]
+    assert found.trials[1].parameters["embedding_size"] in (8, 16)
+
+
+@pytest.mark.parametrize(
+    "line", ["embedding_size uniform 8,16", "n loguniform 1,2", "embedding_size quniform 8,9,0.5"]
+)
+def test_a_key_of_whole_numbers_is_not_drawn_from_others(space, line):
+    space.write_text(f"{line}\n")
+    with pytest.raises(UsageError) as told:
+        search(space)
+    key, kind, _ = line.split()
+    assert str(told.value) == (
+        f"search space: {key} is a whole number, which {kind} does not draw here, expected choice, "
+        "or quniform with a whole step."
+    )
+    assert not RECORD.exists()

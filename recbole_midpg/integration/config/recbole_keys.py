@@ -206,6 +206,14 @@ _MODEL_RULES: Rules = {
 }
 
 
+def recbole_rules(values: Mapping[str, Any]) -> Rules:
+    """The rules of RecBole's keys, those of them that a config's values have."""
+    rules = dict(RULES)
+    if values["MODEL_TYPE"] == ModelType.CONTEXT:
+        rules |= _MODEL_RULES
+    return {key: rule for key, rule in rules.items() if key in values}
+
+
 def check_recbole_keys(values: Mapping[str, Any]) -> None:
     """Check the forms of RecBole's keys, those of them that a config has.
 
@@ -215,10 +223,7 @@ def check_recbole_keys(values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a value is not of its key's form, or one of user and item has an id alone.
     """
-    rules = dict(RULES)
-    if values["MODEL_TYPE"] == ModelType.CONTEXT:
-        rules |= _MODEL_RULES
-    check_settings(values, {key: rule for key, rule in rules.items() if key in values})
+    check_settings(values, recbole_rules(values))
     user, item = values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]
     if (user is None) != (item is None):
         raise UsageError(
