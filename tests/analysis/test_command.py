@@ -113,6 +113,7 @@ def test_sweep_trains_and_goes_on_from_its_record(capsys):
     assert Path("out/sweep.jsonl").read_text() == record
 
 
+VALIDATED_NOT = "--eval_args={split: {RS: [0.6, 0, 0.4]}, order: RO, mode: labeled}"
 SIZES = ["sizes", "--dataset", "teacher_dpg_synth"]
 SHORT = ["--epochs=1", "--train_batch_size=2048", "--mlp_hidden_size=[8,4]", "--embedding_size=2"]
 
@@ -207,6 +208,27 @@ def test_sizes_that_cannot_be_trained_are_told_before_a_set_is_generated(words, 
         analyze(*SIZES, "--output", "out", *words)
     assert told in str(error.value)
     assert not Path("dataset").exists() and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rows_per_scenario=0"], "--rows_per_scenario: 0 is not allowed, expected at least 2"),
+        (["--rows_per_scenario=1"], "--rows_per_scenario: 1 is not allowed, expected at least 2"),
+        (["--scenarios", "x", "y"], "scenarios: no row of the test split has job = 'x'"),
+        (["--scenarios", "clerk"], "--scenarios: 'clerk' is not allowed, expected two or more"),
+        (["--scenarios", "a", "b", "a"], "--scenarios: 'a b a' is not allowed, expected two or"),
+        (["--scenarios", *map(str, range(99))], "99 scenarios cannot be distinguished"),
+        (["--split=valid", VALIDATED_NOT, "--epochs=1"], "--split: there is no valid split"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
+    ],
+)
+def test_matrices_that_cannot_be_drawn_are_told_before_models_are_trained(words, told):
+    settings = [f"--{key}={value}" for key, value in GAPS.items() if key != "eval_args"]
+    with pytest.raises(UsageError) as error:
+        analyze("matrices", "--dataset", "gaps", "--output", "out", *settings, *words)
+    assert told in str(error.value)
+    assert {path.name for path in Path().iterdir()} <= {"cache"}
 
 
 @pytest.mark.parametrize(
