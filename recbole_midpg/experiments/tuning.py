@@ -16,6 +16,7 @@ from tqdm import tqdm
 from recbole_midpg.common.arguments import LARGEST_SEED, require_seeds
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.experiments.data_of_trials import KEPT_LATER, dataset_config, file_digests
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import (
     Dimension,
@@ -398,6 +399,7 @@ def _count_trials(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any
 
 
 def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any) -> Record:
+    files = file_digests(config)
     return Record(
         plan.record,
         {
@@ -408,10 +410,14 @@ def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any)
             "seeds": plan.seeds,
             "metric": config["valid_metric"],
             "config_files": list(plan.config_files),
+            "config_file_values": read_config_files(plan.config_files),
             "settings": plan.settings,
+            "dataset_config": dataset_config(plan.dataset),
+            **({"files": files} if files else {}),
         },
         "a search",
         "--output",
+        KEPT_LATER,
     )
 
 

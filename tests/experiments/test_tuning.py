@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,50 @@ def test_a_key_of_whole_numbers_is_not_drawn_from_others(space, line):
         "or quniform with a whole step."
     )
     assert not RECORD.exists()
+
+
+def test_a_record_of_other_config_file_contents_or_data_is_left_alone(space):
+    shutil.copytree(Path(SETTINGS["data_path"]) / "gaps", "data/gaps")
+    Path("dataset_configs").mkdir()
+    Path("dataset_configs/gaps.yaml").write_text("stopping_step: 3\n")
+    Path("cf.yaml").write_text("{seed: 2020, epochs: 1}\n")
+    settings = {key: value for key, value in SETTINGS.items() if key != "epochs"}
+
+    def search_again():
+        values = {"settings": {**settings, "data_path": "data"}, "config_files": ["cf.yaml"]}
+        return search(space, trials=1, **values)
+
+    search_again()
+    before = RECORD.read_text()
+    for file, text, changed in (
+        ("cf.yaml", "{seed: 99, epochs: 8}\n", "config_file_values"),
+        ("dataset_configs/gaps.yaml", "stopping_step: 4\n", "dataset_config"),
+        ("data/gaps/gaps.item", Path("data/gaps/gaps.item").read_text() + "\n", "files"),
+    ):
+        content = Path(file).read_text()
+        Path(file).write_text(text)
+        with pytest.raises(UsageError, match=rf"of another search \(other {changed}\)"):
+            search_again()
+        Path(file).write_text(content)
+    search_again()
+    assert RECORD.read_text() == before
+
+
+def test_a_record_that_kept_names_of_config_files_alone_goes_on(space, caplog):
+    search(space, trials=1)
+    first, *trials = recorded()
+    for key in ("config_file_values", "dataset_config", "files"):
+        del first[key]
+    older = "".join(f"{json.dumps(line)}\n" for line in (first, *trials))
+    RECORD.write_text(older)
+    caplog.clear()
+    search(space, trials=1)
+    assert RECORD.read_text() == older
+    (line,) = [line for line in caplog.messages if line.startswith("record")]
+    assert line.endswith(
+        "not compared: what stands in the config files, what stands in the dataset's config file, "
+        "the dataset's files."
+    )
+    with pytest.raises(UsageError, match=r"\(other config_files\)"):
+        Path("other.yaml").touch()
+        search(space, trials=1, config_files=["other.yaml"])
