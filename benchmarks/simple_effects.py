@@ -27,12 +27,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recbole_midpg.common.arguments import require_trials
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.evaluation.binary_metrics import auc
 from recbole_midpg.experiments.statistics import Spread
 from recbole_midpg.experiments.table_files import spread_text
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
+from recbole_midpg.integration.run.validation import require_validation
 
 STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 _SWEEPS, _STILL = 50, 1e-4
@@ -121,9 +123,10 @@ def read_splits(dataset: str, effects: Sequence[str], seed: int) -> tuple[list[R
         Training, validation and test rows, and how many groups each effect has.
 
     Raises:
-        UsageError: an effect has no such field.
+        UsageError: an effect has no such field, or there is no validation split.
     """
     config = build_config("DNN", dataset, values={"seed": seed, "show_progress": False})
+    require_validation(config, "choosing the strengths")
     run = Run.prepare(config)
     parts = [run.train_data, run.valid_data, run.test_data]
     tables = [data._dataset.join(data._dataset.inter_feat) for data in parts]
@@ -159,10 +162,22 @@ def _joined(table: Any, fields: Sequence[str], dataset: Any) -> NDArray[np.int64
 
 def measure(dataset: str, effects: Sequence[str], seed: int) -> list[Any]:
     """Fit, choose and test with one seed: a line of the table."""
-    (train, valid, test), sizes = read_splits(dataset, effects, seed)
+    splits, sizes = read_splits(dataset, effects, seed)
+    for name, rows in zip(("training", "validation", "test"), splits, strict=True):
+        _require_both_classes(rows.labels, f"{dataset}, seed {seed}", name)
+    train, valid, test = splits
     strengths, valid_auc = choose(train, valid, sizes)
     test_auc = auc(test.labels, scores(fit(train, sizes, strengths), test.groups))
     return [" + ".join(effects), seed, round(valid_auc, 6), round(test_auc, 6), *strengths]
+
+
+def _require_both_classes(labels: Floats, place: str, split: str) -> None:
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        found = f"the {split} split has no rows"
+        if len(labels):
+            found = f"all {len(labels)} labels of the {split} split are {classes[0]:g}"
+        raise UsageError(f"{place}: {found}, where AUC is not defined, expected both 0 and 1.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -177,9 +192,10 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     lines = csv.writer(sys.stdout, lineterminator="\n")
     strengths = [f"lambda of {effect}" for effect in options.effects]
-    lines.writerow(["model", "seed", "valid auc", "test auc", *strengths])
     found = []
     try:
+        require_trials(options.trials, options.seed, jobs=1)
+        lines.writerow(["model", "seed", "valid auc", "test auc", *strengths])
         for seed in range(options.seed, options.seed + options.trials):
             found.append(measure(options.dataset, options.effects, seed))
             lines.writerow(found[-1])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from recbole_midpg.generated import bayes_of_split, generate
 from recbole_midpg.integration.config.config import build_config
@@ -269,3 +270,101 @@ def test_simple_effects_find_what_users_like_in_each_scenario(monkeypatch, tmp_p
     with pytest.raises(SystemExit):
         script.main(["--dataset=ciao", "--trials=1", "--effects", "user"])
     assert "--effects: 'user' is no field of tokens, expected user_id" in capsys.readouterr().err
+
+
+CIAO = "user_id:token\titem_id:token\tcategory:token\trating:float\n"
+
+
+def told_by(script, capsys, *arguments):
+    """What a script says that ends with status 2."""
+    with pytest.raises(SystemExit) as end:
+        script.main(["--dataset=ciao", *arguments])
+    assert end.value.code == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.fixture
+def ciao(monkeypatch, tmp_path):
+    """A folder to write ``ciao.inter`` into, of rows ``(user, item, category, rating)``."""
+    monkeypatch.syspath_prepend(str(REPOSITORY))
+    monkeypatch.chdir(tmp_path)
+    Path("dataset/ciao").mkdir(parents=True)
+    Path("dataset_configs").mkdir()
+
+    def write(rows):
+        lines = ("\t".join(map(str, row)) + "\n" for row in rows)
+        Path("dataset/ciao/ciao.inter").write_text(CIAO + "".join(lines))
+
+    write((f"u{row % 7}", f"i{row % 40}", f"c{row % 5}", 1 + row % 5) for row in range(200))
+    return write
+
+
+def configure(**changed):
+    config = yaml.safe_load((REPOSITORY / "dataset_configs" / "ciao.yaml").read_text())
+    config = {key: value for key, value in {**config, **changed}.items() if value != "gone"}
+    Path("dataset_configs/ciao.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--trials=0"], "--trials: 0 is not allowed, expected at least 1."),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0"),
+        (["--seed=4294967295", "--trials=2"], "to 4294967294, as 2 seeds follow from it on."),
+    ],
+)
+def test_simple_effects_of_no_trial_or_seed_are_refused(ciao, capsys, arguments, told):
+    script = importlib.import_module("benchmarks.simple_effects")
+    assert told in told_by(script, capsys, "--effects", "user_id", *arguments)
+
+
+@pytest.mark.parametrize(("positives", "split"), [(190, "validation"), (161, "training")])
+def test_simple_effects_of_one_class_are_refused(ciao, capsys, monkeypatch, positives, split):
+    script = importlib.import_module("benchmarks.simple_effects")
+    rows = [script.Rows(np.array(labels, float), []) for labels in ([0, 1], [0, 1], [0, 1])]
+    place = ["training", "validation", "test"].index(split)
+    rows[place] = script.Rows(np.ones(positives), [])
+    monkeypatch.setattr(script, "read_splits", lambda *_: (rows, []))
+    line = told_by(script, capsys, "--effects", "user_id", "--seed=5")
+    assert line.endswith(
+        f"ciao, seed 5: all {positives} labels of the {split} split are 1, where AUC is not "
+        "defined, expected both 0 and 1."
+    )
+
+
+def test_a_placebo_of_a_scenario_that_is_not_known_from_the_id_is_refused(ciao, capsys):
+    script = importlib.import_module("benchmarks.placebo_scenarios")
+    ciao([("u", f"i{row % 10}", f"c{row % 15}", 1) for row in range(60)])
+    assert told_by(script, capsys, "--of=item_id").endswith(
+        "--of: 'item_id' does not tell the scenario: 10 of its 10 ids have rows of several "
+        "category, 3.0 on average, expected a field of which each id has one."
+    )
+    assert not Path("dataset/ciao_placebo").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed", "told"),
+    [
+        (["--seed=-1"], {}, "--seed: -1 is not allowed, expected a whole number from 0"),
+        ([], {"scenario_fields": "gone"}, "scenario_fields has 0 fields, expected one."),
+        ([], {"load_col": {"user": ["age"]}}, "load_col: inter is not loaded, expected its"),
+        ([], {"load_col": 3}, "load_col: 3 is not allowed, expected columns by file"),
+    ],
+)
+def test_a_placebo_that_cannot_be_made_leaves_no_file(ciao, capsys, arguments, changed, told):
+    script = importlib.import_module("benchmarks.placebo_scenarios")
+    configure(**changed)
+    assert told in told_by(script, capsys, "--of=item_id", *arguments)
+    assert not Path("dataset/ciao_placebo").exists()
+    assert not Path("dataset_configs/ciao_placebo.yaml").exists()
+
+
+@pytest.mark.parametrize("load_col", ["gone", None, {"inter": "*"}])
+def test_a_placebo_where_all_columns_are_loaded(ciao, load_col):
+    script = importlib.import_module("benchmarks.placebo_scenarios")
+    configure(load_col=load_col, scenario_fields="category")
+    script.main(["--dataset=ciao", "--of=item_id"])
+    made = yaml.safe_load(Path("dataset_configs/ciao_placebo.yaml").read_text())
+    assert made["scenario_fields"] == ["placebo"]
+    assert made.get("load_col") == (None if load_col == "gone" else load_col)

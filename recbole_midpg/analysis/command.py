@@ -25,7 +25,7 @@ from recbole_midpg.analysis.learning_curves import (
     gain_table,
     notes,
 )
-from recbole_midpg.analysis.matrices import collect_matrices
+from recbole_midpg.analysis.matrices import collect_matrices, scenarios_to_show
 from recbole_midpg.analysis.matrix_figures import MatrixNumbers, describe, heat_map_of, scatter_of
 from recbole_midpg.analysis.reports import distinct_labels, read_run, read_table
 from recbole_midpg.analysis.sizes import check_sizes, run_sizes
@@ -36,16 +36,24 @@ from recbole_midpg.analysis.sweep import (
     parse_sizes,
     run_sweep,
 )
-from recbole_midpg.analysis.training import train_pair
-from recbole_midpg.common.arguments import config_values, listed_names, model_names
+from recbole_midpg.analysis.training import PAIR, train_pair
+from recbole_midpg.common.arguments import (
+    config_values,
+    listed_names,
+    model_names,
+    require_seeds,
+    require_trials,
+)
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import refuse_existing, require_folder, write_text
 from recbole_midpg.experiments.benchmark import tuned_settings
+from recbole_midpg.integration.config.config import build_config
 
 
 def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
-    """Refuse to draw over figures; see :func:`refuse_existing`."""
+    """Refuse to draw over figures, or into a file; see :func:`refuse_existing`."""
+    require_folder("--output", folder)
     for name in names:
         for path in figure_paths(folder, name):
             refuse_existing(path, force)
@@ -77,8 +85,12 @@ def analyze_matrices(
     folder = Path(output)
     maps = [f"heat_map_{number + 1}" for number in range(len(checkpoints or PROPOSED))]
     _refuse_existing_figures(output, ["tsne", *maps], force)
+    require_seeds(seed)
+    _require_enough_rows(rows_per_scenario, scenarios)
     if dataset is not None:
         values = config_values(settings)
+        config = build_config(PAIR[0], dataset, config_files, {**values, "seed": seed})
+        check_scenario_count(len(scenarios_to_show(config, split, scenarios)))
         pair = train_pair(dataset, folder / "checkpoints", seed, config_files, values)
         checkpoints = [str(path) for path in pair]
     elif settings or config_files:
@@ -111,6 +123,24 @@ def analyze_matrices(
     write_json(entries, folder / "numbers.json")
     print(_matrices_table(list(numbers.values())))
     _print_paths([*written, folder / "numbers.json"])
+
+
+def _require_enough_rows(rows_per_scenario: int, scenarios: Sequence[str]) -> None:
+    """Check that a silhouette can come of what is asked for, before models are trained for it.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if rows_per_scenario < 2:  # noqa: PLR2004 - the distance within a scenario takes two
+        raise UsageError(
+            f"--rows_per_scenario: {rows_per_scenario} is not allowed, expected at least 2, as a "
+            "silhouette compares rows of one scenario."
+        )
+    if scenarios and (len(scenarios) == 1 or len(set(scenarios)) < len(scenarios)):
+        raise UsageError(
+            f"--scenarios: {' '.join(scenarios)!r} is not allowed, expected two or more, each once."
+        )
+    check_scenario_count(len(scenarios))
 
 
 def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
@@ -192,6 +222,8 @@ def analyze_sweep(
 ) -> None:
     """Train models of several sizes, and draw their AUC."""
     import_matplotlib()
+    require_trials(trials, seed, jobs)
+    require_folder("--output", output)
     pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
@@ -261,6 +293,8 @@ def analyze_sizes(
 ) -> None:
     """Train models on a generated set of several sizes, and draw their learning curves."""
     import_matplotlib()
+    require_trials(trials, seed, jobs)
+    require_folder("--output", output)
     sizes = check_sizes(dataset, rows)
     models = model_names(models)
     file, tuned = tuned_settings(dataset, settings_file, models)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from recbole_midpg.analysis.comparison import Comparison, compare_runs
+from recbole_midpg.common.arguments import require_seeds
 from recbole_midpg.common.choices import REPORT_ENDINGS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import refuse_existing, write_text
@@ -31,6 +32,7 @@ def compare(
     force: bool,
 ) -> None:
     """Compare two finished runs, and print and write what comes out."""
+    require_seeds(seed)
     path = None if output is None else Path(output)
     if path is not None and path.suffix not in _WRITERS:
         raise UsageError(

@@ -19,21 +19,12 @@ from recbole_midpg.evaluation.paired_bootstrap import (
     compare_by_group,
 )
 from recbole_midpg.evaluation.resampling import CONFIDENCE
+from recbole_midpg.evaluation.row_keys import KEYS_OF_ROWS
 from recbole_midpg.integration.scoring.scored_rows import ScoredRows, TokenColumn, read_scored_rows
 
 COMPARISON_FORMAT = "recbole-midpg comparison 1"
 
 _METRICS = ("auc", "logloss")
-# What decides which rows are tested.
-_KEYS_OF_ROWS = (
-    "seed",
-    "eval_args",
-    "time_split",
-    "benchmark_filename",
-    "LABEL_FIELD",
-    "threshold",
-    "val_interval",
-)
 
 
 @dataclass(frozen=True)
@@ -212,7 +203,7 @@ def _require_same_rows(
     if problem is None:
         return
     configs = [run.report["config"] for run in (first, second)]
-    values = {key: [config.get(key) for config in configs] for key in _KEYS_OF_ROWS}
+    values = {key: [config.get(key) for config in configs] for key in KEYS_OF_ROWS}
     reasons = "; ".join(
         f"{key} is {one!r} and {other!r}" for key, (one, other) in values.items() if one != other
     )

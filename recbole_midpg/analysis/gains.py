@@ -27,11 +27,18 @@ def gains_of(
 
     Raises:
         UsageError: the table lacks a model or scenarios of so many rows, or holds nothing that
-            compares with the baseline.
+            compares with the baseline, or a value is not allowed.
     """
     _require_model("baseline", baseline, table)
     for model in models:
         _require_model("models", model, table)
+    if models and set(models) == {baseline}:
+        others = [model for model in table.models if model != baseline]
+        raise UsageError(
+            f"models: {baseline!r} is the baseline itself, expected some of {', '.join(others)}."
+        )
+    if min_rows < 0:
+        raise UsageError(f"min_rows: {min_rows:,} is not allowed, expected at least 0.")
     rows = {name: round(fmean(counts)) for name, counts in table.rows.items()}
     scenarios = [
         name

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole.data import create_dataset
+from recbole.utils import init_seed
 
 from recbole_midpg.analysis.diversity import Floats, Integers
 from recbole_midpg.common.choices import SPLITS
@@ -16,6 +18,7 @@ from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.evaluation.grouped_metrics import rows_by_group
 from recbole_midpg.generated import read_bayes
 from recbole_midpg.integration.dataset.split_columns import column_of
+from recbole_midpg.integration.dataset.trust import data_preparation
 from recbole_midpg.integration.run.checkpoint import load_data_and_model
 from recbole_midpg.models.base import flatten_matrices
 from recbole_midpg.models.dpg import DPG
@@ -92,6 +95,44 @@ def collect_matrices(
         )
     loader = loaders[SPLITS.index(split)]
     field = model.scenario_id_field
+    rows_by_name = _rows_by_scenario(loader, field, split, chosen)
+    names = list(rows_by_name)
+    generator = np.random.default_rng(seed)
+    rows = [_sample(own, rows_per_scenario, generator) for own in rows_by_name.values()]
+    return MatrixSample(
+        model=config["model"],
+        dataset=config["dataset"],
+        split=split,
+        names=names,
+        scenarios=np.repeat(np.arange(len(rows)), [len(some) for some in rows]),
+        values=_matrices_of_rows(model, loader, np.concatenate(rows), config["device"]),
+        planted=_planted_similarity(config["data_path"], field, names),
+    )
+
+
+def scenarios_to_show(config: Any, split: str, chosen: Sequence[str] = ()) -> list[str]:
+    """The names of the scenarios whose matrices :func:`collect_matrices` would compute.
+
+    Args:
+        config: RecBole's ``Config`` of a DPG or MIDPG, which need not be trained.
+        split: where rows are taken from, one of :data:`SPLITS`.
+        chosen: names of the scenarios that are wanted; by default all of the split.
+
+    Raises:
+        UsageError: a scenario has no row in the split, or there is no such split.
+    """
+    init_seed(config["seed"], config["reproducibility"])  # the seed draws the split
+    loaders = data_preparation(config, create_dataset(config))
+    loader = loaders[SPLITS.index(split)]
+    return list(_rows_by_scenario(loader, config["scenario_id_field"], split, chosen))
+
+
+def _rows_by_scenario(
+    loader: Any, field: str | None, split: str, chosen: Sequence[str]
+) -> dict[str, Integers]:
+    """The rows of the scenarios that are wanted, in their order; see :func:`collect_matrices`."""
+    if loader is None or not len(loader.dataset):
+        raise UsageError(f"--split: there is no {split} split, expected another one.")
     assert field is not None  # DPG is not built without scenarios
     column = column_of(loader.dataset, field)
     assert column is not None  # nor without a column of theirs
@@ -104,18 +145,7 @@ def collect_matrices(
                 f"scenarios: no row of the {split} split has {field} = {name!r}"
                 f"{expected_some_of(names, name)}"
             )
-    names = list(chosen) or names
-    generator = np.random.default_rng(seed)
-    rows = [_sample(rows_by_name[name], rows_per_scenario, generator) for name in names]
-    return MatrixSample(
-        model=config["model"],
-        dataset=config["dataset"],
-        split=split,
-        names=names,
-        scenarios=np.repeat(np.arange(len(rows)), [len(some) for some in rows]),
-        values=_matrices_of_rows(model, loader, np.concatenate(rows), config["device"]),
-        planted=_planted_similarity(config["data_path"], field, names),
-    )
+    return {name: rows_by_name[name] for name in chosen or names}
 
 
 def _sample(rows: Integers, size: int, generator: np.random.Generator) -> Integers:

@@ -11,13 +11,13 @@ from typing import Any
 from recbole_midpg.analysis.figures import deviation_of, mean_of
 from recbole_midpg.analysis.gains import gain_of
 from recbole_midpg.analysis.learning_curves import BASELINE, LearningCurves, LearningPoint
-from recbole_midpg.common.arguments import require_positive
+from recbole_midpg.common.arguments import require_trials
 from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.rules import check_settings
 from recbole_midpg.experiments.benchmark import best_possible, plan_trials
-from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
+from recbole_midpg.experiments.trials import METRIC_DECIMALS, TrialPlan, TrialResult, run_trials
 from recbole_midpg.generated import GENERATED
 from recbole_midpg.generated.generate import DEFAULT_SEED
 from recbole_midpg.integration.config.config import build_config
@@ -26,8 +26,6 @@ from recbole_midpg.integration.models.outside_models import class_name_of
 from recbole_midpg.integration.models.registry import get_model
 
 _ROWS, _SEED = "synthetic_rows", "synthetic_seed"
-# RecBole's four digits would hide differences that are of this size.
-_DEFAULTS = {"metric_decimal_place": 6}
 
 
 def check_sizes(dataset: str, rows: Sequence[int]) -> list[int]:
@@ -89,11 +87,10 @@ def run_sizes(
     Raises:
         UsageError: a value is not allowed, or every trial failed.
     """
-    require_positive("trials", trials)
-    require_positive("jobs", jobs)
+    require_trials(trials, seed, jobs)
     for model in models:
         get_model(model)  # before a set is generated for the first of them
-    common = {**_DEFAULTS, **read_config_files(config_files)}
+    common = {"metric_decimal_place": METRIC_DECIMALS, **read_config_files(config_files)}
     of_models = plan_trials(models, trials, seed, tuned or {}, settings)
     plans = [_at_size(plan, dataset, common, count) for count in rows for plan in of_models]
     results = run_trials(plans, dataset, record, settings=common, jobs=jobs)

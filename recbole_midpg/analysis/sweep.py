@@ -15,11 +15,11 @@ from recbole.data import create_dataset
 from recbole.utils import get_model
 
 from recbole_midpg.analysis.figures import SizeSweep, SweepPoint, deviation_of, mean_of
-from recbole_midpg.common.arguments import require_positive
+from recbole_midpg.common.arguments import require_trials
 from recbole_midpg.common.choices import VARIANTS
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
-from recbole_midpg.experiments.trials import TrialPlan, TrialResult, run_trials
+from recbole_midpg.experiments.trials import METRIC_DECIMALS, TrialPlan, TrialResult, run_trials
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.models.base import count_parameters
 
@@ -207,8 +207,7 @@ def run_sweep(
     Raises:
         UsageError: a value is not allowed, or every trial failed.
     """
-    require_positive("trials", trials)
-    require_positive("jobs", jobs)
+    require_trials(trials, seed, jobs)
     plans = [
         TrialPlan(candidate.label, candidate.model, seed + number, candidate.settings)
         for candidate in candidates
@@ -218,7 +217,11 @@ def run_sweep(
         plans,
         dataset,
         record,
-        settings={**read_config_files(config_files), **(settings or {})},
+        settings={
+            "metric_decimal_place": METRIC_DECIMALS,
+            **read_config_files(config_files),
+            **(settings or {}),
+        },
         jobs=jobs,
     )
     if all(result.problem for result in results):

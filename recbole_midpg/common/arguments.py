@@ -17,6 +17,8 @@ _ALONE = {"resume": "True", "verbose": "True", "force": "True"}
 # What YAML's safe loader raises, beside its own errors, for a value such as 2001-99-99.
 YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 _MOST_VALUES = 100_000
+LARGEST_SEED = 2**32 - 1
+"""That numpy takes."""
 _WORDS = {"true": True, "false": False, "null": None, "~": None}
 
 
@@ -177,6 +179,41 @@ def require_positive(option: str, value: int) -> None:
     """
     if value < 1:
         raise UsageError(f"--{option}: {value} is not allowed, expected at least 1.")
+
+
+def require_seeds(first: int, count: int = 1) -> None:
+    """Check ``--seed``, and the seeds that follow from it on, one a trial.
+
+    Args:
+        first: the first seed.
+        count: how many there are.
+
+    Raises:
+        UsageError: numpy takes one of them for no seed.
+    """
+    largest = LARGEST_SEED - (count - 1)
+    if not 0 <= first <= largest:
+        following = f", as {count} seeds follow from it on" if count > 1 else ""
+        raise UsageError(
+            f"--seed: {first} is not allowed, expected a whole number from 0 to "
+            f"{largest}{following}."
+        )
+
+
+def require_trials(trials: int, seed: int, jobs: int) -> None:
+    """Check the options of a command that trains models several times.
+
+    Args:
+        trials: how many times each model is trained.
+        seed: of the first; each further one has the next number.
+        jobs: how many are trained at a time.
+
+    Raises:
+        UsageError: one is out of range.
+    """
+    require_positive("trials", trials)
+    require_positive("jobs", jobs)
+    require_seeds(seed, trials)
 
 
 def _following_values(key: str, remaining: list[str]) -> list[str]:

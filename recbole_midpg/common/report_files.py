@@ -15,8 +15,8 @@ TABLE_FORMAT = "recbole-midpg table 1"
 
 
 def as_json(value: Any) -> Any:
-    """A value as JSON gives it back: lists for tuples, texts for keys."""
-    return json.loads(json.dumps(value))
+    """A value as JSON gives it back: lists for tuples, texts for keys, and for YAML's dates."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def json_text(content: Any) -> str:

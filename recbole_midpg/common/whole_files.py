@@ -50,18 +50,38 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def refuse_existing(path: str | Path, force: bool) -> None:
+def require_folder(option: str, path: str | Path) -> None:
+    """Check that files can go into a folder, before any work is done for them.
+
+    Args:
+        option: the command's option that names it.
+        path: a folder, which need not exist.
+
+    Raises:
+        UsageError: it, or what would have to be a folder above it, is a file.
+    """
+    path = Path(path)
+    there = next((name for name in (path, *path.parents) if os.path.lexists(name)), path.parent)
+    if not there.is_dir():
+        raise UsageError(
+            f"{option} {str(path)!r}: there is a file {str(there)!r}, expected a folder or a new "
+            "name."
+        )
+
+
+def refuse_existing(path: str | Path, force: bool, option: str = "output") -> None:
     """Refuse a name under which there is something already, before any work is done for it.
 
     Args:
         path: the name of a file to write.
         force: whether the user wants it replaced.
+        option: what the user has named it by.
 
     Raises:
         UsageError: there is something, and it is not to be replaced.
     """
     if not force and os.path.lexists(path):
         raise UsageError(
-            f"output {os.fspath(path)!r}: it exists already, expected another name, or --force to "
-            "replace it."
+            f"{option} {os.fspath(path)!r}: it exists already, expected another name, or --force "
+            "to replace it."
         )

@@ -8,11 +8,12 @@ from typing import Any
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.report_files import RUN_FORMAT, as_json, read_report_file
+from recbole_midpg.evaluation.row_keys import KEYS_OF_ROWS
 
 PHASE = "phase"
 VALID, TEST = "valid", "test"
 # What must be the same in both runs for their rows to be the same.
-_SAME = ("dataset", "seed", "eval_args", "time_split", "LABEL_FIELD", "threshold")
+_SAME = ("dataset", *KEYS_OF_ROWS)
 
 
 def baseline_auc(config: Mapping[str, Any] | Any, phase: str) -> float:

@@ -14,6 +14,7 @@ import yaml
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError, did_you_mean
+from recbole_midpg.evaluation.row_keys import KEYS_OF_ROWS
 from recbole_midpg.experiments.statistics import PairedTests, Spread, holm, paired_tests
 from recbole_midpg.experiments.trials import TrialPlan, TrialResult
 from recbole_midpg.generated import GENERATED, bayes_of_split
@@ -25,6 +26,8 @@ from recbole_midpg.integration.models.model_names import (
 from recbole_midpg.integration.models.outside_models import class_name_of
 
 _COMMON = "common"
+# What is compared: the rows, and the scores.
+_SHARED = (*KEYS_OF_ROWS, "metrics", "valid_metric")
 _SIGNIFICANT = 0.05
 
 
@@ -51,7 +54,8 @@ def read_settings(path: str | Path, compared: Collection[str] = ()) -> dict[str,
             models from outside.
 
     Raises:
-        UsageError: the file cannot be read, is not of that form, or names what is no model.
+        UsageError: the file cannot be read, is not of that form, names what is no model, or gives
+            one model other rows or metrics than the others.
     """
     content = read_config_file(path)
     for model, values in content.items():
@@ -59,6 +63,12 @@ def read_settings(path: str | Path, compared: Collection[str] = ()) -> dict[str,
         if not isinstance(values, dict):
             raise UsageError(
                 f"settings {str(path)!r}: {model} has {values!r}, expected config keys and values."
+            )
+        alone = [key for key in _SHARED if key in values and model != _COMMON]
+        if alone:
+            raise UsageError(
+                f"settings {str(path)!r}: {model} has {alone[0]}: {values[alone[0]]!r}, which is "
+                f"to be the same for all models that are compared, expected it in {_COMMON}."
             )
     return content
 

@@ -16,6 +16,8 @@ from recbole_midpg.common.arguments import (
     listed_names,
     model_names,
     require_positive,
+    require_seeds,
+    require_trials,
     split_arguments,
 )
 from recbole_midpg.common.choices import PROPOSED
@@ -23,7 +25,7 @@ from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.machine import git_state, now
 from recbole_midpg.common.version import versions
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import refuse_existing, require_folder, write_text
 from recbole_midpg.experiments.benchmark import (
     as_comments,
     plan_trials,
@@ -34,8 +36,8 @@ from recbole_midpg.experiments.benchmark import (
 from recbole_midpg.experiments.model_table import describe_models
 from recbole_midpg.experiments.side_by_side import Failure
 from recbole_midpg.experiments.table_files import main_table, notes, write_tables
-from recbole_midpg.experiments.trials import run_trials
-from recbole_midpg.experiments.tuning import METRIC_DECIMALS, Search, SearchPlan, tune_side_by_side
+from recbole_midpg.experiments.trials import METRIC_DECIMALS, run_trials
+from recbole_midpg.experiments.tuning import Search, SearchPlan, tune_side_by_side
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.models.registry import get_model
 from recbole_midpg.training.threads import choose_threads, n_cores
@@ -84,9 +86,12 @@ def tune_models(
     """Search for the settings of models, and write and print the best ones."""
     for option, count in {"trials": trials, "seeds": seeds, "jobs": jobs}.items():
         require_positive(option, count)
+    require_seeds(seed)
+    require_folder("--output", output)
     models = model_names(models)
     if settings_file:
-        refuse_existing(settings_file, force)
+        require_folder("--settings_file", Path(settings_file).parent)
+        refuse_existing(settings_file, force, "--settings_file")
     given = config_values(settings)
     plans = [
         SearchPlan(
@@ -177,8 +182,7 @@ def compare_models(
     settings: list[str],
 ) -> None:
     """Compare models over several seeds, and write and print the tables."""
-    require_positive("trials", trials)
-    require_positive("jobs", jobs)
+    require_trials(trials, seed, jobs)
     models = model_names(models)
     proposed = _proposed_models(proposed, models)
     file, tuned = tuned_settings(dataset, settings_file, models)
@@ -186,6 +190,7 @@ def compare_models(
     # What is on the command line wins over what was tuned, and that over config files.
     plans = plan_trials(models, trials, seed, tuned, given)
     folder = Path(output or f"benchmark/{dataset}")
+    require_folder("--output", folder)
     common = {**_TABLE_DEFAULTS, **read_config_files(config_files)}
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")
     results = run_trials(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ class Record:
         work: what the work is.
         name: what it is called in errors, as "a search".
         option: the command's option that names another file.
+        kept_later: those parts of ``work``, in words, that a file of an earlier version may lack:
+            they are then not compared, which is told.
 
     Attributes:
         entries: the entries of the file, in their order.
@@ -35,10 +38,18 @@ class Record:
         UsageError: the file is of another work, or is no record, or another command has it.
     """
 
-    def __init__(self, path: Path, work: dict[str, Any], name: str, option: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        work: dict[str, Any],
+        name: str,
+        option: str,
+        kept_later: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
         self.entries: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._kept_later = dict(kept_later or {})
         self._lock = FileLock(f"{path}.lock")
         try:
             self._lock.acquire(timeout=0)
@@ -60,7 +71,7 @@ class Record:
 
     def _read(self, work: dict[str, Any], name: str, option: str) -> None:
         if not self.path.exists() or not self.path.read_bytes():
-            self._append(work)
+            self._append(as_json(work))
             return
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
@@ -70,11 +81,21 @@ class Record:
             raise UsageError(f"record {str(self.path)!r}: is no record of {name}.") from error
         if not all(isinstance(line, dict) for line in (first, *self.entries)):
             raise UsageError(f"record {str(self.path)!r}: is no record of {name}.")
-        if first != as_json(work):
-            changed = sorted(key for key in work if first.get(key) != as_json(work[key]))
+        now = as_json(work)
+        unknown = [key for key in self._kept_later if key in now and key not in first]
+        changed = sorted(
+            key for key in {*first, *now} if first.get(key) != now.get(key) and key not in unknown
+        )
+        if changed:
             raise UsageError(
                 f"record {str(self.path)!r}: is of another {name.rsplit(maxsplit=1)[-1]} "
                 f"(other {', '.join(changed)}), expected the same one, or another {option}."
+            )
+        if unknown:
+            words = ", ".join(self._kept_later[key] for key in unknown)
+            getLogger().warning(
+                f"record {str(self.path)!r}: it goes on, but does not say what it began with, so "
+                f"that whether this is the same now is not compared: {words}."
             )
         if whole != content:
             self.path.write_bytes(whole)

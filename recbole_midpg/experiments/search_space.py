@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -13,7 +14,9 @@ from recbole.model.abstract_recommender import ContextRecommender
 
 from recbole_midpg.common.arguments import parse_value
 from recbole_midpg.common.errors import UsageError, did_you_mean
-from recbole_midpg.integration.config.config import model_properties
+from recbole_midpg.common.rules import Integer
+from recbole_midpg.evaluation.row_keys import KEYS_OF_ROWS
+from recbole_midpg.integration.config.config import model_properties, rules_of
 from recbole_midpg.integration.config.key_names import RECBOLE_PROPERTIES, keys_of
 from recbole_midpg.integration.models.model_names import defaults_of
 from recbole_midpg.integration.models.outside_models import outside_models
@@ -22,6 +25,14 @@ from recbole_midpg.models.base import ScenarioRecommender
 
 _SPACES = Path(str(resources.files("recbole_midpg"))) / "properties" / "hyper"
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
+_LARGEST_LOGARITHM = math.floor(math.log(sys.float_info.max))
+# Trials that differ in one of these are not comparable by their scores.
+_NOT_SEARCHED = {
+    *KEYS_OF_ROWS,
+    *("model", "dataset", "data_path", "reproducibility", "repeatable"),
+    *("metrics", "valid_metric", "valid_metric_bigger", "metric_decimal_place", "topk"),
+    *("gauc_fields", "ece_bins"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,15 @@ class Dimension:
     key: str
     kind: str
     values: tuple[Any, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is ``quniform`` of whole numbers."""
+        return self.kind == "quniform" and float(self.values[2]).is_integer()
+
+    def value_of(self, drawn: Any) -> Any:
+        """The config value that a draw stands for: hyperopt draws whole numbers as 8.0."""
+        return round(drawn) if self.is_whole else drawn
 
 
 def default_space(model: str) -> list[Dimension]:
@@ -112,6 +132,11 @@ def _read_line(words: list[str], place: str) -> Dimension:
     if len(words) < 3:  # noqa: PLR2004 - key, kind, values
         raise UsageError(f"{place}: expected three words: key, kind and values.")
     key, kind, text = words
+    if key in _NOT_SEARCHED:
+        raise UsageError(
+            f"{place}: {key} cannot be searched, as it decides how a trial is scored or drawn, "
+            "expected a key of the model or its training."
+        )
     if kind == "choice":
         options = parse_value(text)
         if not isinstance(options, (list, tuple)) or not options:
@@ -121,14 +146,28 @@ def _read_line(words: list[str], place: str) -> Dimension:
         hint = did_you_mean(kind, ["choice", *_NUMBERS]) or "."
         raise UsageError(f"{place}: {kind!r} is not a kind of dimension, expected choice, "
                          f"{', '.join(_NUMBERS)}{hint}")  # fmt: skip
+    return Dimension(key, kind, _read_numbers(kind, text, place))
+
+
+def _read_numbers(kind: str, text: str, place: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != _NUMBERS[kind] or numbers[0] >= numbers[1]:
-        form = "low,high,step" if kind == "quniform" else "low,high"
-        raise UsageError(f"{place}: {text!r} is not allowed, expected numbers {form}.")
-    return Dimension(key, kind, numbers)
+    form = "low,high,step" if kind == "quniform" else "low,high"
+    refused = f"{place}: {text!r} is not allowed, expected finite numbers {form}"
+    # numpy draws NaN of what is not finite and of a step of 0.
+    if len(numbers) != _NUMBERS[kind] or not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{refused}.")
+    if numbers[0] >= numbers[1]:
+        raise UsageError(f"{refused}, with low below high.")
+    if kind == "quniform" and numbers[2] <= 0:
+        raise UsageError(f"{refused}, with a step above 0.")
+    if kind == "loguniform" and numbers[1] > _LARGEST_LOGARITHM:
+        raise UsageError(
+            f"{refused}, the natural logarithms of numbers, of at most {_LARGEST_LOGARITHM}."
+        )
+    return numbers
 
 
 def count_settings(dimensions: Sequence[Dimension], defaults: Mapping[str, Any]) -> float:
@@ -145,6 +184,26 @@ def count_settings(dimensions: Sequence[Dimension], defaults: Mapping[str, Any])
         return math.inf
     has_defaults = all(defaults[dimension.key] in dimension.values for dimension in dimensions)
     return math.prod(len(dimension.values) for dimension in dimensions) + (not has_defaults)
+
+
+def require_whole_numbers(dimensions: Sequence[Dimension], config: Any) -> None:
+    """Check that keys of whole numbers are drawn from such: else every trial but the first fails.
+
+    Args:
+        dimensions: the space.
+        config: RecBole's ``Config``.
+
+    Raises:
+        UsageError: one is drawn from other numbers.
+    """
+    rules = rules_of(config)
+    for dimension in dimensions:
+        drawn = dimension.kind != "choice" and not dimension.is_whole
+        if drawn and isinstance(rules.get(dimension.key), Integer):
+            raise UsageError(
+                f"search space: {dimension.key} is a whole number, which {dimension.kind} does not "
+                "draw here, expected choice, or quniform with a whole step."
+            )
 
 
 def hyperopt_space(dimensions: list[Dimension], hp: Any) -> dict[str, Any]:

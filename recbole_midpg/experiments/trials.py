@@ -8,7 +8,7 @@ fails or dies is reported and ends nothing else.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.machine import peak_memory_mib
+from recbole_midpg.experiments.data_of_trials import (
+    KEPT_LATER,
+    changed_files,
+    dataset_config,
+    file_digests,
+)
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.side_by_side import (
     Done,
@@ -28,6 +35,15 @@ from recbole_midpg.experiments.side_by_side import (
 from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
+
+METRIC_DECIMALS = 6
+"""Of the scores of trials: RecBole's four would hide differences of the size that seeds show, and
+early stopping, which compares rounded ones, is to end alike wherever models are compared."""
+
+# The files are those of each trial, as its own settings may name another folder.
+_KEPT_LATER = {
+    "dataset_config": f"{KEPT_LATER['dataset_config']}, and {KEPT_LATER['files']}",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,8 @@ class TrialResult:
         training_seconds: how long that took, validation included.
         peak_memory_mib: the most memory the process held.
         doubts: what of it cannot be right or says nothing, a sentence each.
+        files: the SHA-256 of each of the dataset's files that it read, by name; empty in the record
+            of an earlier version.
     """
 
     label: str
@@ -81,6 +99,7 @@ class TrialResult:
     training_seconds: float = 0.0
     peak_memory_mib: float | None = None
     doubts: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
 
     def answers(self, plan: TrialPlan) -> bool:
         """Whether this is the finished trial that ``plan`` asks for."""
@@ -114,15 +133,21 @@ def run_trials(
 
     Raises:
         UsageError: a config is wrong, which is found before any trial begins; or the record is of
-            other trials.
+            other trials, or of others of the dataset's files.
     """
     common = dict(settings or {})
-    for plan in {(p.model, str(p.settings)): p for p in plans}.values():
+    files = {}
+    for key, plan in {_settings_key(plan): plan for plan in plans}.items():
         # Makes the dataset's files too, before several processes ask for them.
         config = build_config(plan.model, dataset, values={**common, **plan.settings})
         require_validation(config, "comparing models")
-    work = {"trials of": dataset, "settings": common}
-    with Record(Path(record), work, "a comparison", "--output") as kept:
+        files[key] = file_digests(config)
+    work = {
+        "trials of": dataset,
+        "settings": common,
+        "dataset_config": dataset_config(dataset),
+    }
+    with Record(Path(record), work, "a comparison", "--output", _KEPT_LATER) as kept:
         finished = kept.entries_as(TrialResult)
         results = {
             place: result
@@ -130,6 +155,8 @@ def run_trials(
             for result in finished
             if result.answers(plan)
         }
+        for place, result in results.items():
+            _require_same_files(result, files[_settings_key(plans[place])], record)
         waiting = [place for place in range(len(plans)) if place not in results]
 
         def receive(position: int, message: Done | Failure) -> None:
@@ -154,6 +181,25 @@ def run_trials(
             ]
             work_side_by_side(_work, pieces, jobs, Path(record).parent / "logs", bar, receive)
         return [results[place] for place in range(len(plans))]
+
+
+def _settings_key(plan: TrialPlan) -> tuple[str, str]:
+    """The same for plans that differ in nothing but the seed and the label."""
+    return plan.model, str(plan.settings)
+
+
+def _require_same_files(result: TrialResult, files: Mapping[str, str], record: str | Path) -> None:
+    """Check that a finished trial read the files that the next ones will read.
+
+    Raises:
+        UsageError: one is another now.
+    """
+    changed = changed_files(result.files, files)
+    if changed:
+        raise UsageError(
+            f"record {str(record)!r}: {result.label} with seed {result.seed} was trained on other "
+            f"data (other {', '.join(changed)}), expected the same files, or another --output."
+        )
 
 
 def _work(plan: TrialPlan, dataset: str, common: dict[str, Any], _send: Send) -> TrialResult:
@@ -187,6 +233,7 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
             },
         )
         run = Run.prepare(config)
+        files = file_digests(config)
         run.train(saved=True)
         run.test(saved=True)
         with suppress(AttributeError):
@@ -204,4 +251,5 @@ def run_trial(plan: TrialPlan, dataset: str, common: dict[str, Any]) -> TrialRes
         training_seconds=report["times"]["training"],
         peak_memory_mib=peak_memory_mib(),
         doubts=run.doubts,
+        files=files,
     )

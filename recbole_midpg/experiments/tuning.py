@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from recbole_midpg.common.arguments import LARGEST_SEED, require_seeds
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.experiments.data_of_trials import KEPT_LATER, dataset_config, file_digests
 from recbole_midpg.experiments.record import Record
 from recbole_midpg.experiments.search_space import (
     Dimension,
@@ -22,6 +24,7 @@ from recbole_midpg.experiments.search_space import (
     default_space,
     hyperopt_space,
     read_space,
+    require_whole_numbers,
 )
 from recbole_midpg.experiments.side_by_side import (
     Death,
@@ -31,15 +34,13 @@ from recbole_midpg.experiments.side_by_side import (
     work_side_by_side,
 )
 from recbole_midpg.experiments.statistics import Spread
+from recbole_midpg.experiments.trials import METRIC_DECIMALS
 from recbole_midpg.integration.compat import import_hyperopt
 from recbole_midpg.integration.config.config import build_config, check_key_names
 from recbole_midpg.integration.models.outside_models import class_name_of
 from recbole_midpg.integration.run.run import Run
 from recbole_midpg.integration.run.validation import require_validation
 from recbole_midpg.training.device_faults import DeviceLostError
-
-METRIC_DECIMALS = 6
-"""Of a benchmark's scores too: early stopping compares rounded ones, and is to end alike."""
 
 # Of a space that is nearly tried out, TPE draws what is left once in many draws.
 _DRAWS_A_TRIAL = 50
@@ -130,6 +131,7 @@ class Search:
         bigger_is_better: whether a higher value of it is the better one.
         trials: one of each settings that were tried. The first is of the defaults: the model's, the
             dataset's, and those of the config files and of the command line.
+        default_values: which values the searched keys have there.
     """
 
     model: str
@@ -137,6 +139,7 @@ class Search:
     metric: str
     bigger_is_better: bool
     trials: tuple[Trial, ...]
+    default_values: dict[str, Any] = field(default_factory=dict)
 
     @property
     def defaults(self) -> Trial:
@@ -194,7 +197,8 @@ class Search:
         """That a learning rate lies at an end of those tried, beyond which may be a better one."""
         if key != "learning_rate":
             return ""
-        tried = {trial.parameters[key] for trial in self.trials if key in trial.parameters}
+        settings = [{**self.default_values, **trial.parameters} for trial in self.trials]
+        tried = {values[key] for values in settings if key in values}
         ends = {min(tried): "smallest", max(tried): "largest"} if len(tried) > 1 else {}
         return f", the {ends[value]} of those tried" if value in ends else ""
 
@@ -233,7 +237,8 @@ def tune(plan: SearchPlan, tell: Callable[[Begun | Trial], None] = lambda _: Non
         trials = _try_out(plan, dimensions, config, record, tell)
     bigger = bool(config["valid_metric_bigger"])
     name = class_name_of(plan.model)
-    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(trials))
+    defaults = {dimension.key: config[dimension.key] for dimension in dimensions}
+    search = Search(name, plan.dataset, config["valid_metric"], bigger, tuple(trials), defaults)
     _ = search.best  # raises where every trial failed
     return search
 
@@ -267,7 +272,8 @@ def _try_out(
         return trial
 
     def objective(drawn: dict[str, Any]) -> dict[str, Any]:
-        parameters = {key: _plain(value) for key, value in drawn.items()}
+        by_key = {dimension.key: dimension for dimension in dimensions}
+        parameters = {key: by_key[key].value_of(_plain(value)) for key, value in drawn.items()}
         trial = tried({} if parameters.items() <= config.final_config_dict.items() else parameters)
         if trial.score is None:
             return {"status": hyperopt.STATUS_FAIL}
@@ -361,8 +367,10 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
     """What is left to search, and the config of the defaults; makes the dataset's files too.
 
     Raises:
-        UsageError: a key is misspelt or all are fixed, or the config is wrong.
+        UsageError: a key is misspelt or all are fixed, a seed is out of range, or the config is
+            wrong.
     """
+    require_seeds(plan.seed)
     space = read_space(plan.space) if plan.space else default_space(plan.model)
     check_key_names(
         {**plan.settings, **{line.key: list(line.values) for line in space}}, plan.model
@@ -375,6 +383,13 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
         )
     config = build_config(plan.model, plan.dataset, plan.config_files, plan.settings)
     require_validation(config, "tuning")
+    require_whole_numbers(left, config)
+    largest = LARGEST_SEED - (plan.seeds - 1)
+    if config["seed"] > largest:
+        raise UsageError(
+            f"seed: {config['seed']} is not allowed, expected at most {largest}, as a trial is "
+            f"trained with {plan.seeds} seeds from it on."
+        )
     return left, config
 
 
@@ -384,6 +399,7 @@ def _count_trials(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any
 
 
 def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any) -> Record:
+    files = file_digests(config)
     return Record(
         plan.record,
         {
@@ -394,10 +410,14 @@ def _open_record(plan: SearchPlan, dimensions: Sequence[Dimension], config: Any)
             "seeds": plan.seeds,
             "metric": config["valid_metric"],
             "config_files": list(plan.config_files),
+            "config_file_values": read_config_files(plan.config_files),
             "settings": plan.settings,
+            "dataset_config": dataset_config(plan.dataset),
+            **({"files": files} if files else {}),
         },
         "a search",
         "--output",
+        KEPT_LATER,
     )
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import getLogger
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -88,6 +88,10 @@ class DatasetCache:
             text = json.dumps({"identity": identity, "sha256": digest}).encode()
             self._write(note, lambda file: file.write(text))
         return digest
+
+    def content_keys(self, paths: Iterable[Path]) -> dict[str, str]:
+        """The :meth:`content_key` of each of some files, by their names."""
+        return {path.name: self.content_key(path) for path in paths}
 
     def load(self, dataset: str, key: str) -> Entry | None:
         """Read an entry.

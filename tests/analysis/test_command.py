@@ -113,6 +113,7 @@ def test_sweep_trains_and_goes_on_from_its_record(capsys):
     assert Path("out/sweep.jsonl").read_text() == record
 
 
+VALIDATED_NOT = "--eval_args={split: {RS: [0.6, 0, 0.4]}, order: RO, mode: labeled}"
 SIZES = ["sizes", "--dataset", "teacher_dpg_synth"]
 SHORT = ["--epochs=1", "--train_batch_size=2048", "--mlp_hidden_size=[8,4]", "--embedding_size=2"]
 
@@ -190,6 +191,9 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
         (["--rows", "5000", "--models", "[]"], "--models: '[]' names no model"),
         (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
         (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
+        (["--rows", "5000", "--seed=-1"], "--seed: -1 is not allowed, expected a whole number"),
+        (["--rows", "5000", "--seed=4294967293", "--trials=4"], "to 4294967292, as 4 seeds"),
+        (["--rows", "5000", "--output=mine.yaml"], "--output 'mine.yaml': there is a file"),
         (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),
         (["--rows", "5000", "--synthetic_seed=-1"], "synthetic_seed: -1 is not allowed"),
         (["--rows", "5000", "--data_path=3"], "data_path: 3 is not allowed"),
@@ -199,10 +203,51 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
     ],
 )
 def test_sizes_that_cannot_be_trained_are_told_before_a_set_is_generated(words, told):
+    Path("mine.yaml").touch()
     with pytest.raises(UsageError) as error:
         analyze(*SIZES, "--output", "out", *words)
     assert told in str(error.value)
     assert not Path("dataset").exists() and not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rows_per_scenario=0"], "--rows_per_scenario: 0 is not allowed, expected at least 2"),
+        (["--rows_per_scenario=1"], "--rows_per_scenario: 1 is not allowed, expected at least 2"),
+        (["--scenarios", "x", "y"], "scenarios: no row of the test split has job = 'x'"),
+        (["--scenarios", "clerk"], "--scenarios: 'clerk' is not allowed, expected two or more"),
+        (["--scenarios", "a", "b", "a"], "--scenarios: 'a b a' is not allowed, expected two or"),
+        (["--scenarios", *map(str, range(99))], "99 scenarios cannot be distinguished"),
+        (["--split=valid", VALIDATED_NOT, "--epochs=1"], "--split: there is no valid split"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
+    ],
+)
+def test_matrices_that_cannot_be_drawn_are_told_before_models_are_trained(words, told):
+    settings = [f"--{key}={value}" for key, value in GAPS.items() if key != "eval_args"]
+    with pytest.raises(UsageError) as error:
+        analyze("matrices", "--dataset", "gaps", "--output", "out", *settings, *words)
+    assert told in str(error.value)
+    assert {path.name for path in Path().iterdir()} <= {"cache"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--trials", "0"], "--trials: 0 is not allowed"),
+        (["--jobs", "0"], "--jobs: 0 is not allowed"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number"),
+        (["--seed=4294967294"], "to 4294967293, as 3 seeds follow from it on."),
+        (["--output=file"], "--output 'file': there is a file 'file'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_done_is_told_before_its_models_are_counted(words, told, capsys):
+    Path("file").touch()
+    where = ["--dataset", "gaps", f"--data_path={GAPS['data_path']}", "--sizes", "2,1"]
+    with pytest.raises(UsageError) as error:
+        analyze("sweep", "--output", "out", *where, *words)
+    assert told in str(error.value)
+    assert capsys.readouterr().out == "" and not Path("out").exists()
 
 
 @pytest.mark.parametrize(

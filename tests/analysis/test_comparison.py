@@ -167,6 +167,8 @@ def test_the_command_prints_a_table_and_writes_files(runs, capsys):
     with pytest.raises(UsageError, match=r"output 'c\.csv': it exists already"):
         compare(*words, "--output", "c.csv")
     compare(*words, "--output", "c.csv", "--force")
+    with pytest.raises(UsageError, match="--seed: -1 is not allowed, expected a whole number"):
+        compare("dpg.json", "dnn.json", "--seed=-1")
 
 
 def test_small_scenarios_are_warned_of(runs, capsys, monkeypatch):

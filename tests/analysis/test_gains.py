@@ -64,3 +64,13 @@ def test_baselines_that_do_not_compare():
     others = {"DNN": MODELS["DNN"], "DPG": {7: {"a": 0.5}}}
     with pytest.raises(UsageError, match="same seeds"):
         gains_of(read_table(written(table(others))), "DNN")
+
+
+def test_what_is_not_drawn_is_told():
+    found = read_table(written(table(MODELS)))
+    with pytest.raises(UsageError, match=r"^min_rows: -5 is not allowed, expected at least 0\.$"):
+        gains_of(found, "DNN", min_rows=-5)
+    told = r"^models: 'DNN' is the baseline itself, expected some of DPG\.$"
+    with pytest.raises(UsageError, match=told):
+        gains_of(found, "DNN", ["DNN"])
+    assert list(gains_of(found, "DNN", ["DNN", "DPG"]).gains) == ["DPG"]

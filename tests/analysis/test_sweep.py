@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from recbole_midpg.analysis import sweep
 from recbole_midpg.analysis.sweep import (
     Candidate,
     align_apg,
@@ -76,6 +79,23 @@ def test_sizes_and_variants_that_are_not_allowed():
             run_sweep("gaps", "record.jsonl", [(2, 1)], [], **wrong)
 
 
+@pytest.mark.parametrize(("settings", "decimals"), [({}, 6), ({"metric_decimal_place": 3}, 3)])
+def test_scores_have_more_digits_than_recboles_unless_others_are_given(
+    settings, decimals, monkeypatch
+):
+    given = {}
+
+    def fail(plans, *_, settings, **__):
+        given.update(settings)
+        return [TrialResult(**vars(plan), problem="not run") for plan in plans]
+
+    monkeypatch.setattr(sweep, "run_trials", fail)
+    candidates = [Candidate("DPG-r", 0, "DPG", {"weighting": "r"}, 50)]
+    with pytest.raises(UsageError, match="every trial failed, the last one: not run"):
+        run_sweep("gaps", Path("r.jsonl"), [(2, 1)], candidates, settings=settings)
+    assert given == {"metric_decimal_place": decimals}
+
+
 def test_trials_are_gathered_by_model_and_size():
     candidates = [
         Candidate("DPG-r", 0, "DPG", {"weighting": "r", "n": 2}, 50),
@@ -87,8 +107,8 @@ def test_trials_are_gathered_by_model_and_size():
         return TrialResult("", "", 0, {}, problem, valid=scores, test=scores)
 
     results = [result(0.6), result(0.8), result(None, "killed"), result(float("nan"))]
-    sweep = sweep_of("gaps", [(2, 1)], candidates, results)
-    ((dpg,), (apg,)) = sweep.lines.values()
+    gathered = sweep_of("gaps", [(2, 1)], candidates, results)
+    ((dpg,), (apg,)) = gathered.lines.values()
     assert (dpg.mean, dpg.deviation) == pytest.approx((0.7, 0.2 / 2**0.5))
     assert dpg.valid == [0.6, 0.8]
     assert (apg.mean, apg.deviation, apg.problems) == (None, None, ["killed"])

@@ -11,6 +11,7 @@ from recbole_midpg.common.arguments import (
     load_yaml,
     model_names,
     parse_value,
+    require_seeds,
     split_arguments,
 )
 from recbole_midpg.common.errors import UsageError
@@ -156,3 +157,23 @@ def test_equal_keys_of_different_mappings_are_kept():
         "c": {"b": 2},
         "d": [{"b": 3}, {"b": 4}],
     }
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "told"),
+    [
+        (-1, 1, "--seed: -1 is not allowed, expected a whole number from 0 to 4294967295."),
+        (2**32, 1, "--seed: 4294967296 is not allowed, expected a whole number from 0 to "),
+        (2**32 - 2, 3, "--seed: 4294967294 is not allowed, expected a whole number from 0 to "
+                       "4294967293, as 3 seeds follow from it on."),
+    ],
+)  # fmt: skip
+def test_a_seed_that_no_generator_takes(seed, count, told):
+    with pytest.raises(UsageError) as error:
+        require_seeds(seed, count)
+    assert told in str(error.value)
+
+
+def test_the_last_seed_of_several_may_be_the_largest():
+    require_seeds(2**32 - 2, 2)
+    require_seeds(0)

@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text, written_whole
+from recbole_midpg.common.whole_files import (
+    refuse_existing,
+    require_folder,
+    write_text,
+    written_whole,
+)
 
 
 def test_files_take_their_names_together(tmp_path):
@@ -54,3 +59,24 @@ def test_what_exists_is_refused_unless_it_is_to_be_replaced(tmp_path):
         with pytest.raises(UsageError, match=f"{name}': it exists already, .* or --force"):
             refuse_existing(tmp_path / name, force=False)
         refuse_existing(tmp_path / name, force=True)
+
+
+def test_what_exists_is_refused_by_the_name_of_its_option(tmp_path):
+    (tmp_path / "old").touch()
+    with pytest.raises(UsageError, match=r"^--settings_file '.*old': it exists already"):
+        refuse_existing(tmp_path / "old", force=False, option="--settings_file")
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "file/below/it"])
+def test_a_file_is_no_folder_to_write_into(tmp_path, name):
+    (tmp_path / "file").touch()
+    told = r"^--output '.*': there is a file .*file', expected a folder or a new name\.$"
+    with pytest.raises(UsageError, match=told):
+        require_folder("--output", tmp_path / name)
+
+
+def test_a_folder_that_is_or_can_be_made_is_taken(tmp_path):
+    require_folder("--output", tmp_path)
+    require_folder("--output", tmp_path / "new" / "one")
+    require_folder("--output", "new")
+    assert list(tmp_path.iterdir()) == []

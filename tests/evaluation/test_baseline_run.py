@@ -11,7 +11,15 @@ VALUES = {
     "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}},
     "time_split": None,
     "LABEL_FIELD": "label",
+    "TIME_FIELD": "timestamp",
+    "USER_ID_FIELD": "user_id",
     "threshold": None,
+    "benchmark_filename": None,
+    "rm_dup_inter": None,
+    "val_interval": None,
+    "filter_inter_by_user_or_item": True,
+    "user_inter_num_interval": "[0,inf)",
+    "item_inter_num_interval": "[0,inf)",
 }
 
 
@@ -36,9 +44,7 @@ def test_each_split_has_its_own(tmp_path, report):
     assert baseline_auc(config, TEST) == 0.62
 
 
-@pytest.mark.parametrize(
-    "key", ["dataset", "seed", "eval_args", "time_split", "LABEL_FIELD", "threshold"]
-)
+@pytest.mark.parametrize("key", VALUES)
 def test_runs_on_other_rows_are_refused(tmp_path, report, key):
     config = config_with(tmp_path / "a.json", report, **{key: "other"})
     with pytest.raises(UsageError, match=f"is of another {key}.*same rows"):

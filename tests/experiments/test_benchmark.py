@@ -344,6 +344,15 @@ def test_settings_of_what_is_no_model_are_refused(name, nearest):
         read_settings("bad.yaml")
 
 
+@pytest.mark.parametrize("key", ["eval_args", "seed", "user_inter_num_interval", "valid_metric"])
+def test_settings_of_one_model_choose_no_rows_and_no_metrics(key):
+    Path("own.yaml").write_text(f"common: {{{key}: 1}}\nMIDPG: {{k: 2}}\n")
+    assert read_settings("own.yaml")["common"] == {key: 1}
+    Path("own.yaml").write_text(f"MIDPG: {{k: 2, {key}: 1}}\n")
+    with pytest.raises(UsageError, match=f"MIDPG has {key}: 1, which is to be the same for all"):
+        read_settings("own.yaml")
+
+
 def test_settings_may_be_of_models_that_are_not_compared():
     Path("good.yaml").write_text(
         "common: {a: 1}\nMIDPG: {}\nDeepFM: {}\nESMM_DNN: {}\nMine: {b: 2}\n"

@@ -59,6 +59,9 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
         (["--models", "DNNN"], "model: 'DNNN' is not known"),
         (["--trials=0"], "--trials: 0 is not allowed"),
         (["--jobs=0"], "--jobs: 0 is not allowed"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
+        (["--seed=4294967295", "--trials=2"], "--seed: 4294967295 is not allowed"),
+        (["--output=kept"], "--output 'kept': there is a file 'kept', expected a folder"),
         (["--settings_file=none.yaml"], "none.yaml': No such file"),
         (["--dataset=ml-100m"], "ml-100m"),
         (["--models", "DPG", "--n=1000"], "n: 1000"),
@@ -66,11 +69,13 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
     ],
 )
 def test_what_is_wrong_is_told_in_a_sentence(tmp_path, arguments, problem):
+    (tmp_path / "kept").write_text("text")
     result = run_command("benchmark", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert problem in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "benchmark").exists()
+    assert (tmp_path / "kept").read_text() == "text"
 
 
 @pytest.mark.slow
@@ -136,7 +141,10 @@ def test_a_search_that_fails_ends_no_other_and_leaves_no_settings_file(tmp_path)
         (["--models", "DNN", "DPPG"], "model: 'DPPG' is not known; did you mean 'DPG'?"),
         (["--seeds=0"], "--seeds: 0 is not allowed"),
         (["--jobs=0"], "--jobs: 0 is not allowed"),
-        (["--settings_file=kept.yaml"], "output 'kept.yaml': it exists already"),
+        (["--settings_file=kept.yaml"], "--settings_file 'kept.yaml': it exists already"),
+        (["--settings_file=kept.yaml/a"], "--settings_file 'kept.yaml': there is a file"),
+        (["--output=kept.yaml"], "--output 'kept.yaml': there is a file 'kept.yaml', expected a"),
+        (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
     ],
 )
 def test_what_is_wrong_with_a_search_is_told_before_it_begins(tmp_path, arguments, problem):

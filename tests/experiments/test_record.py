@@ -1,3 +1,4 @@
+import datetime
 import subprocess
 import sys
 
@@ -103,3 +104,30 @@ def test_another_work_is_told_by_what_differs(tmp_path):
     told = r"of another search \(other seed\), expected the same one, or another --output\.$"
     with pytest.raises(UsageError, match=told):
         opened(path, {**WORK, "seed": 2})
+
+
+def test_what_an_earlier_version_did_not_keep_is_not_compared_and_told(tmp_path, caplog):
+    path = tmp_path / "r.jsonl"
+    entries_of(path)
+    work, kept_later = {**WORK, "data": {"x": 1}}, {"data": "the dataset's data"}
+    for _ in range(2):
+        with Record(path, work, "a search", "--output", kept_later):
+            pass
+        (line,) = caplog.messages
+        assert line.startswith(f"record {str(path)!r}: it goes on, but does not say what it began")
+        assert line.endswith("not compared: the dataset's data.")
+        caplog.clear()
+    with pytest.raises(UsageError, match=r"\(other seed\)"):
+        Record(path, {**work, "seed": 2}, "a search", "--output", kept_later)
+    Record(tmp_path / "new.jsonl", work, "a search", "--output", kept_later).__exit__()
+    with pytest.raises(UsageError, match=r"\(other data\)"):
+        Record(tmp_path / "new.jsonl", WORK, "a search", "--output", kept_later)
+    assert caplog.messages == []
+
+
+def test_dates_of_yaml_are_kept_and_compared(tmp_path):
+    path, day = tmp_path / "r.jsonl", datetime.date(2024, 1, 2)
+    for _ in range(2):
+        opened(path, {**WORK, "from": day}).__exit__()
+    with pytest.raises(UsageError, match=r"\(other from\)"):
+        opened(path, {**WORK, "from": datetime.date(2024, 1, 3)})

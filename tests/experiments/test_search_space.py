@@ -38,9 +38,21 @@ def test_every_kind_of_line(tmp_path):
         ("n choice 8", "'8' is not allowed"),
         ("n choice []", "not allowed"),
         ("n choice __import__('os').mkdir('ran')", "not allowed"),
-        ("b uniform 1,0", "expected numbers low,high"),
-        ("b uniform a,b", "expected numbers low,high"),
-        ("b quniform 0,1", "expected numbers low,high,step"),
+        ("b uniform 1,0", "expected finite numbers low,high"),
+        ("b uniform a,b", "expected finite numbers low,high"),
+        ("b quniform 0,1", "expected finite numbers low,high,step"),
+        ("b quniform 8,16,0", "line 1: '8,16,0' is not allowed, .* with a step above 0"),
+        ("b quniform 8,16,-2", "'8,16,-2' is not allowed, .* with a step above 0"),
+        ("b quniform 8,16,nan", "'8,16,nan' is not allowed, expected finite numbers"),
+        ("b uniform -1,nan", "'-1,nan' is not allowed, expected finite numbers low,high"),
+        ("b uniform nan,1", "'nan,1' is not allowed, expected finite numbers low,high"),
+        ("b uniform -inf,1", "'-inf,1' is not allowed, expected finite numbers low,high"),
+        ("b loguniform -8,inf", "'-8,inf' is not allowed, expected finite numbers low,high"),
+        ("b loguniform -8,800", "'-8,800' is not allowed, .* logarithms of numbers, of at most 70"),
+        ("\nseed choice [1,2,3]", "line 2: seed cannot be searched, as it decides how a trial is"),
+        ("valid_metric choice [AUC,LogLoss]", "line 1: valid_metric cannot be searched"),
+        ("metric_decimal_place choice [4,6]", "metric_decimal_place cannot be searched"),
+        ("user_inter_num_interval choice ['[5,inf)']", "user_inter_num_interval cannot be"),
         ("", "one or more keys"),
         ("n choice [1]\nn choice [2]", "each once"),
     ],
@@ -116,3 +128,11 @@ def test_settings_are_counted_with_the_defaults():
     assert count_settings(space, {"n": 16, "weighting": "c"}) == 7
     drawn = [*space, Dimension("learning_rate", "loguniform", (-9.0, -1.0))]
     assert count_settings(drawn, {"n": 4, "weighting": "c", "learning_rate": 0.1}) == math.inf
+
+
+def test_draws_of_a_whole_step_are_whole_numbers():
+    whole = Dimension("embedding_size", "quniform", (8.0, 16.0, 8.0))
+    assert repr(whole.value_of(16.0)) == "16"
+    assert Dimension("beta", "quniform", (0.0, 1.0, 0.25)).value_of(0.5) == 0.5
+    assert repr(Dimension("beta", "uniform", (0.0, 8.0)).value_of(1.0)) == "1.0"
+    assert Dimension("n", "choice", ("a", 1.0)).value_of("a") == "a"

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,62 @@ def test_results_answer_only_their_plan():
     assert TrialResult("a", "DNN", 1, {"x": [1]}).answers(plan)
     assert not TrialResult("a", "DNN", 1, {"x": [1]}, problem="p").answers(plan)
     assert not TrialResult("a", "DNN", 2, {"x": [1]}).answers(plan)
+
+
+@pytest.fixture
+def own_gaps():
+    """The dataset in the folder ``data``, with a config file of the user's own."""
+    shutil.copytree(Path(GAPS["data_path"]) / "gaps", "data/gaps")
+    Path("dataset_configs").mkdir()
+    Path("dataset_configs/gaps.yaml").write_text("epochs: 1\n")
+    settings = {**COMMON, "data_path": "data"}
+    del settings["epochs"]
+    return settings
+
+
+def test_a_record_of_other_dataset_settings_is_left_alone(own_gaps):
+    run(PLANS[:1], settings=own_gaps)
+    before = RECORD.read_text()
+    Path("dataset_configs/gaps.yaml").write_text("epochs: 2\n")
+    with pytest.raises(UsageError, match=r"of another comparison \(other dataset_config\)"):
+        run(PLANS[:2], settings=own_gaps)
+    assert RECORD.read_text() == before
+    Path("dataset_configs/gaps.yaml").write_text("# as it was\nepochs: 1\n")
+    run(PLANS[:1], settings=own_gaps)
+    assert RECORD.read_text() == before
+
+
+def test_a_record_of_other_data_is_left_alone(own_gaps):
+    run(PLANS[:1], settings=own_gaps)
+    before = RECORD.read_text()
+    table = Path("data/gaps/gaps.inter")
+    content = table.read_text()
+    table.write_text(content + content.splitlines()[1] + "\n")
+    told = (
+        r"DNN with seed 1 was trained on other data \(other gaps\.inter\), expected the same "
+        r"files, or another --output\.$"
+    )
+    with pytest.raises(UsageError, match=told):
+        run(PLANS[:2], settings=own_gaps)
+    assert RECORD.read_text() == before
+    # A copied folder, with other times and inodes, is the same data.
+    shutil.rmtree("data")
+    shutil.copytree(Path(GAPS["data_path"]) / "gaps", "data/gaps", copy_function=shutil.copyfile)
+    run(PLANS[:1], settings=own_gaps)
+    assert RECORD.read_text() == before
+
+
+def test_a_record_of_an_earlier_version_goes_on_and_says_what_is_not_compared(own_gaps, caplog):
+    run(PLANS[:1], settings=own_gaps)
+    first, trial = [json.loads(line) for line in RECORD.read_text().splitlines()]
+    del first["dataset_config"], trial["files"]
+    older = f"{json.dumps(first)}\n{json.dumps(trial)}\n"
+    RECORD.write_text(older)
+    caplog.clear()
+    (result,) = run(PLANS[:1], settings=own_gaps)
+    assert (result.test, result.files) == (trial["test"], {})
+    assert RECORD.read_text() == older
+    (line,) = [line for line in caplog.messages if line.startswith("record")]
+    assert line.endswith(
+        "not compared: what stands in the dataset's config file, and the dataset's files."
+    )

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,12 +111,12 @@ def test_the_first_trial_is_of_the_settings_as_they_are(space):
     ]
 
 
-def found_of(*trials, metric="AUC", bigger=True):
+def found_of(*trials, metric="AUC", bigger=True, defaults=None):
     tried = [
         Trial(parameters, scores, 1.0, "" if scores else "n: 9 is too large")
         for parameters, *scores in trials
     ]
-    return Search("DPG", "gaps", metric, bigger, tuple(tried))
+    return Search("DPG", "gaps", metric, bigger, tuple(tried), defaults or {})
 
 
 def test_the_winner_is_named_beside_the_defaults():
@@ -140,6 +141,21 @@ def test_a_learning_rate_at_an_end_of_those_tried_is_told():
     told = found_of(({}, 0.5), *rates).summary()
     assert told[1] == "  learning_rate = 0.001, the smallest of those tried"
     assert found_of(({}, 0.5), rates[0]).summary()[1] == "  learning_rate = 0.001"
+
+
+def test_the_defaults_learning_rate_was_tried_too():
+    rates = ({"learning_rate": 0.005}, 0.7), ({"learning_rate": 0.02}, 0.6)
+
+    def told(default):
+        return found_of(({}, 0.5), *rates, defaults={"learning_rate": default}).summary()[1]
+
+    assert told(0.001) == "  learning_rate = 0.005"
+    assert told(0.01) == "  learning_rate = 0.005, the smallest of those tried"
+
+
+def test_a_search_knows_the_defaults_of_what_it_searches(space):
+    found = search(space, trials=1)
+    assert found.default_values == {"learning_rate": 0.001, "n": 8}
 
 
 @pytest.mark.parametrize("tie", [0.78, 0.77])
@@ -322,3 +338,81 @@ def test_wrong_settings_are_told_before_the_search(space):
     with pytest.raises(UsageError, match="did you mean 'job'"):
         search(space, settings={**SETTINGS, "scenario_fields": ["jobb"]})
     assert not RECORD.exists()
+
+
+def test_seeds_out_of_range_are_told_before_the_search(space):
+    with pytest.raises(UsageError, match=r"--seed: -1 is not allowed, expected .* to 4294967295"):
+        search(space, seed=-1)
+    told = r"^seed: 4294967295 is not allowed, expected at most 4294967294, as .* 2 seeds from it"
+    with pytest.raises(UsageError, match=told):
+        search(space, seeds=2, settings={**SETTINGS, "seed": 2**32 - 1})
+    assert not RECORD.exists()
+
+
+def test_whole_numbers_are_drawn_for_a_key_that_needs_them(space):
+    space.write_text("embedding_size quniform 8,16,8\n")
+    found = search(space, trials=2)
+    assert [trial.problem for trial in found.trials] == ["", ""]
+    assert found.trials[1].parameters["embedding_size"] in (8, 16)
+
+
+@pytest.mark.parametrize(
+    "line", ["embedding_size uniform 8,16", "n loguniform 1,2", "embedding_size quniform 8,9,0.5"]
+)
+def test_a_key_of_whole_numbers_is_not_drawn_from_others(space, line):
+    space.write_text(f"{line}\n")
+    with pytest.raises(UsageError) as told:
+        search(space)
+    key, kind, _ = line.split()
+    assert str(told.value) == (
+        f"search space: {key} is a whole number, which {kind} does not draw here, expected choice, "
+        "or quniform with a whole step."
+    )
+    assert not RECORD.exists()
+
+
+def test_a_record_of_other_config_file_contents_or_data_is_left_alone(space):
+    shutil.copytree(Path(SETTINGS["data_path"]) / "gaps", "data/gaps")
+    Path("dataset_configs").mkdir()
+    Path("dataset_configs/gaps.yaml").write_text("stopping_step: 3\n")
+    Path("cf.yaml").write_text("{seed: 2020, epochs: 1}\n")
+    settings = {key: value for key, value in SETTINGS.items() if key != "epochs"}
+
+    def search_again():
+        values = {"settings": {**settings, "data_path": "data"}, "config_files": ["cf.yaml"]}
+        return search(space, trials=1, **values)
+
+    search_again()
+    before = RECORD.read_text()
+    for file, text, changed in (
+        ("cf.yaml", "{seed: 99, epochs: 8}\n", "config_file_values"),
+        ("dataset_configs/gaps.yaml", "stopping_step: 4\n", "dataset_config"),
+        ("data/gaps/gaps.item", Path("data/gaps/gaps.item").read_text() + "\n", "files"),
+    ):
+        content = Path(file).read_text()
+        Path(file).write_text(text)
+        with pytest.raises(UsageError, match=rf"of another search \(other {changed}\)"):
+            search_again()
+        Path(file).write_text(content)
+    search_again()
+    assert RECORD.read_text() == before
+
+
+def test_a_record_that_kept_names_of_config_files_alone_goes_on(space, caplog):
+    search(space, trials=1)
+    first, *trials = recorded()
+    for key in ("config_file_values", "dataset_config", "files"):
+        del first[key]
+    older = "".join(f"{json.dumps(line)}\n" for line in (first, *trials))
+    RECORD.write_text(older)
+    caplog.clear()
+    search(space, trials=1)
+    assert RECORD.read_text() == older
+    (line,) = [line for line in caplog.messages if line.startswith("record")]
+    assert line.endswith(
+        "not compared: what stands in the config files, what stands in the dataset's config file, "
+        "the dataset's files."
+    )
+    with pytest.raises(UsageError, match=r"\(other config_files\)"):
+        Path("other.yaml").touch()
+        search(space, trials=1, config_files=["other.yaml"])

@@ -39,7 +39,7 @@ from recbole_midpg.integration.config.key_names import (
     keys_not_read,
     require_known_keys,
 )
-from recbole_midpg.integration.config.recbole_keys import check_recbole_keys
+from recbole_midpg.integration.config.recbole_keys import check_recbole_keys, recbole_rules
 from recbole_midpg.integration.config.time_split import (
     TimeSplitForm,
     check_time_split,
@@ -211,6 +211,12 @@ def common_properties() -> tuple[Path, ...]:
 def common_rules() -> Rules:
     """The rules of the keys that all models have beside RecBole's."""
     return _COMMON_RULES
+
+
+def rules_of(config: Config) -> Rules:
+    """The rules of a config's keys: RecBole's, those of all models, and those of its own."""
+    own = config.model_class.rules if issubclass(config.model_class, ScenarioRecommender) else {}
+    return {**recbole_rules(config.final_config_dict), **_COMMON_RULES, **own}
 
 
 # --------------------------------------------------------------------------------------------------

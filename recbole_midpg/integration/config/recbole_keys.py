@@ -15,6 +15,7 @@ from typing import Any
 
 from recbole.utils import ModelType
 
+from recbole_midpg.common.arguments import LARGEST_SEED
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import (
     ByName,
@@ -32,8 +33,6 @@ from recbole_midpg.common.rules import (
     check_settings,
 )
 from recbole_midpg.loading.data_selection import Intervals
-
-_LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ RULES: Rules = {
     # Environment
     "worker": Integer(0),
     "use_gpu": Flag(),
-    "seed": Integer(0, maximum=_LARGEST_SEED),
+    "seed": Integer(0, maximum=LARGEST_SEED),
     "state": OrNone(Word(("info", "debug", "warning", "error", "critical"))),
     "reproducibility": Flag(),
     "data_path": Text("a folder's name"),
@@ -207,6 +206,14 @@ _MODEL_RULES: Rules = {
 }
 
 
+def recbole_rules(values: Mapping[str, Any]) -> Rules:
+    """The rules of RecBole's keys, those of them that a config's values have."""
+    rules = dict(RULES)
+    if values["MODEL_TYPE"] == ModelType.CONTEXT:
+        rules |= _MODEL_RULES
+    return {key: rule for key, rule in rules.items() if key in values}
+
+
 def check_recbole_keys(values: Mapping[str, Any]) -> None:
     """Check the forms of RecBole's keys, those of them that a config has.
 
@@ -216,10 +223,7 @@ def check_recbole_keys(values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: a value is not of its key's form, or one of user and item has an id alone.
     """
-    rules = dict(RULES)
-    if values["MODEL_TYPE"] == ModelType.CONTEXT:
-        rules |= _MODEL_RULES
-    check_settings(values, {key: rule for key, rule in rules.items() if key in values})
+    check_settings(values, recbole_rules(values))
     user, item = values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]
     if (user is None) != (item is None):
         raise UsageError(

@@ -134,7 +134,7 @@ class FastDataset(ReadsRareTokens):
 
     def _made_of(self, cache: DatasetCache, files: list[Path]) -> dict[str, Any]:
         return {
-            "files": {file.name: cache.content_key(file) for file in files},
+            "files": cache.content_keys(files),
             "config": {name: self.config[name] for name in STATE_KEYS},
             "versions": [
                 STATE_FORMAT,
