@@ -40,15 +40,21 @@ from recbole_midpg.analysis.training import train_pair
 from recbole_midpg.common.arguments import config_values, listed_names, model_names
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import (
+    Reads,
+    require_folder_name,
+    require_free_name,
+    write_text,
+)
 from recbole_midpg.experiments.benchmark import tuned_settings
 
 
-def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
-    """Refuse to draw over figures; see :func:`refuse_existing`."""
+def _require_free_figures(folder: str, names: Sequence[str], force: bool, reads: Reads) -> None:
+    """Refuse to draw over what is there; see :func:`require_free_name`."""
+    require_folder_name(folder)
     for name in names:
         for path in figure_paths(folder, name):
-            refuse_existing(path, force)
+            require_free_name(path, force, reads)
 
 
 def _print_paths(paths: Sequence[Path]) -> None:
@@ -76,7 +82,9 @@ def analyze_matrices(
     import_matplotlib()
     folder = Path(output)
     maps = [f"heat_map_{number + 1}" for number in range(len(checkpoints or PROPOSED))]
-    _refuse_existing_figures(output, ["tsne", *maps], force)
+    reads = [("a --checkpoint", path) for path in checkpoints or []]
+    _require_free_figures(output, ["tsne", *maps], force, reads)
+    require_free_name(folder / "numbers.json", force, reads)
     if dataset is not None:
         values = config_values(settings)
         pair = train_pair(dataset, folder / "checkpoints", seed, config_files, values)
@@ -136,7 +144,7 @@ def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
 def analyze_curves(runs: list[str], output: str, force: bool) -> None:
     """Draw the training of runs, epoch by epoch."""
     import_matplotlib()
-    _refuse_existing_figures(output, ["curves"], force)
+    _require_free_figures(output, ["curves"], force, [("one of --runs", run) for run in runs])
     paths = list(dict.fromkeys(runs))
     labels = distinct_labels(paths)
     curves = curves_of({label: read_run(path) for label, path in zip(labels, paths, strict=True)})
@@ -158,7 +166,7 @@ def analyze_gains(
 ) -> None:
     """Draw what models gain over a baseline in each scenario."""
     import_matplotlib()
-    _refuse_existing_figures(output, ["gains"], force)
+    _require_free_figures(output, ["gains"], force, [("--table", table)])
     found = read_table(table)
     gains = gains_of(found, baseline, listed_names(models), min_rows)
     rows = [
@@ -192,6 +200,7 @@ def analyze_sweep(
 ) -> None:
     """Train models of several sizes, and draw their AUC."""
     import_matplotlib()
+    require_folder_name(output)
     pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
@@ -261,6 +270,7 @@ def analyze_sizes(
 ) -> None:
     """Train models on a generated set of several sizes, and draw their learning curves."""
     import_matplotlib()
+    require_folder_name(output)
     sizes = check_sizes(dataset, rows)
     file, tuned = tuned_settings(dataset, settings_file)
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing
+from recbole_midpg.common.whole_files import Reads, require_ending, require_free_name
 from recbole_midpg.integration.models.outside_models import import_model
 from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
@@ -51,7 +51,7 @@ def predict(
     show_progress: bool | None,
 ) -> None:
     """Score the rows of a file."""
-    _check_output(output, force)
+    _require_csv_name(output, force, [("--checkpoint", checkpoint), ("--input", input)])
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
     scorer = read_scorer(checkpoint, model, task)
@@ -96,10 +96,13 @@ def recommend(
     show_progress: bool | None,
 ) -> None:
     """Rank all items for users."""
-    _check_output(output, force)
-    for option, path in (("--input", input), ("--items", items), ("--exclude", exclude)):
-        if path is not None and Path(path).resolve() == Path(output).resolve():
-            raise UsageError(f"output {output!r}: it is {option}, expected another file.")
+    reads = [
+        ("--checkpoint", checkpoint),
+        ("--input", input),
+        ("--items", items),
+        ("--exclude", exclude),
+    ]
+    _require_csv_name(output, force, reads)
     values = _values_by_field(context)
     scorer = read_scorer(checkpoint, model, task, keep_seen=exclude_seen)
     ranking = ItemRanking(
@@ -163,23 +166,26 @@ _EXPORTS = {".scorer": Scorer.save, ".pt2": export_program, ".onnx": export_onnx
 
 def export(checkpoint: str, model: str | None, task: str | None, output: str, force: bool) -> None:
     """Write a trained model as a file that needs no dataset, or as a program."""
+    require_ending(output, _EXPORTS)
     suffix = Path(output).suffix
-    if suffix not in _EXPORTS:
-        raise UsageError(
-            f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
-        )
     if task is not None and suffix == ".scorer":
         raise UsageError(
             f"task: {output!r} will give every task, expected --task where it is read."
         )
-    _check_output(output, force)
+    reads = [("--checkpoint", checkpoint)]
+    _require_free_name(output, force, reads)
     if suffix == ".onnx":
-        refuse_existing(vocabulary_path(output), force)
+        require_free_name(vocabulary_path(output), force, reads)
     _EXPORTS[suffix](read_scorer(checkpoint, model, task), output)
     print(f"{output}: {Path(output).stat().st_size:,} bytes.")
 
 
-def _check_output(output: str, force: bool) -> None:
+def _require_csv_name(output: str, force: bool, reads: Reads) -> None:
+    require_ending(output, [".csv"])
+    _require_free_name(output, force, reads)
+
+
+def _require_free_name(output: str, force: bool, reads: Reads) -> None:
     if not Path(output).parent.is_dir():
         raise UsageError(f"output {output!r}: there is no folder to write it to.")
-    refuse_existing(output, force)
+    require_free_name(output, force, reads)

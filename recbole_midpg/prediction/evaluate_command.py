@@ -14,8 +14,7 @@ from tabulate import tabulate
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.choices import REPORT_ENDINGS
-from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import require_ending, require_free_name, write_text
 from recbole_midpg.evaluation.bootstrap_intervals import Estimate, GroupEstimates
 from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
 from recbole_midpg.prediction.command import print_counts, print_rejected, read_scorer
@@ -42,12 +41,8 @@ def evaluate(
     """Evaluate a model on a labelled file, and print and write what comes out."""
     path = None if output is None else Path(output)
     if path is not None:
-        if path.suffix not in _WRITERS:
-            raise UsageError(
-                f"output {output!r}: its ending is {path.suffix!r}, expected one of "
-                f"{', '.join(_WRITERS)}."
-            )
-        refuse_existing(path, force)
+        require_ending(path, _WRITERS)
+        require_free_name(path, force, [("--checkpoint", checkpoint), ("--input", input)])
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
     resampling = Resampling(resamples, seed, cluster)

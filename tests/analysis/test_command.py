@@ -72,6 +72,13 @@ def test_gains_print_and_draw_the_same_numbers(capsys):
     with pytest.raises(UsageError, match=r"output 'figures/gains\.png': it exists already"):
         analyze("gains", "--table", path, "--output", "figures")
     analyze("gains", "--table", path, "--output", "figures", "--force")
+    with pytest.raises(UsageError, match=r"--output: 'table\.json' is a file, expected a folder"):
+        analyze("gains", "--table", path, "--output", "table.json")
+    Path(path).rename("figures/gains.json")
+    with pytest.raises(UsageError, match=r"output 'figures/gains\.json': it is --table, expected"):
+        analyze("gains", "--table", "figures/gains.json", "--output", "figures", "--force")
+    Path("figures/gains.json").rename(path)
+    analyze("gains", "--table", path, "--output", "figures", "--force")
     content = json.loads(Path("figures/gains.json").read_text())
     assert content["gains"]["DPG"][0]["mean"] == pytest.approx(0.02)
     assert Path("figures/gains.svg").read_text().startswith("<?xml")
@@ -188,8 +195,6 @@ def test_sizes_train_at_every_number_of_rows_and_go_on_from_the_record(capsys):
         (["--rows", "5000", "--models", "DNN", "DPQ"], "model: 'DPQ' is not known"),
         (["--rows", "5000", "--models", "DNN,DNN"], "DNN DNN has a model twice"),
         (["--rows", "5000", "--models", "[]"], "--models: '[]' names no model"),
-        (["--rows", "5000", "--trials", "0"], "--trials: 0 is not allowed"),
-        (["--rows", "5000", "--jobs", "0"], "--jobs: 0 is not allowed"),
         (["--rows", "5000", "--synthetic_rows=6000"], "6000 is given, expected --rows alone"),
         (["--rows", "5000", "--synthetic_seed=-1"], "synthetic_seed: -1 is not allowed"),
         (["--rows", "5000", "--data_path=3"], "data_path: 3 is not allowed"),

@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text, written_whole
+from recbole_midpg.common.whole_files import (
+    require_ending,
+    require_folder_name,
+    require_free_name,
+    write_text,
+    written_whole,
+)
 
 
 def test_files_take_their_names_together(tmp_path):
@@ -47,10 +53,43 @@ def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
 
 
 def test_what_exists_is_refused_unless_it_is_to_be_replaced(tmp_path):
-    refuse_existing(tmp_path / "new", force=False)
+    require_free_name(tmp_path / "new", False, [])
     (tmp_path / "old").write_text("old")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("old", "dangling"):
         with pytest.raises(UsageError, match=f"{name}': it exists already, .* or --force"):
-            refuse_existing(tmp_path / name, force=False)
-        refuse_existing(tmp_path / name, force=True)
+            require_free_name(tmp_path / name, False, [])
+        require_free_name(tmp_path / name, True, [])
+
+
+def test_what_is_read_is_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "read").write_text("read")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "symbolic").symlink_to("read")
+    (tmp_path / "hard").hardlink_to(tmp_path / "read")
+    reads = [("--items", None), ("--input", "read")]
+    for name in ("read", "folder/../read", "symbolic", "hard", str(tmp_path / "read")):
+        for force in (False, True):
+            with pytest.raises(UsageError, match="': it is --input, expected another file"):
+                require_free_name(name, force, reads)
+    (tmp_path / "other").write_text("read")
+    require_free_name("other", True, reads)
+
+
+def test_an_ending_says_what_a_file_holds():
+    require_ending("a.csv", [".csv"])
+    with pytest.raises(UsageError, match=r"output 'a.txt': its ending is '.txt', expected .csv\."):
+        require_ending("a.txt", [".csv"])
+    with pytest.raises(UsageError, match=r"its ending is '', expected one of .json, .csv\."):
+        require_ending("a", [".json", ".csv"])
+
+
+@pytest.mark.parametrize("name", ["file", "file/a/b"])
+def test_a_file_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--output: 'file' is a file, expected a folder"):
+        require_folder_name(name)
+    for fine in (".", "new/a", tmp_path):
+        require_folder_name(fine)
