@@ -119,7 +119,9 @@ def run_trials(
     common = dict(settings or {})
     for plan in {(p.model, str(p.settings)): p for p in plans}.values():
         # Makes the dataset's files too, before several processes ask for them.
-        config = build_config(plan.model, dataset, values={**common, **plan.settings})
+        # Of a model's trials the last one has the largest seed.
+        values = {**common, **plan.settings, "seed": plan.seed}
+        config = build_config(plan.model, dataset, values=values)
         require_validation(config, "comparing models")
     work = {"trials of": dataset, "settings": common}
     with Record(Path(record), work, "a comparison", "--output") as kept:

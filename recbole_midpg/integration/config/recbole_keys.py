@@ -15,6 +15,7 @@ from typing import Any
 
 from recbole.utils import ModelType
 
+from recbole_midpg.common.choices import LARGEST_SEED
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import (
     ByName,
@@ -32,8 +33,6 @@ from recbole_midpg.common.rules import (
     check_settings,
 )
 from recbole_midpg.loading.data_selection import Intervals
-
-_LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ RULES: Rules = {
     # Environment
     "worker": Integer(0),
     "use_gpu": Flag(),
-    "seed": Integer(0, maximum=_LARGEST_SEED),
+    "seed": Integer(0, maximum=LARGEST_SEED),
     "state": OrNone(Word(("info", "debug", "warning", "error", "critical"))),
     "reproducibility": Flag(),
     "data_path": Text("a folder's name"),
