@@ -22,7 +22,7 @@ from recbole_midpg.prediction.recommendations import (
     ListedUsers,
     Requests,
     rank_for_requests,
-    read_whole_columns,
+    read_whole_file,
 )
 from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
@@ -105,13 +105,8 @@ def recommend(
     _require_csv_name(output, force, reads)
     values = _values_by_field(context)
     scorer = read_scorer(checkpoint, model, task, keep_seen=exclude_seen)
-    ranking = ItemRanking(
-        scorer.scoring,
-        k,
-        values,
-        None if items is None else read_whole_columns(items),
-        scorer.seen if exclude_seen else _pairs(scorer, exclude),
-    )
+    excluded = scorer.seen if exclude_seen else _pairs(scorer, exclude)
+    ranking = _ranking(scorer, k, values, items, excluded)
     with _requests(scorer, users, input) as requests:
         ranked = rank_for_requests(ranking, requests, output, show_progress)
     print_counts(scorer, ranked.counts)
@@ -136,13 +131,31 @@ def _values_by_field(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def _ranking(
+    scorer: Scorer,
+    k: int,
+    values: Mapping[str, str],
+    path: str | None,
+    excluded: SeenItems | None,
+) -> ItemRanking:
+    """The ranking of all items, or of those of a file."""
+    if path is None:
+        return ItemRanking(scorer.scoring, k, values, exclude=excluded)
+    file = read_whole_file(path)
+    with file.naming_the_line():
+        return ItemRanking(scorer.scoring, k, values, file.columns, excluded, file.path)
+
+
 def _pairs(scorer: Scorer, path: str | None) -> SeenItems | None:
     """The pairs of a file that are to be left out; says what training has seen of them."""
     if path is None:
         return None
-    columns = read_whole_columns(path)
-    pairs = pairs_to_exclude(scorer.scoring, columns)
-    encoded = encode_columns(scorer.scoring, columns)
+    file = read_whole_file(path)
+    pairs = pairs_to_exclude(scorer.scoring, file.columns, file.path)
+    ids = [scorer.scoring.config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")]
+    columns = {name: file.columns[name] for name in ids}
+    with file.naming_the_line():
+        encoded = encode_columns(scorer.scoring, columns)
     print_counts(scorer, scorer.counts(columns, encoded), "exclude, ")
     return pairs
 

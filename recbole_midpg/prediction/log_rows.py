@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import NoRowsError, UsageError
 from recbole_midpg.event_logs.distinct import Distinct, text_of
-from recbole_midpg.event_logs.log_files import LogBlock, ParquetLog, open_log
-from recbole_midpg.event_logs.schema import BadValue, LogSchema
+from recbole_midpg.event_logs.log_files import FormError, LogBlock, LogFile, ParquetLog, open_log
+from recbole_midpg.event_logs.schema import BadValue, LogForm, LogSchema
 from recbole_midpg.event_logs.times import TimeForm
 
 
@@ -104,7 +104,7 @@ class LogRowFile:
         self.path = os.fspath(path)
         self.rejected, self.first_rejected, self.share_read = 0, "", 0.0
         self._skip_bad_lines = skip_bad_lines
-        self._log = open_log(path, schema.form)
+        self._log = _open_next(path, schema.form)
         self.place = "row" if isinstance(self._log, ParquetLog) else "line"
         start = self.path if self.place == "row" else f"{self.path}, line 1"
         self._outcomes = {schema.label.field} if labelled else set()
@@ -177,6 +177,17 @@ class LogRowFile:
             self.rejected += len(problems)
             self.first_rejected = self.first_rejected or first
         return fine
+
+
+def _open_next(path: str | os.PathLike[str], form: LogForm) -> LogFile:
+    """Open a file of the same form as the log's first ones."""
+    try:
+        return open_log(path, form)
+    except FormError as error:
+        raise UsageError(
+            f"{error.problem}, expected the form of the log that the dataset was made of: "
+            f"{form.encoding} text with the separator {form.separator!r}."
+        ) from error
 
 
 class ParquetRowFile:

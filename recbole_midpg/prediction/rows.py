@@ -26,6 +26,7 @@ _SUFFIXES = (".csv", ".inter", ".parquet")
 # So few that their lists are gone before Python's garbage collector looks for cycles among them,
 # which takes five times as long as reading does.
 _ROWS_AT_ONCE = 256
+_SEPARATORS = (";", "\t", ",", "|")
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -128,7 +129,7 @@ class RowFile:
     def __init__(
         self, path: str, binary: BinaryIO, separator: str, types: Mapping[str, str] | None
     ) -> None:
-        self.path, self._binary = path, binary
+        self.path, self._binary, self._separator = path, binary, separator
         self._size = max(os.fstat(binary.fileno()).st_size, 1)
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         self._reader = csv.reader(text, delimiter=separator, strict=True)
@@ -138,6 +139,7 @@ class RowFile:
         header = next(iter(self._read(1)), [])
         if not header:
             raise UsageError(f"{self.path}, line 1: it is empty, expected the columns' names.")
+        self._require_separator(header)
         if types is None:
             names = header
         else:
@@ -146,6 +148,19 @@ class RowFile:
             if names.count(name) > 1:
                 raise UsageError(f"{self.path}, line 1: column {name!r} is there twice.")
         return names
+
+    def _require_separator(self, header: Sequence[str]) -> None:
+        """Refuse a first line that is not taken apart, as another separator stands between names.
+
+        Raises:
+            UsageError: it is one name with what separates the names of other files.
+        """
+        others = [mark for mark in _SEPARATORS if mark in header[0] and mark != self._separator]
+        if len(header) == 1 and others:
+            raise UsageError(
+                f"{self.path}, line 1: one column is found, {header[0]!r}, expected the separator "
+                f"{self._separator!r} between columns, and not {others[0]!r}."
+            )
 
     @property
     def written_names(self) -> list[str]:

@@ -262,6 +262,19 @@ def test_recommend_among_some_items_without_those_that_were_met(shop, tmp_path, 
         (["--input", "none.csv"], "input 'none.csv': it cannot be read"),
         (["--users", "u1", "--items", "none.csv"], "'none.csv': it cannot be read"),
         (["--input", "top.csv"], "output 'top.csv': it is --input, expected another file"),
+        (["--users", "u1", "--items", "dear.csv"], r"dear\.csv, line 4, column 'price': 'abc' is"),
+        (
+            ["--users", "u1", "--items", "twice.csv"],
+            r"twice\.csv, line 3, column 'item_id': 'i1' is",
+        ),
+        (["--users", "u1", "--items", "users.csv"], r"users\.csv: the column 'item_id' is missing"),
+        (
+            ["--users", "u1", "--items", "semi.csv"],
+            r"semi\.csv, line 1: one column is found, 'item",
+        ),
+        (["--users", "u1", "--exclude", "users.csv"], r"users\.csv: the column 'item_id' is miss"),
+        (["--users", "u1", "--exclude", "semi.csv"], r"semi\.csv, line 1: one column is found"),
+        (["--input", "semi.csv"], r"semi\.csv, line 1: one column is found"),
         (["--users", "u1", "--items", "top.csv"], "output 'top.csv': it is --items, expected"),
         (["--users", "u1", "--exclude", "./top.csv"], "output 'top.csv': it is --exclude, exp"),
         (["--users", "u1", "--output", "top.parquet"], "ending is '.parquet', expected .csv"),
@@ -269,6 +282,9 @@ def test_recommend_among_some_items_without_those_that_were_met(shop, tmp_path, 
 )
 def test_what_is_wrong_with_a_recommendation_is_told(shop, tmp_path, words, told):
     (tmp_path / "users.csv").write_text("user_id\nu1\n")
+    (tmp_path / "dear.csv").write_text('item_id,price,note\ni1,3,"a\nb"\ni2,abc,\n')
+    (tmp_path / "twice.csv").write_text("item_id\ni1\ni1\n")
+    (tmp_path / "semi.csv").write_text("item_id;user_id\ni1;u1\n")
     (tmp_path / "top.csv").write_text("old")
     with pytest.raises(UsageError, match=told):
         recommend(shop, users=words)

@@ -209,7 +209,12 @@ def test_evaluation_of_a_log_takes_the_rows_that_training_takes(tmp_path, checkp
     [
         ("", "next.csv"),
         (HEADER + "\n", "next.csv: the file has no rows."),
-        (HEADER.replace(";", ",") + "\n", "line 1: one column is found with the separator ';'"),
+        (
+            HEADER.replace(";", ",") + "\n",
+            "and 10 with ',', expected the form of the log that the dataset was made of: utf-8 "
+            "text with the separator ';'.",
+        ),
+        ("stra\udcdfe;b\n", "line 1: it is no utf-8 text, expected the form of the log"),
         (HEADER.replace("price", "prise") + "\n", "line 1: column 'price' is missing, which the"),
         ("1;7;x;app;1;a;2025-11-20;n;1;yes\n" * 2, "next.csv, line 1"),
         (f"{HEADER}\n1;7;x;app;dear;a;2025-11-20;n;1;yes\n", "line 2, column 'price': 'dear' is"),
@@ -223,6 +228,7 @@ def test_a_log_that_has_changed_is_told_in_a_sentence(tmp_path, checkpoint, cont
     words = ["predict", "--checkpoint", checkpoint, "--input", "next.csv", "--output", "s.csv"]
     result = midpg(*words, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
+    assert "--delimiter" not in result.stderr and "--encoding" not in result.stderr
     assert told in result.stderr and len(result.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["next.csv"]
 
