@@ -27,6 +27,7 @@ from recbole_midpg.prediction.recommendations import (
 from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.prediction.sources import open_source
+from recbole_midpg.prediction.unused import on_unused, on_unused_of_rows
 
 
 def read_scorer(
@@ -56,10 +57,17 @@ def predict(
         find_converter(raw)  # before a checkpoint is read
     scorer = read_scorer(checkpoint, model, task)
     with open_source(scorer, input, raw, on_error) as source:
+        print_unused(on_unused_of_rows(scorer, source, keep))
         scored = score_rows(scorer, source, output, keep, show_progress)
         print_rejected(source, scored.rows)
     print_counts(scorer, scored.counts)
     print(f"{output}: {scored.rows:,} scores.")
+
+
+def print_unused(sentence: str | None) -> None:
+    """Say on stderr which columns of a file are not used, where there are some."""
+    if sentence is not None:
+        print(sentence, file=sys.stderr)
 
 
 def print_rejected(source: RowSource, rows: int) -> None:
@@ -142,6 +150,10 @@ def _ranking(
     if path is None:
         return ItemRanking(scorer.scoring, k, values, exclude=excluded)
     file = read_whole_file(path)
+    read = [*scorer.fields, scorer.scoring.config["ITEM_ID_FIELD"]]
+    unused = [name for name in file.columns if name not in read]
+    missing = [name for name in read if name not in file.columns]
+    print_unused(on_unused(file.path, unused, missing))
     with file.naming_the_line():
         return ItemRanking(scorer.scoring, k, values, file.columns, excluded, file.path)
 
@@ -154,6 +166,7 @@ def _pairs(scorer: Scorer, path: str | None) -> SeenItems | None:
     pairs = pairs_to_exclude(scorer.scoring, file.columns, file.path)
     ids = [scorer.scoring.config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")]
     columns = {name: file.columns[name] for name in ids}
+    print_unused(on_unused(file.path, [name for name in file.columns if name not in ids], []))
     with file.naming_the_line():
         encoded = encode_columns(scorer.scoring, columns)
     print_counts(scorer, scorer.counts(columns, encoded), "exclude, ")
@@ -166,6 +179,7 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
     config = scorer.scoring.config
     if path is not None:
         with open_rows(path, scorer.fields, config["field_separator"]) as file:
+            print_unused(on_unused_of_rows(scorer, file))
             yield file
         return
     listed = users or []

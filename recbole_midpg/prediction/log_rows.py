@@ -116,6 +116,11 @@ class LogRowFile:
             for field, raw in schema.raw_names.items()
             if field in self._wanted and raw in self._log.names
         ]
+        columns = {raw: field for field, raw in schema.columns_by_field.items()}
+        self.fields_in_file = [columns[raw] for raw in self._log.names if raw in columns]
+        known = {*columns, *schema.left_out}
+        found = [*self._log.names, *self._log.unusable]
+        self.strange_columns = [name for name in found if name not in known]
         given = schema.given
         self._given = given if labelled and given and given.name in self._log.names else None
         if self._given is not None and self._given.field not in self.names:
@@ -211,7 +216,8 @@ class ParquetRowFile:
         self.path = os.fspath(path)
         self.share_read = 0.0
         self._log = ParquetLog(path)
-        self.names = self._log.names
+        self.names = self.fields_in_file = self._log.names
+        self.strange_columns = list(self._log.unusable)
         for name, kind in self._log.unusable.items():
             if name in types:
                 raise UsageError(

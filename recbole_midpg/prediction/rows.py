@@ -56,6 +56,10 @@ class RowSource(Protocol):
     path: str
     names: list[str]
     """The fields of each row."""
+    fields_in_file: list[str]
+    """The fields that can be made of the file's columns, whether rows have them or not."""
+    strange_columns: list[str]
+    """Columns of which nobody has said what they mean, and of which no field can be made."""
     place: str
     """What :meth:`RowBlock.line_of` counts, ``line`` or ``row``."""
 
@@ -125,6 +129,7 @@ class RowFile:
 
     place = "line"
     rejected, first_rejected = 0, ""
+    strange_columns: list[str] = []  # noqa: RUF012 - nobody changes it
 
     def __init__(
         self, path: str, binary: BinaryIO, separator: str, types: Mapping[str, str] | None
@@ -133,7 +138,7 @@ class RowFile:
         self._size = max(os.fstat(binary.fileno()).st_size, 1)
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         self._reader = csv.reader(text, delimiter=separator, strict=True)
-        self.names = self._header(types)
+        self.names = self.fields_in_file = self._header(types)
 
     def _header(self, types: Mapping[str, str] | None) -> list[str]:
         header = next(iter(self._read(1)), [])

@@ -203,6 +203,18 @@ def test_what_is_wrong_with_new_rows(shop, tmp_path):
         learn_file(after, earlier)
 
 
+def test_columns_that_are_not_used_are_named_once_a_file(tmp_path):
+    checkpoint = shop_checkpoint(tmp_path)
+    names = [*NAMES, "weather"]
+    for number in (2, 3):
+        rows = [(*row, "sun") for row in day_rows(number)]
+        write_day(tmp_path / f"{number}.csv", rows, names)
+    result = run_recbole(f"--continue_from={checkpoint}", "--new_rows=[2.csv,3.csv]", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    told = [line for line in result.stderr.splitlines() if "not used" in line]
+    assert told == [f"{number}.csv: columns not used: weather." for number in (2, 3)]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -229,6 +229,12 @@ def test_rows_of_one_class_are_told_and_have_no_auc(tmp_path, checkpoint):
             "new.csv: it has no rows in which click is 1",
         ),
         ("click\n", ["--given", "clack"], "column 'clack' is missing, which says what rows"),
+        (
+            "price,click\n",
+            ["--cluster", "price"],
+            "--cluster: 'price' is a float field, expected a token",
+        ),
+        ("click\n", ["--cluster", "click"], "--cluster: 'click' is a float field, expected a tok"),
         ("click\n", ["--cluster", "user"], "--cluster: 'user' is not a column of"),
         ("click\n", ["--resamples", "-1"], "--resamples: -1 is not allowed, expected"),
         ("click\n", ["--seed", "-1"], "--seed: -1 is not allowed, expected a whole number from 0"),
