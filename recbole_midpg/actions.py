@@ -13,7 +13,7 @@ from recbole_midpg.atomic_data_scripts import prepare
 from recbole_midpg.commands.log_options import LOG_OPTIONS
 from recbole_midpg.common.choices import DATA_PATH, DEFAULT_MODEL
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing
+from recbole_midpg.common.whole_files import require_folder_name, require_free_name
 from recbole_midpg.event_logs.command import prepare_own_log, refuse_without_log
 from recbole_midpg.experiments.catalogue import list_datasets
 from recbole_midpg.generated import GENERATED, generate, read_bayes
@@ -54,6 +54,7 @@ def prepare_dataset(
     **options: Any,
 ) -> None:
     """Make atomic files of a raw file, or of a log."""
+    require_folder_name(output)
     log_options = {option: options.pop(option) for option in LOG_OPTIONS}
     if csv is not None or parquet is not None:
         prepare_own_log(name, csv, parquet, output, log_options, **options)
@@ -68,6 +69,7 @@ def prepare_dataset(
 
 def generate_dataset(name: str, rows: int | None, seed: int, output: str) -> None:
     """Generate a dataset, and print its best possible scores."""
+    require_folder_name(output)
     print(generate(name, output, rows, seed).summary())
     best = read_bayes(Path(output) / name) or {}
     for part, scores in best.get("splits", {}).items():
@@ -91,7 +93,7 @@ def show_datasets(data_path: str) -> None:
 
 def fold(checkpoint: str, output: str, force: bool) -> None:
     """Write a plain network of each scenario."""
-    refuse_existing(output, force)
+    require_free_name(output, force, [("--checkpoint", checkpoint)])
     folded = fold_checkpoint(checkpoint, output)
     fields = ", ".join(folded.scenario_fields)
     print(f"{output}: {prod(folded.scenario_sizes)} networks, one for each {fields}.")

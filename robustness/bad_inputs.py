@@ -834,19 +834,19 @@ def rows_to_score() -> Iterator[Case]:
     to_itself = midpg(
         "predict", "--checkpoint", "<saved/*.pth>", "--input", "new.csv", "--output", "new.csv"
     )
-    yield Case("predict: onto its input", to_itself, "it is the input")
+    yield Case("predict: onto its input", to_itself, "it is --input")
     keep = [*predict(), "--keep", "user"]
     yield Case("predict: --keep of no column", keep, "--keep: 'user' is not a column.*'user_id'")
     scored = midpg(
-        "predict", "--checkpoint", "<saved/*.pth>", "--input", "new.csv", "--output", "new"
+        "predict", "--checkpoint", "<saved/*.pth>", "--input", "new.csv", "--output", "made.csv"
     )
     for what, content, told in (
-        ("an unknown scenario", header + b"1,2,moon,4,0.5\n", "new: 1 scores"),
-        ("an unknown user, nothing else", header + b"nobody,,,,\n", "new: 1 scores"),
-        ("a header alone", header, "new: 0 scores"),
+        ("an unknown scenario", header + b"1,2,moon,4,0.5\n", "made.csv: 1 scores"),
+        ("an unknown user, nothing else", header + b"nobody,,,,\n", "made.csv: 1 scores"),
+        ("a header alone", header, "made.csv: 0 scores"),
     ):
         change = file_of("new.csv", content)
-        yield Case(f"predict: {what}", scored, told, change, status=0, makes=("new",))
+        yield Case(f"predict: {what}", scored, told, change, status=0, makes=("made.csv",))
 
 
 # --------------------------------------------------------------------------------------------------

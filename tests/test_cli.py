@@ -323,6 +323,7 @@ def test_fold_writes_one_network_a_scenario(tmp_path):
     for wrong, words in (
         (["--checkpoint", checkpoint, "--output", "folded.pth"], "it exists already"),
         (["--checkpoint", "none.pth", "--output", "folded.pth", "--force"], "'none.pth'"),
+        (["--checkpoint", checkpoint, "--output", checkpoint, "--force"], "it is --checkpoint"),
         (["--checkpoint", checkpoint, "--output", "none/folded.pth"], "'none/folded.pth'"),
         (["--checkpoint", checkpoint], "--output"),
     ):

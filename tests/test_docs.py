@@ -93,6 +93,13 @@ def test_the_commands_and_programs_of_a_page_run(page, capsys):
                 assert status == 0, (words, printed)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_table_is_what_its_file_holds(page):
+    """Copied as it stands there, so without a comment, which CSV does not have."""
+    for block in blocks_of(page, "csv"):
+        assert not block.text.startswith("#")
+
+
 def test_every_example_is_run():
     """By the README's commands for every change, or by another page's with the slow tests."""
     programs = {words[1] for page in PAGES for words in commands_of(page) if words[0] == "python"}

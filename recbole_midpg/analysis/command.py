@@ -42,21 +42,25 @@ from recbole_midpg.common.arguments import (
     listed_names,
     model_names,
     require_seeds,
-    require_trials,
 )
 from recbole_midpg.common.choices import PROPOSED
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, require_folder, write_text
+from recbole_midpg.common.whole_files import (
+    Reads,
+    require_folder_name,
+    require_free_name,
+    write_text,
+)
 from recbole_midpg.experiments.benchmark import tuned_settings
 from recbole_midpg.integration.config.config import build_config
 
 
-def _refuse_existing_figures(folder: str, names: Sequence[str], force: bool) -> None:
-    """Refuse to draw over figures, or into a file; see :func:`refuse_existing`."""
-    require_folder("--output", folder)
+def _require_free_figures(folder: str, names: Sequence[str], force: bool, reads: Reads) -> None:
+    """Refuse to draw over what is there; see :func:`require_free_name`."""
+    require_folder_name(folder)
     for name in names:
         for path in figure_paths(folder, name):
-            refuse_existing(path, force)
+            require_free_name(path, force, reads)
 
 
 def _print_paths(paths: Sequence[Path]) -> None:
@@ -84,9 +88,10 @@ def analyze_matrices(
     import_matplotlib()
     folder = Path(output)
     maps = [f"heat_map_{number + 1}" for number in range(len(checkpoints or PROPOSED))]
-    _refuse_existing_figures(output, ["tsne", *maps], force)
-    require_seeds(seed)
-    _require_enough_rows(rows_per_scenario, scenarios)
+    reads = [("a --checkpoint", path) for path in checkpoints or []]
+    _require_free_figures(output, ["tsne", *maps], force, reads)
+    require_free_name(folder / "numbers.json", force, reads)
+    _check_scenarios(scenarios)
     if dataset is not None:
         values = config_values(settings)
         config = build_config(PAIR[0], dataset, config_files, {**values, "seed": seed})
@@ -125,17 +130,12 @@ def analyze_matrices(
     _print_paths([*written, folder / "numbers.json"])
 
 
-def _require_enough_rows(rows_per_scenario: int, scenarios: Sequence[str]) -> None:
+def _check_scenarios(scenarios: Sequence[str]) -> None:
     """Check that a silhouette can come of what is asked for, before models are trained for it.
 
     Raises:
         UsageError: it cannot.
     """
-    if rows_per_scenario < 2:  # noqa: PLR2004 - the distance within a scenario takes two
-        raise UsageError(
-            f"--rows_per_scenario: {rows_per_scenario} is not allowed, expected at least 2, as a "
-            "silhouette compares rows of one scenario."
-        )
     if scenarios and (len(scenarios) == 1 or len(set(scenarios)) < len(scenarios)):
         raise UsageError(
             f"--scenarios: {' '.join(scenarios)!r} is not allowed, expected two or more, each once."
@@ -166,7 +166,7 @@ def _matrices_table(numbers: Sequence[MatrixNumbers]) -> str:
 def analyze_curves(runs: list[str], output: str, force: bool) -> None:
     """Draw the training of runs, epoch by epoch."""
     import_matplotlib()
-    _refuse_existing_figures(output, ["curves"], force)
+    _require_free_figures(output, ["curves"], force, [("one of --runs", run) for run in runs])
     paths = list(dict.fromkeys(runs))
     labels = distinct_labels(paths)
     curves = curves_of({label: read_run(path) for label, path in zip(labels, paths, strict=True)})
@@ -188,7 +188,7 @@ def analyze_gains(
 ) -> None:
     """Draw what models gain over a baseline in each scenario."""
     import_matplotlib()
-    _refuse_existing_figures(output, ["gains"], force)
+    _require_free_figures(output, ["gains"], force, [("--table", table)])
     found = read_table(table)
     gains = gains_of(found, baseline, listed_names(models), min_rows)
     rows = [
@@ -222,8 +222,8 @@ def analyze_sweep(
 ) -> None:
     """Train models of several sizes, and draw their AUC."""
     import_matplotlib()
-    require_trials(trials, seed, jobs)
-    require_folder("--output", output)
+    require_folder_name(output)
+    require_seeds(seed, trials)
     pairs, variants = parse_sizes(sizes), listed_names(variants)
     values = config_values(settings)
     count = parameter_counter(dataset, config_files, values)
@@ -293,8 +293,7 @@ def analyze_sizes(
 ) -> None:
     """Train models on a generated set of several sizes, and draw their learning curves."""
     import_matplotlib()
-    require_trials(trials, seed, jobs)
-    require_folder("--output", output)
+    require_folder_name(output)
     sizes = check_sizes(dataset, rows)
     models = model_names(models)
     file, tuned = tuned_settings(dataset, settings_file, models)

@@ -12,10 +12,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from recbole_midpg.analysis.comparison import Comparison, compare_runs
-from recbole_midpg.common.arguments import require_seeds
 from recbole_midpg.common.choices import REPORT_ENDINGS
-from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import require_ending, require_free_name, write_text
 from recbole_midpg.evaluation.paired_bootstrap import GroupDifference, PairedDifference
 from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
 
@@ -32,15 +30,10 @@ def compare(
     force: bool,
 ) -> None:
     """Compare two finished runs, and print and write what comes out."""
-    require_seeds(seed)
     path = None if output is None else Path(output)
-    if path is not None and path.suffix not in _WRITERS:
-        raise UsageError(
-            f"output {output!r}: its ending is {path.suffix!r}, expected one of "
-            f"{', '.join(_WRITERS)}."
-        )
     if path is not None:
-        refuse_existing(path, force)
+        require_ending(path, _WRITERS)
+        require_free_name(path, force, [("the first report", first), ("the second report", second)])
     comparison = compare_runs(first, second, cluster=cluster, resamples=resamples, seed=seed)
     print(markdown(comparison), end="")
     if path is not None:

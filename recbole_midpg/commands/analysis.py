@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from recbole_midpg.commands.experiments import add_settings_file, default_models
+from recbole_midpg.commands.numbers import COUNT, SEED, whole_number
 from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
 from recbole_midpg.common.choices import SPLITS, VARIANTS
 
@@ -58,11 +59,14 @@ def _add_matrices(parts: Any) -> None:
         "--scenarios", nargs="+", default=[], help="names of those to show (default: all)"
     )
     parser.add_argument(
-        "--rows_per_scenario", type=int, default=200, help="the most (default: %(default)s)"
+        "--rows_per_scenario",
+        type=whole_number(2),  # a silhouette compares rows of one scenario
+        default=200,
+        help="the most (default: %(default)s)",
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=SEED,
         default=_SEED,
         help="of the sample of rows, of t-SNE and of training (default: %(default)s)",
     )
@@ -92,7 +96,7 @@ def _add_gains(parts: Any) -> None:
     )
     parser.add_argument(
         "--min_rows",
-        type=int,
+        type=whole_number(0),
         default=0,
         metavar="N",
         help="scenarios of fewer test rows are left out (default: %(default)s)",
@@ -138,7 +142,7 @@ def _add_sizes(parts: Any) -> None:
     parser.add_argument("--dataset", required=True, help="one that can be generated")
     parser.add_argument("--config_files", nargs="*", default=[], help="RecBole config files")
     parser.add_argument(
-        "--rows", nargs="+", type=int, required=True, help="how many are generated, some numbers"
+        "--rows", nargs="+", type=COUNT, required=True, help="how many are generated, some numbers"
     )
     parser.add_argument(
         "--models",
@@ -153,13 +157,13 @@ def _add_sizes(parts: Any) -> None:
 
 def _add_trials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--trials", type=int, default=3, help="of each model at each size (default: %(default)s)"
+        "--trials", type=COUNT, default=3, help="of each model at each size (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=_SEED, help="of the first trial (default: %(default)s)"
+        "--seed", type=SEED, default=_SEED, help="of the first trial (default: %(default)s)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=1, help="trials at a time (default: %(default)s)"
+        "--jobs", type=COUNT, default=1, help="trials at a time (default: %(default)s)"
     )
 
 
@@ -172,6 +176,6 @@ def add_compare(commands: Any) -> None:
     )
     parser.add_argument("first", metavar="A.json", help="a run's report, beside its checkpoint")
     parser.add_argument("second", metavar="B.json", help="that of a run on the same test rows")
-    add_resampling(parser)
+    add_resampling(parser, at_least=1)
     add_report(parser)
     parser.set_defaults(action=run_by("recbole_midpg.analysis.compare_command:compare"))

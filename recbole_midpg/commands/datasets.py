@@ -7,6 +7,7 @@ from typing import Any
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.script import add_options as add_conversion_options
 from recbole_midpg.commands.log_options import add_log_options
+from recbole_midpg.commands.numbers import COUNT, SEED
 from recbole_midpg.commands.running import add_force, run_by
 from recbole_midpg.common.choices import DATA_PATH
 from recbole_midpg.generated import GENERATED
@@ -44,8 +45,8 @@ def add_generate(commands: Any) -> None:
         "generate", help="generate a dataset whose best possible AUC and LogLoss are known"
     )
     parser.add_argument("name", metavar="NAME", help=f"one of {', '.join(GENERATED)}")
-    parser.add_argument("--rows", type=int, help="how many (default: as the real set has)")
-    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="(default: %(default)s)")
+    parser.add_argument("--rows", type=COUNT, help="how many (default: as the real set has)")
+    parser.add_argument("--seed", type=SEED, default=DEFAULT_SEED, help="(default: %(default)s)")
     parser.add_argument(
         "--output", default="dataset", help="the folder of all datasets (default: dataset)"
     )

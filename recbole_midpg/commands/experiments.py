@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from recbole_midpg.commands.numbers import COUNT, SEED
 from recbole_midpg.commands.running import add_force, run_by
 from recbole_midpg.common.choices import DEFAULT_MODEL, PROPOSED
 from recbole_midpg.integration.models.model_names import own_model_names
@@ -44,19 +45,19 @@ def add_tune(commands: Any) -> None:
     )
     parser.add_argument(
         "--trials",
-        type=int,
+        type=COUNT,
         default=20,
         help="of each model; the first is of the defaults (default: %(default)s)",
     )
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=COUNT,
         default=1,
         help="a trial is trained with as many, the config's and the next ones, and has the mean of "
         "their scores (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=2023, help="of the search (default: 2023)")
-    parser.add_argument("--jobs", type=int, default=1, help="models at a time (default: 1)")
+    parser.add_argument("--seed", type=SEED, default=2023, help="of the search (default: 2023)")
+    parser.add_argument("--jobs", type=COUNT, default=1, help="models at a time (default: 1)")
     parser.add_argument(
         "--output",
         default="tuning",
@@ -88,12 +89,12 @@ def add_benchmark(commands: Any) -> None:
         default=default_models(),
         help=f"of this package or of RecBole (default: {' '.join(default_models())})",
     )
-    parser.add_argument("--trials", type=int, default=10, help="of each model (default: 10)")
+    parser.add_argument("--trials", type=COUNT, default=10, help="of each model (default: 10)")
     parser.add_argument(
-        "--seed", type=int, default=_DEFAULT_SEED, help="of the first trial (default: 2020)"
+        "--seed", type=SEED, default=_DEFAULT_SEED, help="of the first trial (default: 2020)"
     )
     add_settings_file(parser)
-    parser.add_argument("--jobs", type=int, default=1, help="trials at a time (default: 1)")
+    parser.add_argument("--jobs", type=COUNT, default=1, help="trials at a time (default: 1)")
     parser.add_argument(
         "--proposed",
         nargs="*",

@@ -6,6 +6,7 @@ from typing import Any
 
 from recbole_midpg.atomic_data_scripts import CONVERTERS
 from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
+from recbole_midpg.commands.numbers import COUNT
 from recbole_midpg.commands.running import add_force, add_report, add_resampling, run_by
 from recbole_midpg.common.choices import TASKS
 
@@ -80,7 +81,7 @@ def add_evaluate(commands: Any) -> None:
         metavar="FIELD",
         help="a column of 0 and 1: only rows with 1 are evaluated, as purchases given clicks",
     )
-    add_resampling(parser)
+    add_resampling(parser, at_least=0)
     add_report(parser)
     _add_show_progress(parser)
     parser.set_defaults(action=run_by("recbole_midpg.prediction.evaluate_command:evaluate"))
@@ -108,7 +109,9 @@ def add_recommend(commands: Any) -> None:
     )
     parser.add_argument("--output", required=True, help="the .csv file to write")
     add_force(parser)
-    parser.add_argument("--k", type=int, default=10, help="items a request (default: %(default)s)")
+    parser.add_argument(
+        "--k", type=COUNT, default=10, help="items a request (default: %(default)s)"
+    )
     parser.add_argument(
         "--context",
         nargs="+",

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from recbole_midpg import enter_recbole
+from recbole_midpg.commands.numbers import SEED, whole_number
 from recbole_midpg.common.choices import REPORT_ENDINGS
 
 
@@ -43,15 +44,20 @@ def add_report(parser: Any) -> None:
     add_force(parser)
 
 
-def add_resampling(parser: Any) -> None:
-    """Add the options of bootstrap intervals."""
+def add_resampling(parser: Any, at_least: int) -> None:
+    """Add the options of bootstrap intervals, of so many resamples at least."""
     parser.add_argument(
         "--cluster",
         metavar="FIELD",
         help="draw the values of a token field, as user_id, with all their rows, which depend on "
         "each other (default: draw single rows)",
     )
-    parser.add_argument("--resamples", type=int, default=1000, help="(default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=2020, help="of the resamples (default: %(default)s)"
+        "--resamples",
+        type=whole_number(at_least),
+        default=1000,
+        help=f"at least {at_least} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=SEED, default=2020, help="of the resamples (default: %(default)s)"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from recbole_midpg.common.choices import LARGEST_SEED
 from recbole_midpg.common.errors import UsageError
 
 _SHORT_NAMES = {"-m": "--model", "-d": "--dataset"}
@@ -17,8 +18,6 @@ _ALONE = {"resume": "True", "verbose": "True", "force": "True"}
 # What YAML's safe loader raises, beside its own errors, for a value such as 2001-99-99.
 YAML_VALUE_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError)
 _MOST_VALUES = 100_000
-LARGEST_SEED = 2**32 - 1
-"""That numpy takes."""
 _WORDS = {"true": True, "false": False, "null": None, "~": None}
 
 

@@ -7,6 +7,8 @@ DEFAULT_DATASET = "ml-100k"
 DATA_PATH = "dataset"
 PROPOSED = ("DPG", "MIDPG")
 """The paper's own models; all others are baselines."""
+LARGEST_SEED = 2**32 - 1
+"""numpy's."""
 SPLITS = ("train", "valid", "test")
 TASKS = ("CTR", "CVR", "CTCVR")
 """The probabilities of an ESMM model: of a click, of a purchase after a click, of both."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,38 +50,71 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def require_folder(option: str, path: str | Path) -> None:
-    """Check that files can go into a folder, before any work is done for them.
-
-    Args:
-        option: the command's option that names it.
-        path: a folder, which need not exist.
-
-    Raises:
-        UsageError: it, or what would have to be a folder above it, is a file.
-    """
-    path = Path(path)
-    there = next((name for name in (path, *path.parents) if os.path.lexists(name)), path.parent)
-    if not there.is_dir():
-        raise UsageError(
-            f"{option} {str(path)!r}: there is a file {str(there)!r}, expected a folder or a new "
-            "name."
-        )
+Reads = Iterable[tuple[str, "str | Path | None"]]
+"""What a command reads: by what names the user gave each file, and the file, if there is one."""
 
 
-def refuse_existing(path: str | Path, force: bool, option: str = "output") -> None:
+def require_free_name(path: str | Path, force: bool, reads: Reads, place: str = "output") -> None:
     """Refuse a name under which there is something already, before any work is done for it.
 
     Args:
         path: the name of a file to write.
-        force: whether the user wants it replaced.
-        option: what the user has named it by.
+        force: whether the user wants what is there replaced.
+        reads: the files that the command reads, which nobody wants replaced.
+        place: what gave the name, for the error.
 
     Raises:
-        UsageError: there is something, and it is not to be replaced.
+        UsageError: there is something that is read, or is not to be replaced.
     """
+    for what, read in reads:
+        if read is not None and _is_same(path, read):
+            raise UsageError(f"{place} {os.fspath(path)!r}: it is {what}, expected another file.")
     if not force and os.path.lexists(path):
         raise UsageError(
-            f"{option} {os.fspath(path)!r}: it exists already, expected another name, or --force "
-            "to replace it."
+            f"{place} {os.fspath(path)!r}: it exists already, expected another name, or --force to "
+            "replace it."
         )
+
+
+def _is_same(one: str | Path, other: str | Path) -> bool:
+    """Whether two names are of one file, by links or another spelling too."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:  # one of them is not there
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def require_ending(path: str | Path, endings: Iterable[str]) -> None:
+    """Refuse a name for an output by whose ending another kind of file would be expected.
+
+    Args:
+        path: the name.
+        endings: those that are allowed, as ``.csv``.
+
+    Raises:
+        UsageError: it has another one.
+    """
+    allowed, suffix = list(endings), Path(path).suffix
+    if suffix not in allowed:
+        expected = f"one of {', '.join(allowed)}" if len(allowed) > 1 else allowed[0]
+        raise UsageError(
+            f"output {os.fspath(path)!r}: its ending is {suffix!r}, expected {expected}."
+        )
+
+
+def require_folder_name(path: str | Path, place: str = "--output") -> None:
+    """Refuse a name for a folder of outputs that cannot be one, before any work is done for it.
+
+    Args:
+        path: the name; the folder need not be there.
+        place: what gave the name, for the error.
+
+    Raises:
+        UsageError: it is a file's, or within one.
+    """
+    folder = Path(path)
+    for there in (folder, *folder.parents):
+        if there.exists():
+            if not there.is_dir():
+                raise UsageError(f"{place}: {str(there)!r} is a file, expected a folder.")
+            return

@@ -16,6 +16,7 @@ from recbole_midpg.atomic_data_scripts.conversion import ON_ERROR
 from recbole_midpg.common.arguments import parse_value
 from recbole_midpg.common.errors import UsageError, did_you_mean
 from recbole_midpg.common.rules import Integer, Number, Rules
+from recbole_midpg.common.whole_files import require_folder_name, require_free_name
 from recbole_midpg.daily.figure import save_days
 from recbole_midpg.daily.learning import learn_file, require_unseen
 from recbole_midpg.daily.learning_state import (
@@ -72,10 +73,8 @@ def continue_training(texts: Mapping[str, str]) -> None:
             f"on_error: {on_error!r} is not allowed, expected {' or '.join(ON_ERROR)}."
         )
     output = Path(texts.get("checkpoint_out", _beside(checkpoint, files[-1])))
-    if output.exists() and not parse_value(texts.get("force", "False")):
-        raise UsageError(
-            f"checkpoint_out {str(output)!r}: it exists already, expected another file or --force."
-        )
+    reads = [("continue_from", checkpoint), *(("one of new_rows", path) for path in files)]
+    require_free_name(output, parse_value(texts.get("force", "False")), reads, "checkpoint_out")
     state = _read(checkpoint, texts.get("model"))
     _require_same(state, texts, checkpoint)
     state = _with_values(state, texts, output)
@@ -158,7 +157,11 @@ def daily(
     """Score each day by what was learned before it, then learn from it; go on where it was."""
     folder = Path(output)
     latest, table = folder / "latest.pth", folder / "daily.csv"
+    require_folder_name(folder)
     files = days_in_order(days)
+    reads = [("--checkpoint", checkpoint), *(("one of --days", path) for path in files)]
+    for written in (latest, table):
+        require_free_name(written, True, reads)  # both grow from day to day
     digests = {path: digest_of(path) for path in files}
     draws = _draws()
     state = _read(checkpoint, model)

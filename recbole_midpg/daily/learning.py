@@ -26,24 +26,28 @@ class Learned:
         added: how many new tokens each field got, of those that got some.
         rejected: how many bad lines were left out.
         first_rejected: what is wrong with the first of them.
+        on_unused: a sentence on the file's columns that are not used, where there are some.
     """
 
     state: LearningState
     added: dict[str, int]
     rejected: int
     first_rejected: str
+    on_unused: str | None = None
 
     def text(self) -> str:
         """What was learned, and what was left out, a line each."""
         file = self.state.seen[-1]
         tokens = ", ".join(f"{count:,} of {name}" for name, count in self.added.items())
-        learned = f"{file.name}: {file.rows:,} rows learned, new tokens: {tokens or 'none'}."
-        if not self.rejected:
-            return learned
-        return (
-            f"{learned}\nwarning: {self.rejected:,} lines of {file.name} are bad and were left "
-            f"out, the first one: {self.first_rejected}"
-        )
+        lines = [f"{file.name}: {file.rows:,} rows learned, new tokens: {tokens or 'none'}."]
+        if self.on_unused is not None:
+            lines.insert(0, self.on_unused)
+        if self.rejected:
+            lines.append(
+                f"warning: {self.rejected:,} lines of {file.name} are bad and were left out, the "
+                f"first one: {self.first_rejected}"
+            )
+        return "\n".join(lines)
 
 
 def learn_file(
@@ -86,7 +90,7 @@ def learn_file(
     seen = (*state.seen, file)
     after = replace(state, scoring=scoring, optimizer=optimizer, seen=seen)
     # Without the rows: they need not stay in memory beside those of the next file.
-    return Learned(after, new.added, new.rejected, new.first_rejected)
+    return Learned(after, new.added, new.rejected, new.first_rejected, new.on_unused)
 
 
 def require_unseen(state: LearningState, path: str, digest: str) -> None:

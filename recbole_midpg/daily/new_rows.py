@@ -25,6 +25,7 @@ from recbole_midpg.prediction.labels import LabelColumn, find_label, missing_col
 from recbole_midpg.prediction.rows import RowBlock, RowSource, first_line
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.prediction.sources import fields_of_clicks, open_source, rows_of_training
+from recbole_midpg.prediction.unused import on_unused_of_rows
 
 _BLOCK_ROWS = 1 << 15
 # By which rows of several users and items can hold one token in two fields.
@@ -54,6 +55,7 @@ class NewRows:
         added: how many new tokens each field got, of those that got some.
         rejected: how many bad lines were left out.
         first_rejected: what is wrong with the first of them.
+        on_unused: a sentence on the columns that are not used, where there are some.
     """
 
     rows: EncodedRows
@@ -61,6 +63,7 @@ class NewRows:
     added: dict[str, int]
     rejected: int
     first_rejected: str
+    on_unused: str | None
 
     @property
     def n_rows(self) -> int:
@@ -97,6 +100,7 @@ def read_new_rows(
     }
     encoders = {name: growing.get(name, scored[name].encoder) for name in scored}
     with _labelled(scoring, path, on_error) as (source, outcomes):
+        unused = on_unused_of_rows(Scorer(scoring), source, outcomes)
         given = [name for name in scored if name in source.names]
         parts: dict[str, list[Tensor]] = {name: [] for name in given}
         of_rows: dict[str, list[NDArray[np.float32]]] = {name: [] for name in outcomes}
@@ -128,7 +132,7 @@ def read_new_rows(
     tensors = {name: torch.from_numpy(values) for name, values in labels.items()}
     rows = EncodedRows(fields, columns, tensors)
     added = {name: tokens.added for name, tokens in growing.items() if tokens.added}
-    return NewRows(rows, times, added, source.rejected, source.first_rejected)
+    return NewRows(rows, times, added, source.rejected, source.first_rejected, unused)
 
 
 def _require_own_tokens(config: Any) -> None:

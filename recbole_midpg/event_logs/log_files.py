@@ -109,6 +109,22 @@ class LogFile(Protocol):
         """Read the rows; arguments and errors as of :meth:`parts`."""
 
 
+class FormError(UsageError):
+    """A file's first line shows that its form is another one than was named.
+
+    Args:
+        problem: a sentence without its end.
+        option: what tells ``prepare`` the right form.
+
+    Attributes:
+        problem: the same, for those to whom no option is open.
+    """
+
+    def __init__(self, problem: str, option: str) -> None:
+        super().__init__(f"{problem} ({option}).")
+        self.problem = problem
+
+
 def open_log(path: str | os.PathLike[str], form: LogForm) -> LogFile:
     """Open a file of a log.
 
@@ -209,9 +225,9 @@ class CsvLog:
         try:
             line = first.decode(self._form.encoding).rstrip("\r")
         except UnicodeDecodeError as error:
-            raise UsageError(
-                f"{start} it is no {self._form.encoding} text; --encoding names another one, as "
-                "latin-1."
+            raise FormError(
+                f"{start} it is no {self._form.encoding} text",
+                "--encoding names another one, as latin-1",
             ) from error
         if "\r" in line:
             raise UsageError(
@@ -222,7 +238,7 @@ class CsvLog:
         if not any(names):
             raise UsageError(f"{start} it is empty, expected the columns' names.")
         if len(names) == 1:
-            raise UsageError(f"{start} {_one_column(line, self._form.separator)}")
+            raise _one_column(start, line, self._form.separator)
         if "" in names:
             raise UsageError(f"{start} column {names.index('') + 1} has no name, in {shown(line)}.")
         values = [name for name in names if _is_number(name)]
@@ -325,14 +341,15 @@ def _column(cells: Cells, place: int) -> Distinct:
     return Distinct(column.codes, values)
 
 
-def _one_column(line: str, separator: str) -> str:
-    """What to say of a first line in which one name is found."""
+def _one_column(start: str, line: str, separator: str) -> UsageError:
+    """The error of a first line in which one name is found."""
     counts = {mark: line.count(mark) for mark in _SEPARATORS if mark != separator}
     mark = max(counts, key=lambda mark: counts[mark])
-    found = f"one column is found with the separator {separator!r}, {shown(line)}"
+    found = f"{start} one column is found with the separator {separator!r}, {shown(line)}"
     if not counts[mark]:
-        return f"{found}, expected the names of several."
-    return f"{found}; with --delimiter {_SEPARATORS[mark]} there are {counts[mark] + 1}."
+        return UsageError(f"{found}, expected the names of several.")
+    other = _SEPARATORS[mark]
+    return FormError(f"{found}, and {counts[mark] + 1} with {other}", f"--delimiter {other}")
 
 
 def _is_number(text: str) -> bool:

@@ -21,7 +21,7 @@ from recbole_midpg.atomic_data_scripts.progress_bar import ProgressBar
 from recbole_midpg.atomic_data_scripts.raw_file import sha256, shown
 from recbole_midpg.atomic_data_scripts.report import ConversionReport
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import write_text
+from recbole_midpg.common.whole_files import require_free_name, write_text
 from recbole_midpg.event_logs.column_kinds import (
     ColumnRoles,
     decide,
@@ -165,6 +165,9 @@ def prepare_log(
         UsageError: the log cannot be read so; nothing is written then.
     """
     folder = Path(output) / name
+    inter, config = folder / f"{name}.inter", Path("dataset_configs") / f"{name}.yaml"
+    for path in (inter, config):
+        require_free_name(path, True, [("a file of the log", read) for read in paths])
     files = [open_log(path, form) for path in paths]
     roles.check(_same_columns(files))
     outcome = DatasetFiles(folder, name, ("inter", "rejected.tsv", "schema.json"))
@@ -172,7 +175,6 @@ def prepare_log(
     with told_in_a_sentence(folder), held(folder) as alone:
         if alone:
             outcome.settle()
-        inter = folder / f"{name}.inter"
         origin = _origin(log, form, roles, on_error)
         made = None if force else _made_before(outcome, origin)
         if made is None:
@@ -184,7 +186,6 @@ def prepare_log(
             with started_workers(processes or _processes_for(paths)) as workers:
                 made = _make(outcome, log, form, roles, origin, workers)
     schema = LogSchema.from_plain(read_plain_schema(folder, name) or {})
-    config = Path("dataset_configs") / f"{name}.yaml"
     writes_config = force or not config.exists()
     if writes_config:
         write_text(config, config_text(name, schema, roles, command))

@@ -196,6 +196,12 @@ class LogSchema:
         """The column of each field, by the field's name."""
         return {part.field: part.name for part in self.parts}
 
+    @property
+    def columns_by_field(self) -> dict[str, str]:
+        """As :attr:`raw_names`, and the column of :attr:`given`, which need not be a field."""
+        given = {} if self.given is None else {self.given.field: self.given.name}
+        return given | self.raw_names
+
     def fields_of(
         self, columns: Mapping[str, Any], wanted: Collection[str] | None = None
     ) -> dict[str, NDArray[np.object_]]:

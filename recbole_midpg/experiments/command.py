@@ -15,9 +15,6 @@ from recbole_midpg.common.arguments import (
     config_values,
     listed_names,
     model_names,
-    require_positive,
-    require_seeds,
-    require_trials,
     split_arguments,
 )
 from recbole_midpg.common.choices import PROPOSED
@@ -25,7 +22,7 @@ from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError, expected_some_of
 from recbole_midpg.common.machine import git_state, now
 from recbole_midpg.common.version import versions
-from recbole_midpg.common.whole_files import refuse_existing, require_folder, write_text
+from recbole_midpg.common.whole_files import require_folder_name, require_free_name, write_text
 from recbole_midpg.experiments.benchmark import (
     as_comments,
     plan_trials,
@@ -84,14 +81,12 @@ def tune_models(
     settings: list[str],
 ) -> None:
     """Search for the settings of models, and write and print the best ones."""
-    for option, count in {"trials": trials, "seeds": seeds, "jobs": jobs}.items():
-        require_positive(option, count)
-    require_seeds(seed)
-    require_folder("--output", output)
     models = model_names(models)
+    require_folder_name(output)
+    reads = [("--space", space), *(("one of --config_files", file) for file in config_files)]
     if settings_file:
-        require_folder("--settings_file", Path(settings_file).parent)
-        refuse_existing(settings_file, force, "--settings_file")
+        require_folder_name(Path(settings_file).parent, "--settings_file")
+        require_free_name(settings_file, force, reads, "--settings_file")
     given = config_values(settings)
     plans = [
         SearchPlan(
@@ -107,6 +102,9 @@ def tune_models(
         )
         for model in models
     ]
+    for plan in plans:
+        # That of an earlier search is replaced, as the record goes on; what is read is not.
+        require_free_name(_config_file(plan), True, reads)
     failures, searches = [], []
     for plan, outcome in zip(plans, tune_side_by_side(plans, jobs), strict=True):
         if isinstance(outcome, Failure):
@@ -137,6 +135,10 @@ def tune_models(
         print(shlex.join(["recbole-midpg", *following]))
 
 
+def _config_file(plan: SearchPlan) -> Path:
+    return plan.record.with_suffix(".yaml")
+
+
 def _write_config_file(plan: SearchPlan, search: Search) -> Path:
     """Print what a search has found and write it as a config file, beside its record."""
     summary = search.summary()
@@ -145,7 +147,7 @@ def _write_config_file(plan: SearchPlan, search: Search) -> Path:
         same = ", ".join(f"{key} = {value}" for key, value in plan.settings.items())
         summary.append(f"Given for every trial, and so not in the file: {same}.")
     print(*summary, sep="\n")
-    path = plan.record.with_suffix(".yaml")
+    path = _config_file(plan)
     parameters = search.best.parameters
     write_text(path, as_comments(summary) + (yaml.safe_dump(parameters) if parameters else ""))
     return path
@@ -182,7 +184,6 @@ def compare_models(
     settings: list[str],
 ) -> None:
     """Compare models over several seeds, and write and print the tables."""
-    require_trials(trials, seed, jobs)
     models = model_names(models)
     proposed = _proposed_models(proposed, models)
     file, tuned = tuned_settings(dataset, settings_file, models)
@@ -190,7 +191,7 @@ def compare_models(
     # What is on the command line wins over what was tuned, and that over config files.
     plans = plan_trials(models, trials, seed, tuned, given)
     folder = Path(output or f"benchmark/{dataset}")
-    require_folder("--output", folder)
+    require_folder_name(folder)
     common = {**_TABLE_DEFAULTS, **read_config_files(config_files)}
     print(f"settings: {file or 'the defaults, nothing is tuned for this dataset'}")
     results = run_trials(

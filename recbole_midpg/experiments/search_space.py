@@ -115,8 +115,13 @@ def read_space(path: str | Path) -> list[Dimension]:
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"search space {str(path)!r}: {error}.") from error
+    except OSError as error:
+        raise UsageError(
+            f"search space {str(path)!r}: it cannot be read ({error.strerror}), expected a file of "
+            "lines as embedding_size choice [8,16]."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"search space {str(path)!r}: it is not UTF-8 text.") from error
     dimensions = [
         _read_line(line.split(maxsplit=2), f"search space {str(path)!r}, line {number}")
         for number, line in enumerate(lines, start=1)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recbole_midpg.common.arguments import LARGEST_SEED, require_seeds
+from recbole_midpg.common.choices import LARGEST_SEED
 from recbole_midpg.common.config_files import read_config_files
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.experiments.data_of_trials import KEPT_LATER, dataset_config, file_digests
@@ -370,7 +370,6 @@ def _prepare(plan: SearchPlan) -> tuple[list[Dimension], Any]:
         UsageError: a key is misspelt or all are fixed, a seed is out of range, or the config is
             wrong.
     """
-    require_seeds(plan.seed)
     space = read_space(plan.space) if plan.space else default_space(plan.model)
     check_key_names(
         {**plan.settings, **{line.key: list(line.values) for line in space}}, plan.model

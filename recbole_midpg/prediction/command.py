@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing
+from recbole_midpg.common.whole_files import Reads, require_ending, require_free_name
 from recbole_midpg.integration.models.outside_models import import_model
 from recbole_midpg.loading.items_by_user import SeenItems
 from recbole_midpg.prediction.encoding import encode_columns
@@ -22,11 +22,12 @@ from recbole_midpg.prediction.recommendations import (
     ListedUsers,
     Requests,
     rank_for_requests,
-    read_whole_columns,
+    read_whole_file,
 )
 from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
 from recbole_midpg.prediction.sources import open_source
+from recbole_midpg.prediction.unused import on_unused, on_unused_of_rows
 
 
 def read_scorer(
@@ -51,15 +52,22 @@ def predict(
     show_progress: bool | None,
 ) -> None:
     """Score the rows of a file."""
-    _check_output(output, force)
+    _require_csv_name(output, force, [("--checkpoint", checkpoint), ("--input", input)])
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
     scorer = read_scorer(checkpoint, model, task)
     with open_source(scorer, input, raw, on_error) as source:
+        print_unused(on_unused_of_rows(scorer, source, keep))
         scored = score_rows(scorer, source, output, keep, show_progress)
         print_rejected(source, scored.rows)
     print_counts(scorer, scored.counts)
     print(f"{output}: {scored.rows:,} scores.")
+
+
+def print_unused(sentence: str | None) -> None:
+    """Say on stderr which columns of a file are not used, where there are some."""
+    if sentence is not None:
+        print(sentence, file=sys.stderr)
 
 
 def print_rejected(source: RowSource, rows: int) -> None:
@@ -96,19 +104,17 @@ def recommend(
     show_progress: bool | None,
 ) -> None:
     """Rank all items for users."""
-    _check_output(output, force)
-    for option, path in (("--input", input), ("--items", items), ("--exclude", exclude)):
-        if path is not None and Path(path).resolve() == Path(output).resolve():
-            raise UsageError(f"output {output!r}: it is {option}, expected another file.")
+    reads = [
+        ("--checkpoint", checkpoint),
+        ("--input", input),
+        ("--items", items),
+        ("--exclude", exclude),
+    ]
+    _require_csv_name(output, force, reads)
     values = _values_by_field(context)
     scorer = read_scorer(checkpoint, model, task, keep_seen=exclude_seen)
-    ranking = ItemRanking(
-        scorer.scoring,
-        k,
-        values,
-        None if items is None else read_whole_columns(items),
-        scorer.seen if exclude_seen else _pairs(scorer, exclude),
-    )
+    excluded = scorer.seen if exclude_seen else _pairs(scorer, exclude)
+    ranking = _ranking(scorer, k, values, items, excluded)
     with _requests(scorer, users, input) as requests:
         ranked = rank_for_requests(ranking, requests, output, show_progress)
     print_counts(scorer, ranked.counts)
@@ -133,13 +139,36 @@ def _values_by_field(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
+def _ranking(
+    scorer: Scorer,
+    k: int,
+    values: Mapping[str, str],
+    path: str | None,
+    excluded: SeenItems | None,
+) -> ItemRanking:
+    """The ranking of all items, or of those of a file."""
+    if path is None:
+        return ItemRanking(scorer.scoring, k, values, exclude=excluded)
+    file = read_whole_file(path)
+    read = [*scorer.fields, scorer.scoring.config["ITEM_ID_FIELD"]]
+    unused = [name for name in file.columns if name not in read]
+    missing = [name for name in read if name not in file.columns]
+    print_unused(on_unused(file.path, unused, missing))
+    with file.naming_the_line():
+        return ItemRanking(scorer.scoring, k, values, file.columns, excluded, file.path)
+
+
 def _pairs(scorer: Scorer, path: str | None) -> SeenItems | None:
     """The pairs of a file that are to be left out; says what training has seen of them."""
     if path is None:
         return None
-    columns = read_whole_columns(path)
-    pairs = pairs_to_exclude(scorer.scoring, columns)
-    encoded = encode_columns(scorer.scoring, columns)
+    file = read_whole_file(path)
+    pairs = pairs_to_exclude(scorer.scoring, file.columns, file.path)
+    ids = [scorer.scoring.config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")]
+    columns = {name: file.columns[name] for name in ids}
+    print_unused(on_unused(file.path, [name for name in file.columns if name not in ids], []))
+    with file.naming_the_line():
+        encoded = encode_columns(scorer.scoring, columns)
     print_counts(scorer, scorer.counts(columns, encoded), "exclude, ")
     return pairs
 
@@ -150,6 +179,7 @@ def _requests(scorer: Scorer, users: list[str] | None, path: str | None) -> Iter
     config = scorer.scoring.config
     if path is not None:
         with open_rows(path, scorer.fields, config["field_separator"]) as file:
+            print_unused(on_unused_of_rows(scorer, file))
             yield file
         return
     listed = users or []
@@ -163,23 +193,26 @@ _EXPORTS = {".scorer": Scorer.save, ".pt2": export_program, ".onnx": export_onnx
 
 def export(checkpoint: str, model: str | None, task: str | None, output: str, force: bool) -> None:
     """Write a trained model as a file that needs no dataset, or as a program."""
+    require_ending(output, _EXPORTS)
     suffix = Path(output).suffix
-    if suffix not in _EXPORTS:
-        raise UsageError(
-            f"output {output!r}: its ending is {suffix!r}, expected one of {', '.join(_EXPORTS)}."
-        )
     if task is not None and suffix == ".scorer":
         raise UsageError(
             f"task: {output!r} will give every task, expected --task where it is read."
         )
-    _check_output(output, force)
+    reads = [("--checkpoint", checkpoint)]
+    _require_free_name(output, force, reads)
     if suffix == ".onnx":
-        refuse_existing(vocabulary_path(output), force)
+        require_free_name(vocabulary_path(output), force, reads)
     _EXPORTS[suffix](read_scorer(checkpoint, model, task), output)
     print(f"{output}: {Path(output).stat().st_size:,} bytes.")
 
 
-def _check_output(output: str, force: bool) -> None:
+def _require_csv_name(output: str, force: bool, reads: Reads) -> None:
+    require_ending(output, [".csv"])
+    _require_free_name(output, force, reads)
+
+
+def _require_free_name(output: str, force: bool, reads: Reads) -> None:
     if not Path(output).parent.is_dir():
         raise UsageError(f"output {output!r}: there is no folder to write it to.")
-    refuse_existing(output, force)
+    require_free_name(output, force, reads)

@@ -14,13 +14,18 @@ from tabulate import tabulate
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.choices import REPORT_ENDINGS
-from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import refuse_existing, write_text
+from recbole_midpg.common.whole_files import require_ending, require_free_name, write_text
 from recbole_midpg.evaluation.bootstrap_intervals import Estimate, GroupEstimates
 from recbole_midpg.evaluation.resampling import CONFIDENCE, FEW, count_too_small
-from recbole_midpg.prediction.command import print_counts, print_rejected, read_scorer
+from recbole_midpg.prediction.command import (
+    print_counts,
+    print_rejected,
+    print_unused,
+    read_scorer,
+)
 from recbole_midpg.prediction.evaluation import METRICS, Evaluation, Resampling, evaluate_rows
-from recbole_midpg.prediction.sources import fields_of_clicks, open_source
+from recbole_midpg.prediction.sources import field_named, fields_of_clicks, open_source
+from recbole_midpg.prediction.unused import on_unused_of_rows
 
 
 def evaluate(
@@ -42,18 +47,19 @@ def evaluate(
     """Evaluate a model on a labelled file, and print and write what comes out."""
     path = None if output is None else Path(output)
     if path is not None:
-        if path.suffix not in _WRITERS:
-            raise UsageError(
-                f"output {output!r}: its ending is {path.suffix!r}, expected one of "
-                f"{', '.join(_WRITERS)}."
-            )
-        refuse_existing(path, force)
+        require_ending(path, _WRITERS)
+        require_free_name(path, force, [("--checkpoint", checkpoint), ("--input", input)])
     if raw is not None:
         find_converter(raw)  # before a checkpoint is read
-    resampling = Resampling(resamples, seed, cluster)
     scorer = read_scorer(checkpoint, model, task)
-    clicks = fields_of_clicks(scorer)
-    with open_source(scorer, input, raw, on_error, labelled=True, besides=clicks) as source:
+    label, given, cluster = (
+        field_named(scorer, input, raw, name) for name in (label, given, cluster)
+    )
+    resampling = Resampling(resamples, seed, cluster)
+    named = [name for name in (label, given, cluster) if name is not None]
+    besides = [*fields_of_clicks(scorer), *named]
+    with open_source(scorer, input, raw, on_error, labelled=True, besides=besides) as source:
+        print_unused(on_unused_of_rows(scorer, source, named))
         evaluation = evaluate_rows(scorer, source, label, given, resampling, show_progress)
         print_rejected(source, evaluation.whole.rows + evaluation.passed_over)
     print_counts(scorer, evaluation.counts)

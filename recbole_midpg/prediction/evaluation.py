@@ -171,11 +171,8 @@ def evaluate_rows(
     given = given or given_of_task
     if given is not None and given not in source.names:
         raise missing_column(source, given, "which says what rows are evaluated", "--given")
-    if resampling.cluster is not None and resampling.cluster not in source.names:
-        raise UsageError(
-            f"--cluster: {resampling.cluster!r} is not a column of {source.path}"
-            f"{expected_some_of(source.names, resampling.cluster)}"
-        )
+    if resampling.cluster is not None:
+        _require_cluster(scorer, source, resampling.cluster)
     chosen = RowsWhere(source, LabelColumn(given)) if given is not None else source
     scenarios, cluster = _Scenarios(scorer, source.names), resampling.cluster
     labels, scores = [], []
@@ -216,6 +213,28 @@ def evaluate_rows(
         counts=scoring.counts,
         doubts=tuple(doubts(np.concatenate(labels), np.concatenate(scores))),
     )
+
+
+def _require_cluster(scorer: Scorer, source: RowSource, name: str) -> None:
+    """Check the column whose values are drawn.
+
+    Raises:
+        UsageError: there is none, or it is one of numbers, of which nearly every row has its own.
+    """
+    config, schema = scorer.scoring.config, scorer.log_schema
+    numbers = [config["TIME_FIELD"], config["LABEL_FIELD"], *(config["threshold"] or {})]
+    if schema is not None and schema.given is not None:
+        numbers.append(schema.given.field)
+    types = dict.fromkeys(numbers, "float") | ({} if schema is None else schema.types)
+    kind = (types | scorer.fields).get(name, "token")
+    if kind != "token":
+        raise UsageError(f"--cluster: {name!r} is a {kind} field, expected a token field.")
+    if name not in source.names:
+        no_field = " with a field in the dataset" * (name in source.written_names)
+        raise UsageError(
+            f"--cluster: {name!r} is not a column{no_field} of {source.path}"
+            f"{expected_some_of(source.fields_in_file, name)}"
+        )
 
 
 def _judged_by(scorer: Scorer, source: RowSource) -> tuple[str | None, str | None]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import UsageError, did_you_mean
-from recbole_midpg.common.whole_files import written_whole
+from recbole_midpg.common.whole_files import require_free_name, written_whole
 from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.rows import RowSource, open_rows
 from recbole_midpg.prediction.scorer import Scorer
@@ -78,8 +78,7 @@ def score_rows(
         keep: columns of ``source`` that are copied before the column ``score``.
         show_progress: whether progress is shown on stderr; ``None`` shows it on a terminal.
     """
-    if Path(target).resolve() == Path(source.path).resolve():
-        raise UsageError(f"output {os.fspath(target)!r}: it is the input, expected another file.")
+    require_free_name(Path(target), True, [("the input", source.path)])
     scoring = ScoringPass(scorer, source, show_progress)
     _check_kept(source, keep)
     with (
@@ -96,7 +95,9 @@ def score_rows(
 
 
 def _check_kept(file: RowSource, keep: Sequence[str]) -> None:
-    for name in keep:
+    for place, name in enumerate(keep):
+        if name in keep[:place]:
+            raise UsageError(f"--keep: {name!r} is there twice, expected each column once.")
         if name not in file.written_names:
             hint = did_you_mean(name, file.written_names)
             raise UsageError(

@@ -107,12 +107,15 @@ def missing_column(
         what: what it holds, as "the label of each row".
         option: the option by which another column can be named, if there is one.
     """
-    hint = did_you_mean(name, source.names)
+    found = source.fields_in_file
+    hint = did_you_mean(name, found)
     if not hint:
         hint = "." if option is None else f" ({option} names another column)."
+    problem = "is missing"
+    if name in source.written_names:
+        problem = "has no field in the dataset"
     return UsageError(
-        f"{first_line(source)}: column {name!r} is missing, {what}; found "
-        f"{', '.join(source.names)}{hint}"
+        f"{first_line(source)}: column {name!r} {problem}, {what}; found {', '.join(found)}{hint}"
     )
 
 
@@ -130,6 +133,8 @@ class RowsWhere:
     def __init__(self, source: RowSource, given: LabelColumn) -> None:
         self.passed_over = 0
         self.path, self.names, self.place = source.path, source.names, source.place
+        self.fields_in_file = source.fields_in_file
+        self.strange_columns = source.strange_columns
         self._source, self._given = source, given
 
     @property

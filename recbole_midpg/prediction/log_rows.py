@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from recbole_midpg.common.errors import NoRowsError, UsageError
 from recbole_midpg.event_logs.distinct import Distinct, text_of
-from recbole_midpg.event_logs.log_files import LogBlock, ParquetLog, open_log
-from recbole_midpg.event_logs.schema import BadValue, LogSchema
+from recbole_midpg.event_logs.log_files import FormError, LogBlock, LogFile, ParquetLog, open_log
+from recbole_midpg.event_logs.schema import BadValue, LogForm, LogSchema
 from recbole_midpg.event_logs.times import TimeForm
 
 
@@ -104,7 +104,7 @@ class LogRowFile:
         self.path = os.fspath(path)
         self.rejected, self.first_rejected, self.share_read = 0, "", 0.0
         self._skip_bad_lines = skip_bad_lines
-        self._log = open_log(path, schema.form)
+        self._log = _open_next(path, schema.form)
         self.place = "row" if isinstance(self._log, ParquetLog) else "line"
         start = self.path if self.place == "row" else f"{self.path}, line 1"
         self._outcomes = {schema.label.field} if labelled else set()
@@ -116,6 +116,11 @@ class LogRowFile:
             for field, raw in schema.raw_names.items()
             if field in self._wanted and raw in self._log.names
         ]
+        columns = {raw: field for field, raw in schema.columns_by_field.items()}
+        self.fields_in_file = [columns[raw] for raw in self._log.names if raw in columns]
+        known = {*columns, *schema.left_out}
+        found = [*self._log.names, *self._log.unusable]
+        self.strange_columns = [name for name in found if name not in known]
         given = schema.given
         self._given = given if labelled and given and given.name in self._log.names else None
         if self._given is not None and self._given.field not in self.names:
@@ -179,6 +184,17 @@ class LogRowFile:
         return fine
 
 
+def _open_next(path: str | os.PathLike[str], form: LogForm) -> LogFile:
+    """Open a file of the same form as the log's first ones."""
+    try:
+        return open_log(path, form)
+    except FormError as error:
+        raise UsageError(
+            f"{error.problem}, expected the form of the log that the dataset was made of: "
+            f"{form.encoding} text with the separator {form.separator!r}."
+        ) from error
+
+
 class ParquetRowFile:
     """A :class:`~recbole_midpg.prediction.rows.RowSource`: a Parquet file of fields.
 
@@ -200,7 +216,8 @@ class ParquetRowFile:
         self.path = os.fspath(path)
         self.share_read = 0.0
         self._log = ParquetLog(path)
-        self.names = self._log.names
+        self.names = self.fields_in_file = self._log.names
+        self.strange_columns = list(self._log.unusable)
         for name, kind in self._log.unusable.items():
             if name in types:
                 raise UsageError(

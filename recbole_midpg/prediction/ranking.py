@@ -73,13 +73,14 @@ class ItemRanking:
         items: the candidates, as a column of tokens, or as columns by name with features or context
             of each; by default every item that training has an id for, in the order of the ids.
         exclude: the items that a user does not get.
+        items_name: what the candidates are called in errors.
 
     Attributes:
         counts: which values of the context and of the items' columns training has seen, by column.
 
     Raises:
-        UsageError: the model reads nothing of an item, a field or value is not allowed, or an item
-            is there twice.
+        BadValueError: a value of a candidate is not allowed, or it is there twice.
+        UsageError: the model reads nothing of an item, or a field or value is not allowed.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ItemRanking:
         context: Mapping[str, Any] | None = None,
         items: Any = None,
         exclude: SeenItems | None = None,
+        items_name: str = "items",
     ) -> None:
         if not Integer(1).accepts(k):
             raise UsageError(f"k: {k!r} is not allowed, expected {Integer(1).allowed}.")
@@ -100,7 +102,7 @@ class ItemRanking:
                 f"the model reads nothing of an item, neither {self.item_field} nor features, so "
                 "all items have one score, expected a model that does."
             )
-        columns = self._items_or_all(items)
+        columns = self._items_or_all(items, items_name)
         self._given_of_items = encode_columns(scoring, columns)
         joined = join_features(scoring, self._given_of_items)
         self._items_columns = read_rare_tokens(scoring, self._given_of_items | joined)
@@ -118,21 +120,22 @@ class ItemRanking:
         """How many requests are scored together, so that memory has room for their scores."""
         return max(1, _BLOCK_PAIRS // len(self.items))
 
-    def _items_or_all(self, items: Any) -> Mapping[str, Any]:
+    def _items_or_all(self, items: Any, place: str) -> Mapping[str, Any]:
         """The candidates' columns, checked."""
         if items is None:
             encoder = cast(TokenEncoder, self.scoring.fields.scored[self.item_field].encoder)
             return {self.item_field: encoder.names}
-        columns = as_columns("items", self.item_field, items)
-        self._check_sources("items", columns, _OF_USERS)
+        columns = as_columns(place, self.item_field, items)
+        self._check_sources(place, columns, _OF_USERS)
         tokens = columns[self.item_field]
         if not len(tokens):
-            raise UsageError("items: there is none, expected at least one.")
+            raise UsageError(f"{place}: there is none, expected at least one.")
         codes, _ = distinct_values(tokens)
         unfit = (codes < 0) | pd.Series(codes).duplicated().to_numpy()
         if unfit.any():
-            token = list(tokens)[int(np.argmax(unfit))]
-            raise UsageError(f"items: {token!r} is not allowed, expected tokens, each once.")
+            row = int(np.argmax(unfit))
+            allowed = "allowed, expected tokens, each once"
+            raise BadValueError(row, self.item_field, list(tokens)[row], allowed)
         return columns
 
     def _encoded_context(self) -> dict[str, Tensor]:
@@ -315,23 +318,24 @@ def best_of(scores: Tensor, k: int) -> RankedItems:
     return RankedItems(requests[kept], ranks[kept], items[kept], values[kept])
 
 
-def pairs_to_exclude(scoring: ScoringModel, pairs: Any) -> SeenItems:
+def pairs_to_exclude(scoring: ScoringModel, pairs: Any, place: str = "exclude") -> SeenItems:
     """Make of pairs of users and items what :class:`ItemRanking` does not give.
 
     Args:
         scoring: names the columns.
         pairs: the columns of the users' and the items' ids in a mapping or a frame.
+        place: what they are called in errors.
 
     Raises:
         UsageError: a column is missing, or they differ in length.
     """
     if not isinstance(pairs, (Mapping, pd.DataFrame)):
-        raise UsageError("exclude: expected columns of users and of items, or Scorer.seen.")
+        raise UsageError(f"{place}: expected columns of users and of items, or Scorer.seen.")
     names = [scoring.config[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD")]
-    columns = [as_columns("exclude", name, pairs)[name] for name in names]
+    columns = [as_columns(place, name, pairs)[name] for name in names]
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
-        raise UsageError(f"exclude: {lengths[0]:,} users and {lengths[1]:,} items, expected pairs.")
+        raise UsageError(f"{place}: {lengths[0]:,} users and {lengths[1]:,} items, expected pairs.")
     return SeenItems.of_pairs(*names, *columns)
 
 

@@ -60,6 +60,7 @@ class RawRowFile:
     """
 
     place = "line"
+    strange_columns: list[str] = []  # noqa: RUF012 - nobody changes it
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class RawRowFile:
             [field_name(self.path, declared, types) for declared in column.fields]
             for column in self._columns
         ]
-        self.names = [name for names in self._fields for name in names]
+        self.names = self.fields_in_file = [name for names in self._fields for name in names]
 
     @property
     def written_names(self) -> list[str]:

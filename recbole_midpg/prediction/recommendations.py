@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,10 @@ class Requests(Protocol):
         """Their place, for errors."""
 
     @property
+    def place(self) -> str:
+        """What a request's number counts, as ``line``."""
+
+    @property
     def names(self) -> Sequence[str]:
         """The names of their columns."""
 
@@ -50,7 +55,7 @@ class ListedUsers:
         users: their tokens.
     """
 
-    path = "users"
+    path, place = "users", "user"
 
     def __init__(self, field: str, users: Sequence[str]) -> None:
         self._field, self._users, self._n_read = field, users, 0
@@ -117,7 +122,7 @@ def rank_for_requests(
             writer = csv.writer(output, lineterminator="\n")
             writer.writerow(ranking.columns(requests.names))
             for block in requests.blocks(ranking.requests_at_once):
-                encoded = _encoded(ranking, block, requests.path)
+                encoded = _encoded(ranking, block, requests)
                 for name, of_block in count_columns(
                     ranking.scoring, block.columns, encoded
                 ).items():
@@ -133,22 +138,58 @@ def rank_for_requests(
     return RankedFile(n_requests, n_rows, counts)
 
 
-def _encoded(ranking: ItemRanking, block: RowBlock, path: str) -> Mapping[str, Any]:
+def _encoded(ranking: ItemRanking, block: RowBlock, requests: Requests) -> Mapping[str, Any]:
     try:
         return ranking.encode(block.columns)
     except BadValueError as error:
-        raise UsageError(f"{path}, line {block.line_of(error.row)}, {error.problem}") from error
+        where = f"{requests.path}, {requests.place} {block.line_of(error.row)}"
+        raise UsageError(f"{where}, {error.problem}") from error
 
 
-def read_whole_columns(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """Read all columns of a CSV file.
+@dataclass(frozen=True)
+class WholeFile:
+    """A file of rows that has been read at once.
+
+    Attributes:
+        path: the file.
+        place: what a row's number counts, ``line`` or ``row``.
+        columns: all columns by name, a value a row.
+        blocks: the rows as they were read, which know their lines, and how many each has.
+    """
+
+    path: str
+    place: str
+    columns: dict[str, list[Any]]
+    blocks: list[tuple[RowBlock, int]]
+
+    @contextmanager
+    def naming_the_line(self) -> Iterator[None]:
+        """Say of a value that its column cannot hold where in the file it stands."""
+        try:
+            yield
+        except BadValueError as error:
+            where = f"{self.path}, {self.place} {self._line_of(error.row)}"
+            raise UsageError(f"{where}, {error.problem}") from error
+
+    def _line_of(self, row: int) -> int:
+        for block, n_rows in self.blocks:
+            if row < n_rows:
+                return block.line_of(row)
+            row -= n_rows
+        raise IndexError(row)
+
+
+def read_whole_file(path: str | os.PathLike[str]) -> WholeFile:
+    """Read all columns of a file.
 
     Raises:
         UsageError: it cannot be read, or see :func:`~recbole_midpg.prediction.rows.open_rows`.
     """
     with open_rows(path, {}, "\t") as file:
-        columns: dict[str, list[str]] = {name: [] for name in file.names}
+        columns: dict[str, list[Any]] = {name: [] for name in file.names}
+        blocks: list[tuple[RowBlock, int]] = []
         for block in file.blocks(_BLOCK_ROWS):
             for name, texts in block.columns.items():
                 columns[name] += texts
-    return columns
+            blocks.append((block, len(next(iter(block.columns.values())))))
+        return WholeFile(file.path, file.place, columns, blocks)

@@ -26,6 +26,7 @@ _SUFFIXES = (".csv", ".inter", ".parquet")
 # So few that their lists are gone before Python's garbage collector looks for cycles among them,
 # which takes five times as long as reading does.
 _ROWS_AT_ONCE = 256
+_SEPARATORS = (";", "\t", ",", "|")
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
@@ -55,6 +56,10 @@ class RowSource(Protocol):
     path: str
     names: list[str]
     """The fields of each row."""
+    fields_in_file: list[str]
+    """The fields that can be made of the file's columns, whether rows have them or not."""
+    strange_columns: list[str]
+    """Columns of which nobody has said what they mean, and of which no field can be made."""
     place: str
     """What :meth:`RowBlock.line_of` counts, ``line`` or ``row``."""
 
@@ -124,20 +129,22 @@ class RowFile:
 
     place = "line"
     rejected, first_rejected = 0, ""
+    strange_columns: list[str] = []  # noqa: RUF012 - nobody changes it
 
     def __init__(
         self, path: str, binary: BinaryIO, separator: str, types: Mapping[str, str] | None
     ) -> None:
-        self.path, self._binary = path, binary
+        self.path, self._binary, self._separator = path, binary, separator
         self._size = max(os.fstat(binary.fileno()).st_size, 1)
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
         self._reader = csv.reader(text, delimiter=separator, strict=True)
-        self.names = self._header(types)
+        self.names = self.fields_in_file = self._header(types)
 
     def _header(self, types: Mapping[str, str] | None) -> list[str]:
         header = next(iter(self._read(1)), [])
         if not header:
             raise UsageError(f"{self.path}, line 1: it is empty, expected the columns' names.")
+        self._require_separator(header)
         if types is None:
             names = header
         else:
@@ -146,6 +153,19 @@ class RowFile:
             if names.count(name) > 1:
                 raise UsageError(f"{self.path}, line 1: column {name!r} is there twice.")
         return names
+
+    def _require_separator(self, header: Sequence[str]) -> None:
+        """Refuse a first line that is not taken apart, as another separator stands between names.
+
+        Raises:
+            UsageError: it is one name with what separates the names of other files.
+        """
+        others = [mark for mark in _SEPARATORS if mark in header[0] and mark != self._separator]
+        if len(header) == 1 and others:
+            raise UsageError(
+                f"{self.path}, line 1: one column is found, {header[0]!r}, expected the separator "
+                f"{self._separator!r} between columns, and not {others[0]!r}."
+            )
 
     @property
     def written_names(self) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recbole_midpg.atomic_data_scripts import find_converter
 from recbole_midpg.common.errors import UsageError
+from recbole_midpg.event_logs.schema import LogSchema
 from recbole_midpg.models.entire_space import EntireSpaceModel
 from recbole_midpg.prediction.labels import LabelColumn, RowsWhere
 from recbole_midpg.prediction.log_rows import LogRowFile
@@ -43,11 +44,11 @@ def open_source(
         UsageError: the file cannot be opened, its columns are not those that are expected, or no
             bad line of it could be skipped.
     """
-    skip, schema = on_error == "skip", scorer.log_schema
+    skip, schema = on_error == "skip", _schema_of(scorer, path, raw)
     if raw is not None:
         converter, types = find_converter(raw), scorer.fields
         yield RawRowFile(converter, path, types, skip_bad_lines=skip, labelled=labelled)
-    elif schema is not None and Path(path).suffix != ".inter":
+    elif schema is not None:
         yield LogRowFile(
             schema,
             path,
@@ -64,6 +65,27 @@ def open_source(
     else:
         with open_rows(path, scorer.fields, scorer.scoring.config["field_separator"]) as file:
             yield file
+
+
+def _schema_of(scorer: Scorer, path: str, raw: str | None) -> LogSchema | None:
+    """The schema of a file that is the next one of a log; ``None`` of another file."""
+    return None if raw is not None or Path(path).suffix == ".inter" else scorer.log_schema
+
+
+def field_named(scorer: Scorer, path: str, raw: str | None, name: str | None) -> str | None:
+    """The field of a column that a user names, in the next file of a log as it is called there.
+
+    Args:
+        scorer: see :func:`open_source`.
+        path: the file.
+        raw: see :func:`open_source`.
+        name: the column, or its field.
+    """
+    schema = _schema_of(scorer, path, raw)
+    if schema is None or name is None:
+        return name
+    fields = {column: field for field, column in schema.columns_by_field.items()}
+    return fields.get(name, name)
 
 
 def condition_of_training(scorer: Scorer, source: RowSource) -> str | None:

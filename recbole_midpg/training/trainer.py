@@ -52,10 +52,15 @@ class ScenarioTrainer(Trainer):
         config: RecBole's ``Config``.
         model: a context-aware model.
 
+    Attributes:
+        has_scenarios: ``False`` where all training rows are of one scenario: of what its loss
+            tells apart nothing is remarked then.
+
     Raises:
         UsageError: ``cuda_graph: True`` without a GPU.
     """
 
+    has_scenarios: bool = True
     graph_class: ClassVar[type[Graph]] = CudaGraph
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -165,7 +170,8 @@ class ScenarioTrainer(Trainer):
         remarks = [*self.model.remarks()]
         if self.history:
             best = find_best_epoch(self.history, self.best_valid_result) or self.history[-1]
-            remarks += self.model.remarks_on_loss(self.history[-1].loss)
+            if self.has_scenarios:
+                remarks += self.model.remarks_on_loss(self.history[-1].loss)
             # None in a checkpoint of an earlier version.
             epochs_per_pass = self.config["epochs_per_pass"] or 1
             remarks += self.model.remarks_on_length((best.epoch + 1) / epochs_per_pass)

@@ -167,8 +167,9 @@ def test_the_command_prints_a_table_and_writes_files(runs, capsys):
     with pytest.raises(UsageError, match=r"output 'c\.csv': it exists already"):
         compare(*words, "--output", "c.csv")
     compare(*words, "--output", "c.csv", "--force")
-    with pytest.raises(UsageError, match="--seed: -1 is not allowed, expected a whole number"):
-        compare("dpg.json", "dnn.json", "--seed=-1")
+    for name, which in (("dpg.json", "first"), ("dnn.json", "second")):
+        with pytest.raises(UsageError, match=f"output '{name}': it is the {which} report, expect"):
+            compare(*words, "--output", name, "--force")
 
 
 def test_small_scenarios_are_warned_of(runs, capsys, monkeypatch):
@@ -265,7 +266,7 @@ def test_files_that_are_no_reports_of_runs(runs, content, words):
 
 def test_wrong_options_are_told_before_anything_is_loaded():
     with pytest.raises(UsageError, match="resamples: 0 is not allowed, expected at least 1"):
-        compare("none.json", "none.json", "--resamples", "0")
+        compare_runs("none.json", "none.json", resamples=0)
     with pytest.raises(UsageError, match=r"its ending is '.xlsx', expected one of .json, .csv, "):
         compare("none.json", "none.json", "--output", "c.xlsx")
     with pytest.raises(UsageError, match=r"report of a run 'none\.json': it cannot be read"):

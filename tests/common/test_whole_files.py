@@ -4,8 +4,9 @@ import pytest
 
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.whole_files import (
-    refuse_existing,
-    require_folder,
+    require_ending,
+    require_folder_name,
+    require_free_name,
     write_text,
     written_whole,
 )
@@ -52,31 +53,43 @@ def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
 
 
 def test_what_exists_is_refused_unless_it_is_to_be_replaced(tmp_path):
-    refuse_existing(tmp_path / "new", force=False)
+    require_free_name(tmp_path / "new", False, [])
     (tmp_path / "old").write_text("old")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("old", "dangling"):
         with pytest.raises(UsageError, match=f"{name}': it exists already, .* or --force"):
-            refuse_existing(tmp_path / name, force=False)
-        refuse_existing(tmp_path / name, force=True)
+            require_free_name(tmp_path / name, False, [])
+        require_free_name(tmp_path / name, True, [])
 
 
-def test_what_exists_is_refused_by_the_name_of_its_option(tmp_path):
-    (tmp_path / "old").touch()
-    with pytest.raises(UsageError, match=r"^--settings_file '.*old': it exists already"):
-        refuse_existing(tmp_path / "old", force=False, option="--settings_file")
+def test_what_is_read_is_never_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "read").write_text("read")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "symbolic").symlink_to("read")
+    (tmp_path / "hard").hardlink_to(tmp_path / "read")
+    reads = [("--items", None), ("--input", "read")]
+    for name in ("read", "folder/../read", "symbolic", "hard", str(tmp_path / "read")):
+        for force in (False, True):
+            with pytest.raises(UsageError, match="': it is --input, expected another file"):
+                require_free_name(name, force, reads)
+    (tmp_path / "other").write_text("read")
+    require_free_name("other", True, reads)
 
 
-@pytest.mark.parametrize("name", ["file", "file/below", "file/below/it"])
-def test_a_file_is_no_folder_to_write_into(tmp_path, name):
+def test_an_ending_says_what_a_file_holds():
+    require_ending("a.csv", [".csv"])
+    with pytest.raises(UsageError, match=r"output 'a.txt': its ending is '.txt', expected .csv\."):
+        require_ending("a.txt", [".csv"])
+    with pytest.raises(UsageError, match=r"its ending is '', expected one of .json, .csv\."):
+        require_ending("a", [".json", ".csv"])
+
+
+@pytest.mark.parametrize("name", ["file", "file/a/b"])
+def test_a_file_is_no_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    told = r"^--output '.*': there is a file .*file', expected a folder or a new name\.$"
-    with pytest.raises(UsageError, match=told):
-        require_folder("--output", tmp_path / name)
-
-
-def test_a_folder_that_is_or_can_be_made_is_taken(tmp_path):
-    require_folder("--output", tmp_path)
-    require_folder("--output", tmp_path / "new" / "one")
-    require_folder("--output", "new")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match="--output: 'file' is a file, expected a folder"):
+        require_folder_name(name)
+    for fine in (".", "new/a", tmp_path):
+        require_folder_name(fine)

@@ -116,6 +116,23 @@ def test_days_without_a_row_or_of_one_class(shop, tmp_path):
     assert daily(shop, tmp_path).returncode == 0
 
 
+def test_what_is_read_is_not_written_over(shop, tmp_path):
+    write_days(tmp_path / "days", (2,))
+    assert daily(shop, tmp_path, output="first").returncode == 0
+    latest = tmp_path / "first" / "latest.pth"
+    before = latest.read_bytes()
+    result = daily(latest, tmp_path, output="first")
+    assert result.returncode == 2
+    assert "first/latest.pth': it is --checkpoint, expected another file." in result.stderr
+    assert latest.read_bytes() == before
+    write_day(tmp_path / "days" / "daily.csv", day_rows(3))
+    result = daily(shop, tmp_path, output="days")
+    assert "days/daily.csv': it is one of --days, expected another file." in result.stderr
+    result = daily(shop, tmp_path, output="days/day2.csv")
+    assert "--output: 'days/day2.csv' is a file, expected a folder." in result.stderr
+    assert result.returncode == 2
+
+
 def test_days_in_another_order_or_twice(shop, tmp_path):
     days = tmp_path / "days"
     write_day(days / "1.csv", day_rows(5))

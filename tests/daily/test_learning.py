@@ -203,6 +203,18 @@ def test_what_is_wrong_with_new_rows(shop, tmp_path):
         learn_file(after, earlier)
 
 
+def test_columns_that_are_not_used_are_named_once_a_file(tmp_path):
+    checkpoint = shop_checkpoint(tmp_path)
+    names = [*NAMES, "weather"]
+    for number in (2, 3):
+        rows = [(*row, "sun") for row in day_rows(number)]
+        write_day(tmp_path / f"{number}.csv", rows, names)
+    result = run_recbole(f"--continue_from={checkpoint}", "--new_rows=[2.csv,3.csv]", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    told = [line for line in result.stderr.splitlines() if "not used" in line]
+    assert told == [f"{number}.csv: columns not used: weather." for number in (2, 3)]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -217,14 +229,23 @@ def test_what_is_wrong_with_new_rows(shop, tmp_path):
         (["--continue_from=C", "--new_rows=2.csv", "--on_error=pass"], "expected stop or skip."),
         (["--continue_from=C", "--new_rows=2.csv", "--on_error=skip"], "'skip' is for raw files"),
         (
-            ["--continue_from=C", "--new_rows=2.csv", "--checkpoint_out=2.csv"],
-            "checkpoint_out '2.csv': it exists already, expected another file or --force.",
+            ["--continue_from=C", "--new_rows=2.csv", "--checkpoint_out=kept.pth"],
+            "checkpoint_out 'kept.pth': it exists already, expected another name, or --force to",
+        ),
+        (
+            ["--continue_from=C", "--new_rows=2.csv", "--checkpoint_out=2.csv", "--force"],
+            "checkpoint_out '2.csv': it is one of new_rows, expected another file.",
+        ),
+        (
+            ["--continue_from=C", "--new_rows=2.csv", "--checkpoint_out=C", "--force"],
+            "': it is continue_from, expected another file.",
         ),
     ],
 )
 def test_wrong_words_are_told(words, sentence, tmp_path):
     checkpoint = shop_checkpoint(tmp_path)
     write_day(tmp_path / "2.csv", day_rows(2))
+    (tmp_path / "kept.pth").write_text("kept")
     words = [word.replace("=C", f"={checkpoint}") for word in words]
     result = run_recbole(*words, cwd=tmp_path)
     assert result.returncode == 2 and sentence in result.stderr, result.stderr

@@ -66,7 +66,10 @@ def test_a_wrong_line_is_named(tmp_path, text, words):
 
 
 def test_missing_files():
-    with pytest.raises(UsageError, match=r"none\.hyper"):
+    told = (
+        r"search space 'none\.hyper': it cannot be read \(No such file or directory\), expected a f"
+    )
+    with pytest.raises(UsageError, match=told):
         read_space("none.hyper")
     with pytest.raises(UsageError, match=r"model: 'DNNN' is not known; did you mean 'DNN'\?"):
         default_space("DNNN")

@@ -341,8 +341,6 @@ def test_wrong_settings_are_told_before_the_search(space):
 
 
 def test_seeds_out_of_range_are_told_before_the_search(space):
-    with pytest.raises(UsageError, match=r"--seed: -1 is not allowed, expected .* to 4294967295"):
-        search(space, seed=-1)
     told = r"^seed: 4294967295 is not allowed, expected at most 4294967294, as .* 2 seeds from it"
     with pytest.raises(UsageError, match=told):
         search(space, seeds=2, settings={**SETTINGS, "seed": 2**32 - 1})

@@ -103,7 +103,7 @@ WRONG = {
     "only names": (lambda lines: _joined(lines[:1]), "there are no rows below the columns' names"),
     "semicolons": (
         lambda lines: _joined(line.replace(",", ";") for line in lines),
-        r"line 1: one column is found with the separator ',',.*with --delimiter ';' there are 12",
+        r"line 1: one column is found with the separator ',',.*and 12 with ';' \(--delimiter ';'\)",
     ),
     "no names": (lambda lines: _joined(lines[1:]), "line 1: it holds values, as '0'"),
     "no time": (

@@ -3,6 +3,7 @@
 import argparse
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from recbole_midpg.atomic_data_scripts import prepare
-from recbole_midpg.commands.prediction import add_export, add_predict, add_recommend
+from recbole_midpg.commands.prediction import add_evaluate, add_export, add_predict, add_recommend
 from recbole_midpg.common.choices import TASKS
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.prediction.scorer import Scorer
@@ -30,6 +31,7 @@ def run(*words):
     add_predict(commands)
     add_recommend(commands)
     add_export(commands)
+    add_evaluate(commands)
     options = vars(parser.parse_args([str(word) for word in words]))
     options.pop("action")(**options)
 
@@ -111,6 +113,12 @@ def test_a_task_of_clicks_and_purchases(tmp_path, capsys):
         (["export", "--output", "model.pb"], "its ending is '.pb', expected one of .scorer"),
         (["export", "--output", "none/m.pt2"], "there is no folder to write it to"),
         (["predict", "--input", "new.csv", "--output", "none/s.csv"], "there is no folder"),
+        (["predict", "--input", "new.csv", "--output", "s.parquet"], "'.parquet', expected .csv."),
+        (["predict", "--input", "new.csv", "--output", "s"], "its ending is '', expected .csv."),
+        (
+            ["predict", "--input", "new.csv", "--output", "s.csv", "--keep", "note", "note"],
+            "--keep: 'note' is there twice, expected each column once.",
+        ),
         (["predict", "--input", "none.csv", "--output", "s.csv"], "input 'none.csv': it cannot"),
         (["predict", "--input", "new.txt", "--output", "s.csv"], "or --raw NAME for a dataset's"),
         (
@@ -139,7 +147,7 @@ def test_checkpoints_that_cannot_be_read_are_told_before_anything_is_written(
     torch.save({"weights": 1}, tmp_path / "foreign.pth")
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "flipped.pth").write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
-    output = tmp_path / "kept.scorer"
+    output = tmp_path / ("kept.csv" if command == "predict" else "kept.scorer")
     output.write_text("old")
     more = ["--input", "new.csv"] if command == "predict" else []
     for name in ("none.pth", "cut.pth", "flipped.pth", "foreign.pth", "new.csv"):
@@ -156,10 +164,11 @@ def test_a_dataset_that_is_damaged_since_is_told_with_its_line(tmp_path, command
     (tmp_path / "new.csv").write_text(HEADER + "\n".join(ROWS))
     file = tmp_path / "data" / "gaps" / "gaps.inter"
     file.write_text(file.read_text().replace("5\t10", "5\tcheap", 1))
+    ending = ".csv" if command == "predict" else ".scorer"
     more = ["--input", "new.csv"] if command == "predict" else []
     with pytest.raises(UsageError, match=r"gaps\.inter, line 2, column 'price': 'cheap' is not"):
-        run(command, "--checkpoint", path, "--output", "new.scorer", *more)
-    assert not (tmp_path / "new.scorer").exists()
+        run(command, "--checkpoint", path, "--output", f"made{ending}", *more)
+    assert not (tmp_path / f"made{ending}").exists()
 
 
 @pytest.mark.parametrize("command", ["predict", "export", "recommend"])
@@ -177,6 +186,18 @@ def test_an_output_that_exists_is_replaced_by_force_alone(checkpoint, tmp_path, 
     assert output.read_text() == "old"
     run(*words, "--force")
     assert output.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("command", ["predict", "export", "recommend", "evaluate"])
+def test_a_checkpoint_is_not_replaced_by_what_is_made_of_it(checkpoint, tmp_path, command):
+    output = {"export": "old.scorer", "evaluate": "old.json"}.get(command, "old.csv")
+    (tmp_path / output).symlink_to(checkpoint)
+    more = {"export": [], "recommend": ["--users", "u1"]}.get(command, ["--input", "new.csv"])
+    words = [command, "--checkpoint", checkpoint, "--output", output, "--force", *more]
+    before = Path(checkpoint).read_bytes()
+    with pytest.raises(UsageError, match=f"output '{output}': it is --checkpoint, expected anoth"):
+        run(*words)
+    assert Path(checkpoint).read_bytes() == before
 
 
 @pytest.fixture
@@ -241,10 +262,29 @@ def test_recommend_among_some_items_without_those_that_were_met(shop, tmp_path, 
         (["--input", "none.csv"], "input 'none.csv': it cannot be read"),
         (["--users", "u1", "--items", "none.csv"], "'none.csv': it cannot be read"),
         (["--input", "top.csv"], "output 'top.csv': it is --input, expected another file"),
+        (["--users", "u1", "--items", "dear.csv"], r"dear\.csv, line 4, column 'price': 'abc' is"),
+        (
+            ["--users", "u1", "--items", "twice.csv"],
+            r"twice\.csv, line 3, column 'item_id': 'i1' is",
+        ),
+        (["--users", "u1", "--items", "users.csv"], r"users\.csv: the column 'item_id' is missing"),
+        (
+            ["--users", "u1", "--items", "semi.csv"],
+            r"semi\.csv, line 1: one column is found, 'item",
+        ),
+        (["--users", "u1", "--exclude", "users.csv"], r"users\.csv: the column 'item_id' is miss"),
+        (["--users", "u1", "--exclude", "semi.csv"], r"semi\.csv, line 1: one column is found"),
+        (["--input", "semi.csv"], r"semi\.csv, line 1: one column is found"),
+        (["--users", "u1", "--items", "top.csv"], "output 'top.csv': it is --items, expected"),
+        (["--users", "u1", "--exclude", "./top.csv"], "output 'top.csv': it is --exclude, exp"),
+        (["--users", "u1", "--output", "top.parquet"], "ending is '.parquet', expected .csv"),
     ],
 )
 def test_what_is_wrong_with_a_recommendation_is_told(shop, tmp_path, words, told):
     (tmp_path / "users.csv").write_text("user_id\nu1\n")
+    (tmp_path / "dear.csv").write_text('item_id,price,note\ni1,3,"a\nb"\ni2,abc,\n')
+    (tmp_path / "twice.csv").write_text("item_id\ni1\ni1\n")
+    (tmp_path / "semi.csv").write_text("item_id;user_id\ni1;u1\n")
     (tmp_path / "top.csv").write_text("old")
     with pytest.raises(UsageError, match=told):
         recommend(shop, users=words)

@@ -195,6 +195,15 @@ def test_a_report_is_not_overwritten_unless_forced(tmp_path, checkpoint):
     assert report["all"]["auc"]["low"] is None and report["all"]["auc"]["value"] is not None
 
 
+def test_a_log_is_not_replaced_by_its_report(tmp_path, checkpoint):
+    before = write(tmp_path / "new.csv", shop_rows(20)).read_bytes()
+    words = ["evaluate", "--checkpoint", checkpoint, "--input", "new.csv", "--resamples", "0"]
+    result = midpg(*words, "--output", "./new.csv", "--force", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "output 'new.csv': it is --input, expected another file." in result.stderr
+    assert (tmp_path / "new.csv").read_bytes() == before
+
+
 def test_rows_of_one_class_are_told_and_have_no_auc(tmp_path, checkpoint):
     rows = [[*row[:4], 0, 1] for row in shop_rows(20)]
     write(tmp_path / "new.csv", rows)
@@ -220,8 +229,15 @@ def test_rows_of_one_class_are_told_and_have_no_auc(tmp_path, checkpoint):
             "new.csv: it has no rows in which click is 1",
         ),
         ("click\n", ["--given", "clack"], "column 'clack' is missing, which says what rows"),
+        (
+            "price,click\n",
+            ["--cluster", "price"],
+            "--cluster: 'price' is a float field, expected a token",
+        ),
+        ("click\n", ["--cluster", "click"], "--cluster: 'click' is a float field, expected a tok"),
         ("click\n", ["--cluster", "user"], "--cluster: 'user' is not a column of"),
-        ("click\n", ["--resamples", "-1"], "resamples: -1 is not allowed, expected at least 0"),
+        ("click\n", ["--resamples", "-1"], "--resamples: -1 is not allowed, expected"),
+        ("click\n", ["--seed", "-1"], "--seed: -1 is not allowed, expected a whole number from 0"),
         ("click\n", ["--output", "report.xlsx"], "its ending is '.xlsx', expected one of .json"),
         ("click\n", ["--on-error", "skip"], "--on-error: 'skip' is for raw files"),
     ],

@@ -23,6 +23,7 @@ from recbole_midpg.event_logs.times import TimeForm
 from recbole_midpg.prediction import Scorer, scoring_pass
 from recbole_midpg.prediction.evaluation import Resampling, evaluate_rows
 from recbole_midpg.prediction.files import score_file, score_rows
+from recbole_midpg.prediction.labels import find_label
 from recbole_midpg.prediction.log_rows import LogRowFile
 from recbole_midpg.prediction.rows import open_rows
 from recbole_midpg.prediction.sources import open_source
@@ -205,11 +206,79 @@ def test_evaluation_of_a_log_takes_the_rows_that_training_takes(tmp_path, checkp
 
 
 @pytest.mark.parametrize(
+    ("words", "rows", "positives"),
+    [
+        (["--label", "clicked", "--given", "clicked"], 3, 3),
+        (["--label", "bought"], 3, 1),
+        (["--cluster", "the channel"], 3, 1),
+        (["--cluster", "channel"], 3, 1),
+        (["--cluster", "note"], 3, 1),
+    ],
+)
+def test_columns_of_a_log_are_named_as_it_names_them(tmp_path, checkpoint, words, rows, positives):
+    write(tmp_path / "next.csv", RAW)
+    to = ["--input", "next.csv", "--resamples", "2", "--output", "r.json"]
+    result = midpg("evaluate", "--checkpoint", checkpoint, *to, *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["all"]["rows"], report["all"]["positives"]) == (rows, positives)
+    assert "not used" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--label", "click"], "column 'click' is missing, the label of each row; found user_id, "),
+        (["--label", "row"], "column 'row' has no field in the dataset, the label of each row"),
+        (["--label", "click"], "when, note, clicked, bought; did you mean 'clicked'?"),
+        (["--cluster", "row"], "--cluster: 'row' is not a column with a field in the dataset of"),
+        (["--cluster", "when"], "--cluster: 'when' is a float field, expected a token field"),
+        (["--cluster", "clicked"], "--cluster: 'clicked' is a float field, expected a token"),
+    ],
+)
+def test_columns_of_a_log_that_cannot_be_named(tmp_path, checkpoint, words, told):
+    write(tmp_path / "next.csv", RAW)
+    to = ["--input", "next.csv", "--resamples", "2"]
+    result = midpg("evaluate", "--checkpoint", checkpoint, *to, *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert told in result.stderr and "Traceback" not in result.stderr
+
+
+def test_an_outcome_beside_the_label_can_be_evaluated(tmp_path, scorer):
+    """As of a log that was prepared with --label bought --outcome clicked."""
+    plain = {**SCHEMA.to_plain(), "given": None}
+    plain["outcomes"] = [SCHEMA.to_plain()["given"]]
+    schema = LogSchema.from_plain(plain)
+    path = write(tmp_path / "next.csv", RAW[:4])
+    source = LogRowFile(
+        schema, path, scorer.fields, skip_bad_lines=False, labelled=True, besides=["clicked"]
+    )
+    label = find_label(scorer.scoring.config, source, "clicked")
+    (block,) = source.blocks(8)
+    assert label.read(block, source).tolist() == [True, True, False, True]
+
+
+def test_a_new_column_of_a_log_is_named_once(tmp_path, checkpoint):
+    write(tmp_path / "next.csv", [f"{row};x" for row in RAW], HEADER + ";weather")
+    words = ["predict", "--checkpoint", checkpoint, "--input", "next.csv", "--output", "s.csv"]
+    result = midpg(*words, cwd=tmp_path)
+    assert result.stderr.splitlines()[0] == "next.csv: columns not used: weather."
+    assert result.stderr.count("not used") == 1
+    result = midpg(*words, "--force", "--keep", "weather", cwd=tmp_path)
+    assert "not used" not in result.stderr and result.returncode == 0
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         ("", "next.csv"),
         (HEADER + "\n", "next.csv: the file has no rows."),
-        (HEADER.replace(";", ",") + "\n", "line 1: one column is found with the separator ';'"),
+        (
+            HEADER.replace(";", ",") + "\n",
+            "and 10 with ',', expected the form of the log that the dataset was made of: utf-8 "
+            "text with the separator ';'.",
+        ),
+        ("stra\udcdfe;b\n", "line 1: it is no utf-8 text, expected the form of the log"),
         (HEADER.replace("price", "prise") + "\n", "line 1: column 'price' is missing, which the"),
         ("1;7;x;app;1;a;2025-11-20;n;1;yes\n" * 2, "next.csv, line 1"),
         (f"{HEADER}\n1;7;x;app;dear;a;2025-11-20;n;1;yes\n", "line 2, column 'price': 'dear' is"),
@@ -223,6 +292,7 @@ def test_a_log_that_has_changed_is_told_in_a_sentence(tmp_path, checkpoint, cont
     words = ["predict", "--checkpoint", checkpoint, "--input", "next.csv", "--output", "s.csv"]
     result = midpg(*words, cwd=tmp_path)
     assert result.returncode == 2, result.stderr
+    assert "--delimiter" not in result.stderr and "--encoding" not in result.stderr
     assert told in result.stderr and len(result.stderr.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["next.csv"]
 

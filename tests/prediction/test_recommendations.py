@@ -13,7 +13,7 @@ from recbole_midpg.prediction.recognition import ValueCounts
 from recbole_midpg.prediction.recommendations import (
     ListedUsers,
     rank_for_requests,
-    read_whole_columns,
+    read_whole_file,
 )
 from recbole_midpg.prediction.rows import open_rows
 from tests.prediction.checkpoints import checkpoint_of
@@ -103,5 +103,8 @@ def test_a_failure_leaves_the_old_file(tmp_path, scorer, lines, header, told):
 def test_whole_columns(tmp_path, monkeypatch):
     monkeypatch.setattr("recbole_midpg.prediction.recommendations._BLOCK_ROWS", 2)
     (tmp_path / "items.csv").write_text('item_id,title\ni1,"a, b"\ni2,\ni3,c\n')
-    columns = read_whole_columns("items.csv")
-    assert columns == {"item_id": ["i1", "i2", "i3"], "title": ["a, b", "", "c"]}
+    columns = read_whole_file("items.csv").columns
+    assert columns == {
+        "item_id": ["i1", "i2", "i3"],
+        "title": ["a, b", "", "c"],
+    }

@@ -60,6 +60,18 @@ def test_the_share_that_is_read(tmp_path):
     [
         ("new.csv", "", "line 1: it is empty, expected the columns' names"),
         ("new.csv", "\nu1\n", "line 1: it is empty, expected the columns' names"),
+        (
+            "new.csv",
+            "user_id;price\nu1;1\n",
+            "line 1: one column is found, 'user_id;price', expected the separator ',' between "
+            "columns, and not ';'.",
+        ),
+        (
+            "new.csv",
+            "user_id\tprice\n",
+            "expected the separator ',' between columns, and not '\\t'",
+        ),
+        ("new.inter", "user_id:token,price:float\n", "expected the separator '\\t' between col"),
         ("new.csv", "a,b,a\n", "line 1: column 'a' is there twice"),
         ("new.csv", "a,b\n1,2\n1\n", "line 3: 1 values, expected 2 as in line 1"),
         ("new.csv", "a,b\n1,2,3\n", "line 2: 3 values, expected 2 as in line 1"),

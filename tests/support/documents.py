@@ -26,7 +26,9 @@ PAGES = [
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _PROGRAMS = ("run_recbole", "recbole-midpg", "python", "pytest", "pip")
 _INLINE = re.compile(rf"(?<!`)`((?:{'|'.join(_PROGRAMS)}) [^`]+)`(?!`)")
-_FILE_NAME = re.compile(r"# (\S+)\n")
+# A comment in the first line of YAML; a table, which has no comments, is named just above.
+_YAML_FILE = re.compile(r"^```yaml\n# (\S+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_CSV_FILE = re.compile(r"`(\S+)`:\n\n```csv\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _ENDINGS = re.compile(r"&&|;|(?<!\\)\n")
 # What makes a long command short: a few rows, one epoch, one trial.
 _SHORT_RUN = ("--epochs=1", "--train_batch_size=8192")
@@ -220,12 +222,12 @@ def _command_line(*words: str) -> Iterator[None]:
 
 
 def write_files(page: Path) -> None:
-    """Write the files that a page shows, blocks whose first line is a comment with their name."""
-    for block in blocks_of(page, "yaml", "csv"):
-        if name := _FILE_NAME.match(block.text):
-            path = Path(name[1])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text[name.end() :], encoding="utf-8")
+    """Write the files that a page shows with their names."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in (*_YAML_FILE.findall(text), *_CSV_FILE.findall(text)):
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
 
 
 def every_command() -> Iterator[tuple[Path, list[str]]]:

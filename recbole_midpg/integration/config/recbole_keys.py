@@ -15,7 +15,7 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from recbole_midpg.common.arguments import LARGEST_SEED
+from recbole_midpg.common.choices import LARGEST_SEED
 from recbole_midpg.common.errors import UsageError
 from recbole_midpg.common.rules import (
     ByName,

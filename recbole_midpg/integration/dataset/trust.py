@@ -138,6 +138,17 @@ def check_data(config: Any, train: Any, valid: Any, test: Any) -> None:
     _report_unseen_tokens(config, train, test)
 
 
+def has_scenarios(config: Any, train: Any) -> bool:
+    """Whether training rows differ in a scenario field.
+
+    Args:
+        config: RecBole's ``Config``.
+        train: the training split, a ``Dataset``.
+    """
+    columns = [column_of(train, field) for field in config["scenario_fields"] or ()]
+    return any(column is None or bool((column != column[:1]).any()) for column in columns)
+
+
 def _check_clicks(config: Any, name: str, split: Any) -> None:
     """Check that clicks are 0 or 1, and that what was bought was clicked.
 

@@ -123,6 +123,7 @@ class Run:
             model = model.to(config["device"])
             use_kernels(config, model)
             trainer = trainer_of(config, model)
+            trainer.has_scenarios = trust.has_scenarios(config, train_data._dataset)
         trainer.vocabulary = vocabulary_of(dataset)
         seconds = time.monotonic() - started
         return cls(config, dataset, train_data, valid_data, test_data, model, trainer, seconds)

@@ -14,6 +14,7 @@ from recbole_midpg.integration.config.config import build_config
 from recbole_midpg.integration.dataset.fast_dataset import FastDataset
 from recbole_midpg.integration.run import run
 from recbole_midpg.integration.run.run import Run
+from tests.support import typed
 from tests.support.recbole_data import GAPS, gaps_config
 
 ML = {"epochs": 2, "train_batch_size": 8192, "show_progress": False}
@@ -105,6 +106,24 @@ def test_relative_improvement_over_a_named_run(finished, monkeypatch):
         assert found["relaimpr"] == pytest.approx(expected, abs=0.1)
     with pytest.raises(UsageError, match="is of another seed"):
         run_recbole("DNN", "ml-100k", config_dict={**ML, **values, "seed": 1}, saved=False)
+
+
+@pytest.mark.parametrize("model", ["MIDPG", "ESMM_MIDPG"])
+@pytest.mark.parametrize("channel", ["app", ""])
+def test_matrices_of_one_scenario_are_not_told_apart(tmp_path, model, channel):
+    folder = tmp_path / "data" / "clicks"
+    folder.mkdir(parents=True)
+    lines = ["user_id:token\titem_id:token\tchannel:token\tclick:float\tlabel:float"]
+    for row in range(80):
+        lines.append(f"u{row % 7}\ti{row % 9}\t{channel}\t{row % 3 > 0:d}\t{row % 3 > 1:d}")
+    (folder / "clicks.inter").write_text("\n".join(lines) + "\n")
+    words = ["--data_path=data", "--scenario_fields=[channel]", "--load_col=None", "--epochs=1"]
+    words += ["--click_field=click"] if model.startswith("ESMM") else []
+    words += ["--LABEL_FIELD=label", "--threshold=None", "--mlp_hidden_size=[8,8]"]
+    result = typed.run_recbole(f"--model={model}", "--dataset=clicks", *words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "scenario_fields: 'channel' has one value in the training split" in result.stderr
+    assert "tells the scenarios' matrices apart" not in result.stderr
 
 
 def test_a_run_that_is_not_saved_writes_nothing():
