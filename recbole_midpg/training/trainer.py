@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from logging import getLogger
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from recbole_midpg.layers.row_wise_embedding import RowWiseEmbedding
 from recbole_midpg.models.base import ScenarioRecommender
 from recbole_midpg.training.adam import Adam
 from recbole_midpg.training.cuda_graph import CudaGraph, Graph
+from recbole_midpg.training.field_factors import factors_of_rows
 from recbole_midpg.training.steps import EagerSteps, RecordedPrediction, RecordedSteps
 
 # Types for automatic mixed precision: auto leaves it to torch, which takes float16 on a GPU.
@@ -150,17 +152,29 @@ class ScenarioTrainer(Trainer):
     def _set_prior(self, train_data: Any) -> None:
         r"""Let the loss have the term of ``embedding_prior``, for which training rows are counted.
 
-        A lookup has the weight of one over how often a pass over the training rows looks up its row
-        of a table. So a row is drawn to 0 by the same amount in a pass, however often it is read:
-        the pass has the loss :math:`\sum_i L_i + \lambda \sum_v \lVert e_v \rVert^2`, of a
-        Gaussian prior (probabilistic matrix factorisation, Salakhutdinov and Mnih, 2007, eq. 4).
+        A lookup has the weight of :math:`\lambda_f` over how often a pass over the training rows
+        looks up its row of a table, one of field :math:`f`. So a row is drawn to 0 by the same
+        amount in a pass, however often it is read: the pass has the loss
+        :math:`\sum_i L_i + \sum_f \lambda_f \sum_{v \in f} \lVert e_v \rVert^2`, of a Gaussian
+        prior (probabilistic matrix factorisation, Salakhutdinov and Mnih, 2007, eq. 4, where users
+        and items have a factor each).
+
+        Raises:
+            UsageError: the key names what is no field of the model's tables.
         """
+        prior = self.config["embedding_prior"]
+        factors: Iterable[float | Tensor] = itertools.repeat(prior)
+        if isinstance(prior, Mapping):
+            factors = factors_of_rows("embedding_prior", self.model, prior)
         self.model.eval()
         with self._looked_up.counts() as counts:
             for rows in train_data.all_rows():
                 self.model.predict(rows)
-        self._weights["embedding_prior"] = [1.0 / of_table.clamp(min=1) for of_table in counts]
-        self._penalties["embedding_prior"] = self.config["embedding_prior"]
+        self._weights["embedding_prior"] = [
+            factor / of_table.clamp(min=1)
+            for factor, of_table in zip(factors, counts, strict=False)
+        ]
+        self._penalties["embedding_prior"] = 1.0
         self._loss_sums = torch.zeros(len(self.loss_names), device=self.device)
 
     def _remarks(self) -> list[str]:

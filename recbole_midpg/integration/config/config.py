@@ -439,9 +439,16 @@ def _report_unread_values(config: Config) -> None:
         _warn_once(
             f"{', '.join(unread)}: not used, as {config.model} grows trees from all rows at once."
         )
-    arguments = given.get("eval_args") or {}
+    arguments, usual = (
+        values.get("eval_args") or {}
+        for values in (given, getattr(config, "dataset_config_dict", {}))
+    )
     if config["benchmark_filename"] is not None and (
-        unread := [key for key in ("split", "order", "group_by") if key in arguments]
+        unread := [
+            key
+            for key in ("split", "order", "group_by")
+            if key in arguments and (key not in usual or arguments[key] != usual[key])
+        ]
     ):
         _warn_once(
             f"eval_args: {', '.join(unread)}: not used, as the files of benchmark_filename are the "

@@ -8,7 +8,7 @@ from typing import Any
 from recbole.utils import ModelType
 
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.rules import Number, Rules
+from recbole_midpg.common.rules import ByName, Either, Number, Rules
 from recbole_midpg.integration.dataset.batches import obstacle_to_parts
 from recbole_midpg.integration.models.model_names import TREES
 from recbole_midpg.models.base import ScenarioRecommender
@@ -16,7 +16,7 @@ from recbole_midpg.models.base import ScenarioRecommender
 REGULARISATION_RULES: Rules = {
     "dense_weight_decay": Number(),
     "embedding_l2": Number(),
-    "embedding_prior": Number(),
+    "embedding_prior": Either(Number(), ByName(Number(), "{user_id: 30, item_id: 8}")),
     "embedding_dropout": Number(maximum=1.0, maximum_excluded=True),
 }
 

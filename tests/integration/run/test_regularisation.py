@@ -39,6 +39,7 @@ RANKED = {"eval_args": {**GAPS["eval_args"], "mode": "full"}}
         ("DNN", {"embedding_l2": "much"}, "embedding_l2: 'much' is not allowed"),
         ("BPR", RANKED | {"embedding_l2": 1}, "BPR is not context-aware, expected 0"),
         ("DNN", {"embedding_prior": -1}, "embedding_prior: -1 is not allowed"),
+        ("DNN", {"embedding_prior": {"user_id": -1}}, "a mapping as {user_id: 30, item_id: 8}"),
         ("BPR", RANKED | {"embedding_prior": 1}, "BPR is not context-aware, expected 0"),
         (
             "DNN",
@@ -207,6 +208,45 @@ def test_the_prior_draws_each_row_once_in_a_pass(model, switch, tmp_path):
     expected = 0.3 * sum(squared(tables[name].weight[row]) for name, row in read)
     assert trainer.loss_names[-1] == "embedding_prior"
     assert terms == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", ["DNN", "MIDPG", "DeepFM"])
+def test_the_prior_of_each_field_draws_its_rows(model):
+    """Those of token 0, which pads sequences alone, too; others are not drawn."""
+    by_field = {"user_id": 0.5, "price": 2.0, "genres": 3.0, "sizes": 4.0}
+    run = Run.prepare(gaps_config(model, embedding_prior=by_field, train_batch_size=2))
+    run.trainer._set_prior(run.train_data)
+    batches = [batch.to(run.model.device) for batch in run.train_data]
+    read = {row for batch in batches for row in rows_that_are_read(run.model, batch)}
+    tables = dict(run.model.named_modules())
+    expected = 0.0
+    for name, row in read:
+        if name.endswith("token_embedding_table.embedding"):
+            # RecBole's order of fields, each with the rows of its tokens.
+            names, sizes = run.model.token_field_names, run.model.token_field_dims
+            field = names[int((row >= np.cumsum(sizes)).sum())]
+        elif name.endswith("float_embedding_table.embedding"):
+            names, sizes = run.model.float_field_names, run.model.float_field_dims
+            field = names[int((row >= np.cumsum(sizes)).sum())]
+        else:
+            kind, _, place = name.rpartition("_embedding_table.")
+            fields = getattr(run.model, f"{kind.rpartition('.')[2]}_field_names")
+            field = fields[int(place)]
+        expected += by_field.get(field, 0.0) * squared(tables[name].weight[row])
+    found = sum(run.trainer._terms(batch)[-1].item() * len(batch) for batch in batches)
+    assert {"user_id", "price"} <= {*run.model.token_field_names, *run.model.float_field_names}
+    assert "genres" in run.model.token_seq_field_names
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prior_of_what_is_no_field_is_refused():
+    run = Run.prepare(gaps_config("DNN", embedding_prior={"user": 1.0}))
+    with pytest.raises(UsageError, match=r"'user' is not a field that DNN embeds.*'user_id'"):
+        run.train(saved=False)
+    run = Run.prepare(gaps_config("FFM", embedding_prior={"user_id": 1.0}))
+    told = r"embedding_prior: the rows of FFM's ffm.* are not those of single fields, expected one"
+    with pytest.raises(UsageError, match=told):
+        run.train(saved=False)
 
 
 @pytest.mark.parametrize("model", sorted(own_models()))
