@@ -15,20 +15,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from benchmarks.datasets_with_a_field import Source
 from recbole_midpg.common.arguments import require_seeds
-from recbole_midpg.common.choices import DATA_PATH
-from recbole_midpg.common.config_files import read_config_file
 from recbole_midpg.common.errors import UsageError
-from recbole_midpg.common.whole_files import write_text, written_whole
-from recbole_midpg.integration.dataset.datasets import find_dataset_config
 
 PLACEBO = "placebo"
 
@@ -65,52 +60,22 @@ def make(dataset: str, of: str, seed: int) -> Path:
             not known from the id, or the config file cannot take a further field.
     """
     require_seeds(seed)
-    found = find_dataset_config(dataset)
-    source = Path(DATA_PATH) / dataset / f"{dataset}.inter"
-    if found is None or not source.is_file():
-        raise UsageError(f"--dataset: there is no config file of {dataset!r}, or no {source}.")
-    config = read_config_file(found)
-    scenario = _only_scenario_field(config, found)
-    config["scenario_fields"] = [PLACEBO]
-    _load_placebo(config, found)
-    rows = pd.read_csv(source, sep="\t", dtype=str, keep_default_na=False)
-    columns = {name.partition(":")[0]: name for name in rows.columns}
-    for field in (of, scenario):
-        if field not in columns:
-            raise UsageError(f"{source}: there is no field {field!r}, found {', '.join(columns)}.")
-    _require_known(rows[columns[of]], rows[columns[scenario]], of, scenario)
-    rows[f"{PLACEBO}:token"] = placebo(rows[columns[of]], rows[columns[scenario]], seed)
-    name = f"{dataset}_{PLACEBO}"
-    target = Path(DATA_PATH) / name / f"{name}.inter"
-    with written_whole([target]) as (part,):
-        rows.to_csv(part, sep="\t", index=False)
-    path = Path("dataset_configs") / f"{name}.yaml"
-    write_text(path, yaml.safe_dump(config, sort_keys=False))
-    return path
+    source = Source.read(dataset)
+    scenario = _only_scenario_field(source)
+    config = {**source.loading(PLACEBO), "scenario_fields": [PLACEBO]}
+    ids, scenarios = source.column(of), source.column(scenario)
+    _require_known(ids, scenarios, of, scenario)
+    return source.write_with(PLACEBO, placebo(ids, scenarios, seed), config)
 
 
-def _only_scenario_field(config: Mapping[str, Any], place: Path) -> str:
-    fields = config.get("scenario_fields") or []
+def _only_scenario_field(source: Source) -> str:
+    fields = source.config.get("scenario_fields") or []
     fields = [fields] if isinstance(fields, str) else fields
     if len(fields) != 1:
-        raise UsageError(f"{place}: scenario_fields has {len(fields)} fields, expected one.")
-    return str(fields[0])
-
-
-def _load_placebo(config: dict[str, Any], place: Path) -> None:
-    """Add the new field to the columns that a config file loads, where it does not load all."""
-    columns = config.get("load_col")
-    if columns is None:
-        return
-    if not isinstance(columns, dict):
         raise UsageError(
-            f"{place}: load_col: {columns!r} is not allowed, expected columns by file, or ~."
+            f"{source.config_path}: scenario_fields has {len(fields)} fields, expected one."
         )
-    inter = columns.get("inter")
-    if inter is None:
-        raise UsageError(f"{place}: load_col: inter is not loaded, expected its columns.")
-    if inter != "*":
-        columns["inter"] = [*inter, PLACEBO]
+    return str(fields[0])
 
 
 def _require_known(ids: pd.Series, scenarios: pd.Series, of: str, scenario: str) -> None:

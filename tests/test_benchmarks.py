@@ -368,3 +368,29 @@ def test_a_placebo_where_all_columns_are_loaded(ciao, load_col):
     made = yaml.safe_load(Path("dataset_configs/ciao_placebo.yaml").read_text())
     assert made["scenario_fields"] == ["placebo"]
     assert made.get("load_col") == (None if load_col == "gone" else load_col)
+
+
+def test_a_crossed_field_has_a_token_for_each_pair(ciao, capsys):
+    script = importlib.import_module("benchmarks.crossed_field")
+    ciao(
+        [("u1", "i1", "c1", 1), ("u1", "i2", "c2", 4), ("u2", "i1", "c1", 5), ("u1", "i3", "c1", 2)]
+    )
+    script.main(["--dataset=ciao", "--fields", "user_id", "category"])
+    assert capsys.readouterr().out == "dataset_configs/ciao_crossed.yaml\n"
+    made = pd.read_csv("dataset/ciao_crossed/ciao_crossed.inter", sep="\t")
+    assert made["crossed:token"].tolist() == ["u1+c1", "u1+c2", "u2+c1", "u1+c1"]
+    assert build_config("LR", "ciao_crossed")["load_col"]["inter"][-1] == "crossed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (["user_id"], "--fields: 'user_id': expected two or more, each once."),
+        (["user_id", "user_id"], "expected two or more, each once."),
+        (["user_id", "shop"], "there is no field 'shop', found user_id, item_id"),
+    ],
+)
+def test_a_field_of_what_is_no_pair(ciao, capsys, fields, told):
+    script = importlib.import_module("benchmarks.crossed_field")
+    assert told in told_by(script, capsys, "--fields", *fields)
+    assert not Path("dataset/ciao_crossed").exists()

@@ -8,7 +8,7 @@ from recbole_midpg.training.field_factors import factors_of_rows
 
 
 class Tables(nn.Module):
-    """A model with RecBole's names: a table of two fields, one of a list, and a part with its own."""
+    """RecBole's names: a table of two fields, one of a list, and a part that has its own."""
 
     def __init__(self, with_part=True):
         super().__init__()
