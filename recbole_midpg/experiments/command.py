@@ -15,6 +15,7 @@ from recbole_midpg.common.arguments import (
     config_values,
     listed_names,
     model_names,
+    require_seeds,
     split_arguments,
 )
 from recbole_midpg.common.choices import PROPOSED
@@ -184,6 +185,7 @@ def compare_models(
     settings: list[str],
 ) -> None:
     """Compare models over several seeds, and write and print the tables."""
+    require_seeds(seed, trials)
     models = model_names(models)
     proposed = _proposed_models(proposed, models)
     file, tuned = tuned_settings(dataset, settings_file, models)

@@ -139,9 +139,7 @@ def run_trials(
     files = {}
     for key, plan in {_settings_key(plan): plan for plan in plans}.items():
         # Makes the dataset's files too, before several processes ask for them.
-        # Of a model's trials the last one has the largest seed.
-        values = {**common, **plan.settings, "seed": plan.seed}
-        config = build_config(plan.model, dataset, values=values)
+        config = build_config(plan.model, dataset, values={**common, **plan.settings})
         require_validation(config, "comparing models")
         files[key] = file_digests(config)
     work = {

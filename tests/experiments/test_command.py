@@ -61,7 +61,7 @@ def test_benchmark_makes_the_table_and_goes_on_where_it_was(tmp_path):
         (["--jobs=0"], "--jobs: 0 is not allowed"),
         (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
         (["--seed=4294967295", "--trials=2"], "--seed: 4294967295 is not allowed"),
-        (["--output=kept"], "--output 'kept': there is a file 'kept', expected a folder"),
+        (["--output=kept"], "--output: 'kept' is a file, expected a folder"),
         (["--settings_file=none.yaml"], "none.yaml': No such file"),
         (["--dataset=ml-100m"], "ml-100m"),
         (["--models", "DPG", "--n=1000"], "n: 1000"),
@@ -142,8 +142,11 @@ def test_a_search_that_fails_ends_no_other_and_leaves_no_settings_file(tmp_path)
         (["--seeds=0"], "--seeds: 0 is not allowed"),
         (["--jobs=0"], "--jobs: 0 is not allowed"),
         (["--settings_file=kept.yaml"], "--settings_file 'kept.yaml': it exists already"),
-        (["--settings_file=kept.yaml/a"], "--settings_file 'kept.yaml': there is a file"),
-        (["--output=kept.yaml"], "--output 'kept.yaml': there is a file 'kept.yaml', expected a"),
+        (
+            ["--settings_file=kept.yaml/a"],
+            "--settings_file: 'kept.yaml' is a file, expected a folder",
+        ),
+        (["--output=kept.yaml"], "--output: 'kept.yaml' is a file, expected a folder"),
         (["--seed=-1"], "--seed: -1 is not allowed, expected a whole number from 0 to"),
     ],
 )
