@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-Reads = Iterable[tuple[str, "str | Path | None"]]
+Reads = Sequence[tuple[str, "str | Path | None"]]
 """What a command reads: by what names the user gave each file, and the file, if there is one."""
 
 
